@@ -1,0 +1,47 @@
+"""Train from a YAML config, or continue a run."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmdprior.config import assemble, load_config
+from mmdprior.config.build import config_of
+from mmdprior.config.json_schema import json_schema
+from mmdprior.errors import InputError
+from mmdprior.training import create_run_directory, last_checkpoint, read_checkpoint
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse arguments, train, print where the run lies and how it scores."""
+    parser = argparse.ArgumentParser("train", description=__doc__)
+    parser.add_argument("config", nargs="?", help="YAML file")
+    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="changes to the config")
+    parser.add_argument("--resume", metavar="RUN", help="continue the run in this directory")
+    parser.add_argument("--runs", default="runs", help="where run directories are made (runs)")
+    parser.add_argument("--trust", action="store_true", help="run targets named in the checkpoint")
+    parser.add_argument("--schema", action="store_true", help="print the JSON schema of configs")
+    given = parser.parse_intermixed_args(arguments)
+    if given.schema:
+        print(json.dumps(json_schema(), indent=2))
+        return 0
+    if (given.config is None) == (given.resume is None):
+        raise InputError("train: give either a config or --resume RUN")
+    if given.resume is not None:
+        directory = Path(given.resume)
+        path = last_checkpoint(directory)
+        content = read_checkpoint(path)
+        config = config_of(content, str(path), trust=given.trust)
+        experiment = assemble(config, directory, content)
+    else:
+        config = load_config(given.config, given.overrides)
+        directory = create_run_directory(given.runs, config.name)
+        experiment = assemble(config, directory)
+    print(f"run {directory} on {experiment.trainer.device}")
+    result = experiment.run()
+    print(f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {experiment.trainer.step}")
+    print(result)
+    print(f"checkpoint {directory / 'checkpoints' / 'last.pt'}")
+    return 0

@@ -1,0 +1,328 @@
+"""From a checked config to objects: the only place where a name becomes a thing."""
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmdprior.config.load import make_config
+from mmdprior.config.schema import Config
+from mmdprior.config.slots import Slot
+from mmdprior.data import ImageSet, Source, Splits, Subset, make_splits
+from mmdprior.data.arrays import read_array
+from mmdprior.data.batches import to_float
+from mmdprior.errors import InputError
+from mmdprior.models import PCA, Autoencoder, add_linear_skip, fit_pca
+from mmdprior.priors import FromCallable, Gaussian, Prior, as_prior
+from mmdprior.regularizers import Regularizer
+from mmdprior.training import read_checkpoint
+
+__all__ = [
+    "Builder",
+    "choose_device",
+    "config_of",
+    "load_model",
+    "model_from_checkpoint",
+    "read_codes",
+]
+
+_PCA_IMAGES = 50_000
+_PCA_CHUNK = 2048
+
+
+@dataclass
+class Builder:
+    """Builds the parts of one run.
+
+    Attributes:
+        config: checked.
+        assets: arrays that the config names by path; read once, then kept in checkpoints, so that
+            rebuilding reads nothing again.
+    """
+
+    config: Config
+    assets: dict[str, Tensor] = field(default_factory=dict)
+
+    def splits(self) -> Splits:
+        """Open the data and split it."""
+        data = self.config.data
+        with _at("data"):
+            source = self._make(self.config.slots["data"])
+            if isinstance(source, Splits):
+                return source
+            if isinstance(source, ImageSet):
+                source = Source(source)
+            if not isinstance(source, Source):
+                raise InputError(
+                    f"{type(source).__name__} returned; a data target returns a Source or an ImageSet"
+                )
+        return make_splits(
+            source, validation=data.validation, test=data.test, limit=data.limit, seed=data.split_seed
+        )
+
+    def model(self, image_shape: tuple[int, int, int], train: ImageSet | None = None) -> Autoencoder:
+        """Build the autoencoder.
+
+        Args:
+            image_shape: (channels, height, width).
+            train: images to fit the linear skip's PCA on; None leaves it to a state dict.
+        """
+        settings = self.config.model
+        posterior = self._make(self.config.slots["model.posterior"])
+        likelihood = self._make(self.config.slots["model.likelihood"])
+        known = {
+            "image_shape": image_shape,
+            "latent_dim": settings.latent_dim,
+            "num_params": posterior.num_params(settings.latent_dim),
+        }
+        encoder = self._make(self.config.slots["model.encoder"], **known)
+        decoder = self._make(self.config.slots["model.decoder"], **known)
+        for name, part in (("encoder", encoder), ("decoder", decoder)):
+            if not isinstance(part, nn.Module):
+                raise InputError(f"model.{name}: {type(part).__name__} returned; return a torch.nn.Module")
+        model = Autoencoder(encoder, decoder, posterior, likelihood)
+        if settings.linear_skip:
+            pca = PCA.empty(int(np.prod(image_shape)), settings.latent_dim)
+            with _at("model"):
+                if train is not None:
+                    pca = _fit_pca(model, train, settings.latent_dim)
+                return add_linear_skip(model, pca, image_shape)
+        return model
+
+    def regularizer(self) -> Regularizer:
+        """Build the penalty and check that it fits the latent."""
+        slot = self.config.slots["regularizer"]
+        regularizer = self._make(slot, seed=self.config.seed)
+        if not isinstance(regularizer, Regularizer):
+            raise InputError(
+                f"regularizer: {type(regularizer).__name__} returned; return a mmdprior.regularizers."
+                "Regularizer"
+            )
+        posterior = self._make(self.config.slots["model.posterior"])
+        with _at("regularizer"):
+            regularizer.check(dim=self.config.model.latent_dim, stochastic=posterior.stochastic)
+        return regularizer
+
+    def intended_prior(self) -> Prior:
+        """Build ``evaluation.prior``: by default the regularizer's, or N(0, I) where it has none."""
+        own = self.config.slots.get("evaluation.prior")
+        of_penalty = self.config.slots["regularizer"].arguments.get("prior")
+        dim = self.config.model.latent_dim
+        if own is None and isinstance(of_penalty, Slot):
+            own = of_penalty
+        prior = Gaussian(dim) if own is None else self._prior(own, dim)
+        if prior.dim != dim:
+            raise InputError(f"evaluation.prior: dim {prior.dim} received; the latent has {dim}")
+        return prior
+
+    def schedule(self, path: str) -> Any:
+        """Build a schedule over the run's steps."""
+        return self._make(self.config.slots[path], steps=self.config.trainer.steps)
+
+    def _make(self, slot: Slot, **known: Any) -> Any:
+        """Call a slot's factory with its arguments, nested slots built first."""
+        factory = slot.factory()
+        arguments: dict[str, Any] = {}
+        for key, value in slot.arguments.items():
+            if isinstance(value, Slot):
+                arguments[key] = self._nested(value)
+            elif isinstance(value, list) and value and all(isinstance(v, Slot) for v in value):
+                arguments[key] = [self._nested(entry) for entry in value]
+            else:
+                arguments[key] = value
+        accepted = inspect.signature(factory).parameters
+        supplied = {key: value for key, value in known.items() if key in accepted}
+        with _at(slot.path):
+            return factory(**{**arguments, **supplied})
+
+    def _nested(self, slot: Slot) -> Any:
+        if slot.kind == "prior":
+            return self._prior(slot, self.config.model.latent_dim)
+        return self._make(slot, steps=self.config.trainer.steps)
+
+    def _prior(self, slot: Slot, dim: int) -> Prior:
+        """Build a prior, of the given dimension unless its arguments say otherwise."""
+        factory = slot.factory()
+        if slot.name == "product":
+            return self._product(slot, dim)
+        if slot.name == "samples":
+            return self._make(slot, file_content=self._asset(slot, str(slot.arguments["path"])))
+        if slot.target is not None and not inspect.isclass(factory):
+            return self._prior_from_target(slot, factory, dim)
+        if "dim" in inspect.signature(factory).parameters and slot.arguments.get("dim") is None:
+            slot = Slot(slot.kind, slot.path, slot.name, slot.target, {**slot.arguments, "dim": dim})
+        prior = self._make(slot)
+        with _at(slot.path):
+            return as_prior(prior, dim)
+
+    def _prior_from_target(self, slot: Slot, factory: Any, dim: int) -> Prior:
+        """Take a function of n as the prior itself, another as what returns it, an object as it is."""
+        if not callable(factory) or isinstance(factory, nn.Module):
+            with _at(slot.path):
+                return as_prior(factory, dim)
+        accepted = inspect.signature(factory).parameters
+        if next(iter(accepted), "") != "n":
+            with _at(slot.path):
+                return as_prior(self._make(slot, dim=dim), dim)
+
+        def sampler(n: int, size: int) -> Tensor:
+            given = {"dim": size} if "dim" in accepted else {}
+            return factory(n, **given, **slot.arguments)
+
+        sampler.__name__ = getattr(factory, "__name__", "sampler")
+        with _at(slot.path):
+            return FromCallable(sampler, dim)
+
+    def _product(self, slot: Slot, dim: int) -> Prior:
+        """Build blocks; one that states no dimension takes what the others leave."""
+        blocks: list[Prior | None] = []
+        rest = dim
+        open_slots = [entry for entry in slot.arguments["blocks"] if _takes_dim(entry)]
+        if len(open_slots) > 1:
+            raise InputError(f"{open_slots[1].path}.dim: missing; only one block may leave its dim open")
+        for entry in slot.arguments["blocks"]:
+            block = None if entry in open_slots else self._prior(entry, dim)
+            rest -= 0 if block is None else block.dim
+            blocks.append(block)
+        if open_slots and rest < 1:
+            raise InputError(f"{slot.path}.blocks: {dim - rest} dimensions taken of {dim}; none is left open")
+        filled = [self._prior(open_slots[0], rest) if block is None else block for block in blocks]
+        with _at(slot.path):
+            return slot.factory()(filled)
+
+    def _asset(self, slot: Slot, path: str) -> Tensor:
+        if path not in self.assets:
+            with _at(slot.path):
+                self.assets[path] = read_codes(path)
+        return self.assets[path]
+
+
+def read_codes(path: str | Path) -> Tensor:
+    """Read one (n, d) array of numbers from ``.npy``, ``.npz`` or ``.pt``.
+
+    Raises:
+        InputError: missing, not plain numbers, or not exactly one array.
+    """
+    if str(path).endswith(".pt"):
+        return _read_tensor(Path(path))
+    content = read_array(path)
+    if isinstance(content, Mapping):
+        key = "mean" if "mean" in content else "codes" if "codes" in content else next(iter(content), "")
+        if key not in ("mean", "codes") and len(content) != 1:
+            raise InputError(f"{path}: arrays {sorted(content)} found; name the codes 'codes'")
+        content = content[key]
+    if content.dtype.kind not in "fiub":
+        raise InputError(f"{path}: {content.dtype} entries found; give real numbers")
+    return torch.from_numpy(np.ascontiguousarray(content, dtype=content.dtype.newbyteorder("=")))
+
+
+def _read_tensor(path: Path) -> Tensor:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a bad file
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a plain tensor ({reason[:80]})") from None
+    if not isinstance(content, Tensor):
+        raise InputError(f"{path}: {type(content).__name__} found; give one (n, d) tensor")
+    return content
+
+
+def choose_device(name: str) -> torch.device:
+    """Return a device; ``auto`` is cuda, else mps, else cpu.
+
+    Raises:
+        InputError: an unknown device, or one that is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"trainer.device: {name!r} is not available here; give auto or cpu") from None
+    return device
+
+
+def config_of(content: Mapping[str, Any], source: str, *, trust: bool) -> Config:
+    """Return the config inside a checkpoint, checked again.
+
+    Raises:
+        InputError: it names a target and trust is not given, since that would run its code.
+    """
+    named = _targets_in(content["config"])
+    if named and not trust:
+        raise InputError(f"{source}: names target {named[0]!r}, whose code would run; pass --trust to allow it")
+    return make_config(content["config"], Path(), source)
+
+
+def model_from_checkpoint(content: Mapping[str, Any], config: Config) -> Autoencoder:
+    """Rebuild the trained model of a checkpoint; no data is read."""
+    model = Builder(config).model(tuple(content["image_shape"]))
+    try:
+        model.load_state_dict(content["model"])
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"checkpoint: weights do not fit the model of its config ({reason})") from None
+    return model.eval()
+
+
+def load_model(
+    checkpoint: str | PathLike[str], *, device: str = "cpu", trust: bool = False
+) -> Autoencoder:
+    """Rebuild the model of a checkpoint file; see `mmdprior.load`."""
+    content = read_checkpoint(Path(checkpoint))
+    config = config_of(content, str(checkpoint), trust=trust)
+    return model_from_checkpoint(content, config).to(choose_device(device))
+
+
+def _fit_pca(model: Autoencoder, train: ImageSet, dim: int) -> PCA:
+    """Fit PCA on evenly spaced training images, at most 50,000, in the likelihood's space."""
+    step = max(1, -(-len(train) // _PCA_IMAGES))
+    rows = Subset(train, torch.arange(0, len(train), step))
+    held = [images for images, _ in rows.chunks(_PCA_CHUNK)]
+
+    def chunks() -> Iterator[Tensor]:
+        return (model.likelihood.link(to_float(images)).flatten(1) for images in held)
+
+    return fit_pca(chunks, dim)
+
+
+def _takes_dim(slot: Slot) -> bool:
+    """Tell a block whose dimension is left to the product."""
+    if slot.name in ("gaussian_mixture", "product", "samples"):
+        return False
+    return slot.arguments.get("dim") is None
+
+
+def _targets_in(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        own = [value["target"]] if isinstance(value.get("target"), str) else []
+        return own + [found for entry in value.values() for found in _targets_in(entry)]
+    if isinstance(value, (list, tuple)):
+        return [found for entry in value for found in _targets_in(entry)]
+    return []
+
+
+@contextmanager
+def _at(path: str) -> Iterator[None]:
+    """Put the key path before an error that names an argument only."""
+    try:
+        yield
+    except InputError as error:
+        text = str(error)
+        if text.startswith(path.split(".")[0]):
+            raise
+        names_argument = re.match(r"[a-z_]\w*(, \w+)*: ", text)
+        raise InputError(f"{path}.{text}" if names_argument else f"{path}: {text}") from None

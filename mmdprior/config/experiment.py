@@ -1,0 +1,198 @@
+"""A whole run from a config: data, model, trainer, run directory, final scores."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmdprior.config.build import Builder, choose_device
+from mmdprior.config.load import dump_config
+from mmdprior.config.schema import Config
+from mmdprior.data import Batches, ResidentBatches, Splits, StreamingBatches
+from mmdprior.data.batches import fits
+from mmdprior.data.source import load_into_memory
+from mmdprior.errors import InputError
+from mmdprior.evaluation import Evaluation, PriorMatch, evaluate
+from mmdprior.models import Autoencoder
+from mmdprior.regularizers import Regularizer
+from mmdprior.training import Logger, RunLogger, Trainer, Validation
+
+__all__ = ["Experiment", "assemble"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything of one run, ready to train.
+
+    Attributes:
+        config: checked.
+        splits: the data.
+        trainer: at the step where it will start.
+        match: to the intended prior.
+        logger: of the run.
+        directory: of the run, or None.
+    """
+
+    config: Config
+    splits: Splits
+    trainer: Trainer
+    match: PriorMatch
+    logger: Logger
+    directory: Path | None
+
+    def run(self) -> Evaluation:
+        """Train, then score the test split, log the final numbers and write ``report/test.json``."""
+        self.trainer.run()
+        settings = self.config.evaluation
+        result, _ = evaluate(
+            self.trainer.model,
+            self.splits.test,
+            predictors=settings.final_predictors,
+            match=self.match,
+            limit=settings.limit,
+            seed=self.config.seed,
+            batch_size=settings.batch_size,
+            device=self.trainer.device,
+        )
+        final = {f"final/{tag}": value for tag, value in result.scalars().items()}
+        final["final/steps_per_second"] = self.trainer.steps_per_second
+        self.logger.hparams(_flat(self.config.to_dict()), final)
+        if self.directory is not None:
+            (self.directory / "report" / "test.json").write_text(result.to_json() + "\n")
+        self.logger.close()
+        return result
+
+
+def assemble(
+    config: Config,
+    directory: Path | None = None,
+    resume: Mapping[str, Any] | None = None,
+    *,
+    progress: bool = True,
+) -> Experiment:
+    """Build a run from its config; nothing trains yet.
+
+    Args:
+        config: checked.
+        directory: of the run; None writes nothing.
+        resume: content of a checkpoint of this run, to continue from.
+        progress: show a bar.
+
+    Raises:
+        InputError: whatever does not fit: data, model, prior, device.
+    """
+    device = choose_device(config.trainer.device)
+    torch.manual_seed(config.seed)
+    builder = Builder(config, dict(resume["assets"]) if resume is not None else {})
+    regularizer = builder.regularizer().to(device)
+    prior = builder.intended_prior()
+    splits, batches = _data(builder, device)
+    shape = splits.train.image_shape
+    model = builder.model(shape, splits.train if resume is None else None).to(device)
+    if directory is not None and resume is None:
+        (directory / "config.yaml").write_text(dump_config(config))
+    start = resume["step"] if resume is not None else 0
+    logger = Logger() if directory is None else RunLogger(directory, start)
+    match = PriorMatch(prior, n=config.evaluation.match_samples)
+    trainer = Trainer(
+        model=model,
+        regularizer=regularizer,
+        batches=batches,
+        optimizer=_optimizer(config, model, regularizer),
+        auxiliary_optimizer=_auxiliary_optimizer(config, regularizer),
+        steps=config.trainer.steps,
+        seed=config.seed,
+        device=device,
+        weight=config.regularizer.weight,
+        weight_schedule=builder.schedule("regularizer.schedule"),
+        learning_rate_schedule=builder.schedule("trainer.schedule"),
+        gradient_clip=config.trainer.gradient_clip,
+        precision=config.trainer.precision,
+        logger=logger,
+        log_every=config.trainer.log_every,
+        validate=Validation(
+            model,
+            splits.validation,
+            match,
+            logger,
+            predictors=config.evaluation.predictors,
+            limit=config.evaluation.limit,
+            seed=config.seed,
+            batch_size=config.evaluation.batch_size,
+            device=device,
+        ),
+        validate_every=config.evaluation.every,
+        monitor=config.evaluation.monitor,
+        checkpoints=None if directory is None else directory / "checkpoints",
+        checkpoint_every=config.trainer.checkpoint_every,
+        keep_every=config.trainer.keep_every,
+        identity={"config": config.to_dict(), "image_shape": list(shape), "assets": builder.assets},
+        progress=progress,
+    )
+    if resume is not None:
+        trainer.load_state_dict(resume)
+    return Experiment(config, splits, trainer, match, logger, directory)
+
+
+def _data(builder: Builder, device: torch.device) -> tuple[Splits, Batches]:
+    config = builder.config
+    splits = builder.splits()
+    needed = max(30, config.model.latent_dim + 2)
+    for name, part in (("validation", splits.validation), ("test", splits.test)):
+        if len(part) < needed:
+            raise InputError(
+                f"data.{name}: {len(part)} images received; scoring latent_dim "
+                f"{config.model.latent_dim} needs at least {needed}"
+            )
+    resident = config.data.resident
+    if resident == "auto":
+        resident = fits(splits.train, device)
+    size, seed = config.data.batch_size, config.seed
+    if not resident:
+        return splits, StreamingBatches(splits.train, size, seed, device, config.data.workers)
+    splits = Splits(
+        load_into_memory(splits.train),
+        load_into_memory(splits.validation),
+        load_into_memory(splits.test),
+    )
+    return splits, ResidentBatches(splits.train, size, seed, device)
+
+
+def _optimizer(
+    config: Config, model: Autoencoder, regularizer: Regularizer
+) -> torch.optim.Optimizer:
+    """Optimise the model and what the penalty learns with it; learned parts apart have their own."""
+    settings = config.trainer
+    apart = {id(p) for module in regularizer.auxiliary_modules() for p in module.parameters()}
+    shared = [p for p in regularizer.parameters() if id(p) not in apart]
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(
+        [*model.parameters(), *shared],
+        lr=settings.learning_rate,
+        betas=(settings.betas[0], settings.betas[1]),
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+
+
+def _auxiliary_optimizer(config: Config, regularizer: Regularizer) -> torch.optim.Optimizer | None:
+    parameters = [p for module in regularizer.auxiliary_modules() for p in module.parameters()]
+    if not parameters:
+        return None
+    betas = config.trainer.auxiliary_betas
+    return torch.optim.Adam(
+        parameters, lr=config.trainer.auxiliary_learning_rate, betas=(betas[0], betas[1]), fused=True
+    )
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested mapping as one level, keys joined by dots; null entries are left out."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        elif value is not None:
+            flat[f"{prefix}{key}"] = value
+    return flat

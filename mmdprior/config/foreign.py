@@ -1,0 +1,91 @@
+"""Models that were trained elsewhere."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mmdprior.config.load import parse_value
+from mmdprior.config.slots import import_target
+from mmdprior.errors import InputError
+from mmdprior.models import Autoencoder, DeterministicPosterior, GaussianPosterior
+
+__all__ = ["load_encoder"]
+
+
+class _NoDecoder(nn.Module):
+    def forward(self, z: Tensor) -> Tensor:
+        raise InputError("decoder: a foreign encoder has none; it can only encode")
+
+
+def load_encoder(
+    target: str,
+    weights: str | None,
+    posterior: Literal["deterministic", "gaussian"],
+    image_shape: tuple[int, int, int],
+) -> Autoencoder:
+    """Build a foreign encoder and load its weights without running anything in their file.
+
+    Args:
+        target: ``package.module:Class`` or ``file.py:Class``, or YAML with its arguments:
+            ``"{target: file.py:Net, width: 64}"``. A class is called; a module object is used as it is.
+        weights: ``.pt`` state dict or ``.safetensors``; None keeps what the target comes with.
+        posterior: whether the outputs are codes, or means and log-variances.
+        image_shape: (channels, height, width) of one trial image.
+
+    Raises:
+        InputError: a target that cannot be built, weights that do not fit, or outputs that are not
+            (n, p).
+    """
+    encoder = _build(target)
+    if weights is not None:
+        try:
+            encoder.load_state_dict(_read_weights(Path(weights)))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"--weights: {weights} does not fit {target} ({reason})") from None
+    kind = GaussianPosterior if posterior == "gaussian" else DeterministicPosterior
+    model = Autoencoder(encoder, _NoDecoder(), kind()).eval()
+    try:
+        with torch.no_grad():
+            model.encode(torch.zeros(1, *image_shape))
+    except (RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"--encoder: {target} does not take images of {image_shape} ({reason})") from None
+    return model
+
+
+def _build(target: str) -> nn.Module:
+    described: Any = parse_value(target, "--encoder") if target.lstrip().startswith("{") else {"target": target}
+    arguments = {key: value for key, value in described.items() if key != "target"}
+    found = import_target(str(described.get("target", "")), "--encoder")
+    if not isinstance(found, nn.Module):
+        try:
+            found = found(**arguments)
+        except TypeError as error:
+            raise InputError(f"--encoder: {target} cannot be called ({error})") from None
+    if not isinstance(found, nn.Module):
+        raise InputError(f"--encoder: {target} gave {type(found).__name__}; give a torch.nn.Module")
+    return found
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise InputError(f"--weights: {path}: no such file")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise InputError(f"--weights: {path}: damaged ({error})") from None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a bad file
+        reason = str(error).splitlines()[0][:80]
+        raise InputError(f"--weights: {path}: not a plain state dict ({reason})") from None
+    nested = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(nested, dict) or not all(isinstance(v, Tensor) for v in nested.values()):
+        raise InputError(f"--weights: {path}: no state dict; save model.state_dict()")
+    return nested

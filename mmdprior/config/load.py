@@ -1,0 +1,110 @@
+"""From a YAML file and overrides to a checked config."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmdprior.config.schema import Config
+from mmdprior.errors import InputError
+
+__all__ = ["dump_config", "load_config", "make_config", "parse_value"]
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice and reads 1e-3 as a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping, refusing a key given twice."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise InputError(f"line {line}: key {key!r} is given twice; keep one")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file, apply ``key.sub=value`` overrides, and check everything.
+
+    Args:
+        path: the file.
+        overrides: values are read as YAML; sections that are absent are made.
+
+    Raises:
+        InputError: one line with the file, the key path, the value and what was expected.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give a YAML config") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable ({error})") from None
+    raw = parse_value(text, str(path))
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: {type(raw).__name__} received; give a mapping of sections")
+    for override in overrides:
+        _apply(raw, override)
+    return make_config(raw, file.parent, str(path))
+
+
+def make_config(raw: Mapping[str, Any], folder: Path, source: str) -> Config:
+    """Check a mapping; errors begin with where it came from."""
+    try:
+        return Config(raw, folder)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def parse_value(text: str, source: str) -> Any:
+    """Read YAML text safely.
+
+    Raises:
+        InputError: text that is no YAML, or a key given twice.
+    """
+    try:
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}: " if mark is not None else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise InputError(f"{source}: {place}not YAML ({problem})") from None
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{source}: not usable YAML ({error})") from None
+
+
+def dump_config(config: Config) -> str:
+    """Return the resolved config as YAML."""
+    return yaml.safe_dump(config.to_dict(), sort_keys=False)
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise InputError(f"override: {override!r} received; give key.sub=value")
+    place: Any = raw
+    for key in keys[:-1]:
+        inner = place.get(key)
+        if inner is None:
+            inner = place[key] = {}
+        elif isinstance(inner, str):
+            inner = place[key] = {"name": inner}
+        if not isinstance(inner, dict):
+            raise InputError(f"override: {override!r} received; {key} is no section")
+        place = inner
+    place[keys[-1]] = parse_value(text, f"override {path}")

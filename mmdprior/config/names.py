@@ -1,0 +1,102 @@
+"""What a ``name`` in a YAML file stands for, slot by slot."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from mmdprior.data import arrays, image_folder, sprites, tiny_imagenet, torchvision_set
+from mmdprior.kernels import IMQ, RBF, WAE_IMQ, Sum
+from mmdprior.models import (
+    Bernoulli,
+    ConvDecoder,
+    ConvEncoder,
+    DeterministicPosterior,
+    Gaussian,
+    GaussianPosterior,
+    Laplace,
+    LinearDecoder,
+    LinearEncoder,
+    MLPDecoder,
+    MLPEncoder,
+    ResNetDecoder,
+    ResNetEncoder,
+)
+from mmdprior.priors import Gaussian as GaussianPrior
+from mmdprior.priors import GaussianMixture, Product, Samples, Uniform
+from mmdprior.regularizers import KL, MMD, NoPenalty
+from mmdprior.training import Constant, Cosine, Cyclical, Warmup
+
+__all__ = ["INJECTED", "NAMES", "NESTED", "samples"]
+
+
+def samples(path: str, file_content: Tensor) -> Samples:
+    """Draw rows of a file with replacement.
+
+    Args:
+        path: ``.npy``, ``.npz`` or ``.pt`` with one (m, d) array.
+        file_content: the array, read by the builder or taken from a checkpoint.
+    """
+    return Samples(file_content)
+
+
+NAMES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
+    "prior": {
+        "gaussian": GaussianPrior,
+        "gaussian_mixture": GaussianMixture,
+        "product": Product,
+        "samples": samples,
+        "uniform": Uniform,
+    },
+    "kernel": {"imq": IMQ, "rbf": RBF, "sum": Sum, "wae_imq": WAE_IMQ},
+    "regularizer": {"kl": KL, "mmd": MMD, "none": NoPenalty},
+    "schedule": {"constant": Constant, "cosine": Cosine, "cyclical": Cyclical, "warmup": Warmup},
+    "encoder": {
+        "conv": ConvEncoder,
+        "linear": LinearEncoder,
+        "mlp": MLPEncoder,
+        "resnet": ResNetEncoder,
+    },
+    "decoder": {
+        "conv": ConvDecoder,
+        "linear": LinearDecoder,
+        "mlp": MLPDecoder,
+        "resnet": ResNetDecoder,
+    },
+    "posterior": {"deterministic": DeterministicPosterior, "gaussian": GaussianPosterior},
+    "likelihood": {"bernoulli": Bernoulli, "gaussian": Gaussian, "laplace": Laplace},
+    "source": {
+        "arrays": arrays,
+        "image_folder": image_folder,
+        "sprites": sprites,
+        "tiny_imagenet": tiny_imagenet,
+        **{
+            name: partial(torchvision_set, name)
+            for name in ("celeba", "cifar10", "cifar100", "fashion_mnist", "kmnist", "mnist", "svhn")
+        },
+    },
+}
+"""Slot -> name -> what is called with the arguments that stand beside the name."""
+
+INJECTED: Mapping[str, frozenset[str]] = {
+    "prior": frozenset({"file_content"}),
+    "kernel": frozenset(),
+    "regularizer": frozenset({"seed"}),
+    "schedule": frozenset({"steps"}),
+    "encoder": frozenset({"image_shape", "num_params"}),
+    "decoder": frozenset({"image_shape", "latent_dim"}),
+    "posterior": frozenset(),
+    "likelihood": frozenset(),
+    "source": frozenset(),
+}
+"""Arguments that the builder supplies where a signature has them; YAML cannot set them."""
+
+NESTED: Mapping[str, str] = {
+    "prior": "prior",
+    "blocks": "prior",
+    "kernel": "kernel",
+    "kernels": "kernel",
+    "schedule": "schedule",
+}
+"""Arguments that are slots themselves, by their name."""

@@ -1,0 +1,279 @@
+"""Slots: ``name:`` for what ships, ``target:`` for the user's own, with its arguments beside it.
+
+The arguments of a name are those of the constructor it stands for: names, types, defaults and
+documentation are read from there, so they are said once.
+"""
+
+import collections.abc
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from torch import Tensor
+
+from mmdprior.config.names import INJECTED, NAMES, NESTED
+from mmdprior.errors import InputError
+
+__all__ = ["Slot", "arguments_model", "check_slot", "first_error", "import_target", "nearest"]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A checked slot: what to build and with which arguments.
+
+    Attributes:
+        kind: ``prior``, ``kernel`` and so on.
+        path: where it stands in the YAML, for errors.
+        name: what ships under this name, or None.
+        target: the user's own, or None.
+        arguments: plain values, slots, or lists of slots.
+    """
+
+    kind: str
+    path: str
+    name: str | None
+    target: str | None
+    arguments: Mapping[str, Any]
+
+    def factory(self) -> Any:
+        """Return what is called to build this slot; imports a target."""
+        return NAMES[self.kind][self.name] if self.name is not None else import_target(str(self.target))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the YAML form."""
+        head = {"name": self.name} if self.name is not None else {"target": self.target}
+        return {**head, **{key: _plain(value) for key, value in self.arguments.items()}}
+
+
+def check_slot(kind: str, value: object, path: str, folder: Path, others: Iterable[str] = ()) -> Slot:
+    """Check a slot as it stands in the YAML, nested ones included, without building anything.
+
+    Args:
+        kind: which slot.
+        value: a mapping with ``name`` or ``target``, or a name alone.
+        path: where it stands.
+        folder: of the YAML file, from where relative targets are looked up first.
+        others: keys that stand beside it, for the hint on an unknown one.
+
+    Raises:
+        InputError: an unknown name or argument, a wrong type, a target that cannot be imported, or a
+            missing argument.
+    """
+    mapping = {"name": value} if isinstance(value, str) else value
+    if not isinstance(mapping, Mapping):
+        raise InputError(f"{path}: {value!r} received; give a name or a mapping with name or target")
+    arguments = {key: entry for key, entry in mapping.items() if key not in ("name", "target")}
+    name, target = mapping.get("name"), mapping.get("target")
+    if (name is None) == (target is None):
+        known = ", ".join(sorted(NAMES[kind]))
+        raise InputError(f"{path}: give either name (one of {known}) or target")
+    if name is not None:
+        if name not in NAMES[kind]:
+            raise InputError(f"{path}.name: {name!r} received; {nearest(str(name), NAMES[kind])}")
+        factory = NAMES[kind][name]
+    else:
+        target = _locate(str(target), folder)
+        factory = import_target(target, f"{path}.target")
+    checked = _check_arguments(kind, factory, arguments, path, folder, others)
+    return Slot(kind, path, name, target, checked)
+
+
+def _check_arguments(
+    kind: str,
+    factory: Any,
+    arguments: Mapping[str, Any],
+    path: str,
+    folder: Path,
+    others: Iterable[str],
+) -> dict[str, Any]:
+    parameters, open_ended = _parameters(factory, kind)
+    for key in arguments:
+        if key not in parameters and not open_ended:
+            raise InputError(f"{path}.{key}: unknown key; {nearest(key, [*parameters, *others])}")
+    leaves = {key: value for key, value in arguments.items() if key not in NESTED}
+    try:
+        filled = arguments_model(factory, kind).model_validate(leaves).model_dump()
+    except pydantic.ValidationError as error:
+        raise InputError(first_error(error, path, leaves)) from None
+    checked: dict[str, Any] = {}
+    for key in [*parameters, *(key for key in arguments if key not in parameters)]:
+        if key not in NESTED:
+            if key in filled:
+                checked[key] = filled[key]
+            continue
+        if arguments.get(key) is None:
+            if parameters[key].default is inspect.Parameter.empty:
+                raise InputError(f"{path}.{key}: missing; give a {NESTED[key]}")
+            continue
+        checked[key] = _check_nested(NESTED[key], arguments[key], f"{path}.{key}", folder)
+    return checked
+
+
+def _check_nested(kind: str, value: Any, path: str, folder: Path) -> Slot | list[Slot]:
+    if isinstance(value, list):
+        return [check_slot(kind, entry, f"{path}.{i}", folder) for i, entry in enumerate(value)]
+    return check_slot(kind, value, path, folder)
+
+
+def _parameters(factory: Any, kind: str) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Return the arguments that YAML may set, and whether any other is taken too."""
+    if not callable(factory):
+        return {}, False
+    found = dict(inspect.signature(factory).parameters)
+    if kind == "prior" and _is_sampler(factory):
+        for supplied in ("n", "dim"):
+            found.pop(supplied, None)
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in found.values())
+    named = {
+        key: p
+        for key, p in found.items()
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and key not in INJECTED[kind]
+    }
+    return named, open_ended
+
+
+def _is_sampler(factory: Any) -> bool:
+    """Tell a function of n, which is a prior itself, from one that returns a prior."""
+    return inspect.isfunction(factory) and next(iter(inspect.signature(factory).parameters), "") == "n"
+
+
+@cache
+def arguments_model(factory: Any, kind: str) -> type[pydantic.BaseModel]:
+    """Return the pydantic model of the plain arguments of a factory.
+
+    ``dim`` of a prior is optional, since the builder fills it in.
+    """
+    parameters, open_ended = _parameters(factory, kind)
+    inner = factory.func if isinstance(factory, partial) else factory
+    hinted = inner.__init__ if inspect.isclass(inner) else inner
+    hints = typing.get_type_hints(hinted) if parameters else {}
+    fields: dict[str, Any] = {}
+    for key, parameter in parameters.items():
+        if key in NESTED:
+            continue
+        default = ... if parameter.default is parameter.empty else parameter.default
+        default = list(default) if isinstance(default, tuple) else default
+        hint = _without_tensors(hints.get(key, Any))
+        if kind == "prior" and key == "dim" and default is ...:
+            hint, default = hint | None, None
+        fields[key] = (hint, default)
+    config = pydantic.ConfigDict(
+        strict=True, extra="allow" if open_ended else "forbid", arbitrary_types_allowed=True
+    )
+    return pydantic.create_model(f"{kind}_arguments", __config__=config, **fields)
+
+
+def _without_tensors(hint: Any) -> Any:
+    """Drop tensors and arrays from a union: YAML has none."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        kept = [arm for arm in typing.get_args(hint) if arm is not Tensor]
+        return typing.Union[tuple(_lists(arm) for arm in kept)]  # noqa: UP007 - built at run time
+    return _lists(hint)
+
+
+def _lists(hint: Any) -> Any:
+    """Read every sequence as a list, which is what YAML has; a string is none."""
+    if typing.get_origin(hint) is collections.abc.Sequence:
+        return list[tuple(_lists(arm) for arm in typing.get_args(hint))]  # type: ignore[misc]
+    return hint
+
+
+def first_error(error: pydantic.ValidationError, path: str, value: Any) -> str:
+    """Return pydantic's first complaint in one line: key path, value received, what was expected."""
+    first = error.errors()[0]
+    keys: list[str] = []
+    for key in first["loc"]:
+        if isinstance(value, Mapping) and key in value:
+            value = value[key]
+        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+            value = value[key]
+        elif first["type"] not in ("missing", "extra_forbidden") or not isinstance(value, Mapping):
+            break
+        keys.append(str(key))
+    where = ".".join([*([path] if path else []), *keys])
+    if first["type"] == "missing":
+        return f"{where}: missing; give a value"
+    same = [e for e in error.errors() if e["loc"][: len(keys)] == first["loc"][: len(keys)]]
+    expected = " or ".join(dict.fromkeys(e["msg"].removeprefix("Input should be ") for e in same))
+    return f"{where}: {value!r} received; expected {expected}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return a hint: the nearest known word, or all of them."""
+    options = sorted(known)
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(options) or 'none'}"
+
+
+def import_target(target: str, path: str = "target") -> Any:
+    """Import ``package.module:Object`` or ``path/to/file.py:object``; the module's code runs.
+
+    Raises:
+        InputError: a target of another form, or one that cannot be found or imported.
+    """
+    place, _, attribute = target.rpartition(":")
+    if not place or not attribute:
+        raise InputError(f"{path}: {target!r} received; give 'package.module:Object' or 'file.py:object'")
+    try:
+        module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+        for part in attribute.split("."):
+            module = getattr(module, part)
+    except (ImportError, AttributeError, OSError, SyntaxError) as error:
+        raise InputError(f"{path}: {target!r} cannot be imported ({error})") from None
+    return module
+
+
+def _import_module(name: str) -> Any:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    return importlib.import_module(name)
+
+
+def _import_file(file: Path) -> Any:
+    name = f"mmdprior_target_{file.resolve().as_posix().replace('/', '_').replace('.', '_')}"
+    if name in sys.modules:
+        return sys.modules[name]
+    if not file.is_file():
+        raise FileNotFoundError(f"no such file: {file}")
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"not a Python file: {file}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _locate(target: str, folder: Path) -> str:
+    """Make the file of a target absolute: beside the YAML file first, else from where we are."""
+    place, colon, attribute = target.rpartition(":")
+    if not place.endswith(".py"):
+        return target
+    beside = folder / Path(place).expanduser()
+    file = beside if beside.is_file() else Path(place).expanduser()
+    return f"{file.resolve()}{colon}{attribute}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Slot):
+        return value.to_dict()
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value
+
+

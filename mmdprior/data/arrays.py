@@ -1,0 +1,77 @@
+"""Images in NumPy files."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmdprior.data.source import InMemory, Source
+from mmdprior.errors import InputError
+
+__all__ = ["arrays", "read_array"]
+
+_LABEL_KEYS = ("factors", "latents_classes", "labels", "targets")
+_IMAGE_KEYS = ("images", "imgs")
+
+
+def arrays(path: str, test_path: str | None = None) -> Source:
+    """Open images from ``.npz`` or ``.npy``.
+
+    Args:
+        path: a ``.npy`` of images, or a ``.npz`` with ``images`` (or ``imgs``) and, if there are any,
+            ``factors``, ``latents_classes``, ``labels`` or ``targets``. Images are (n, H, W),
+            (n, H, W, C) or (n, C, H, W); uint8, or floats in [0, 1].
+        test_path: a file of the same kind with the test images.
+
+    Raises:
+        InputError: a file that is missing, holds pickled objects or no images, or images that are
+            not finite.
+    """
+    return Source(_open(path), None if test_path is None else _open(test_path))
+
+
+def read_array(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
+    """Read ``.npy`` or ``.npz`` without running anything in it.
+
+    Raises:
+        InputError: missing, unreadable, or holding pickled objects.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        return loaded if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (EOFError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a plain .npy or .npz of numbers ({reason})") from None
+    except Exception as error:  # zipfile.BadZipFile and zlib.error share no narrower base
+        raise InputError(f"{path}: damaged ({error})") from None
+
+
+def _open(path: str) -> InMemory:
+    content = read_array(path)
+    if isinstance(content, np.ndarray):
+        return InMemory(_to_images(path, content))
+    images = next((content[key] for key in _IMAGE_KEYS if key in content), None)
+    if images is None:
+        raise InputError(f"{path}: arrays {sorted(content)} found; name the images 'images'")
+    key = next((key for key in _LABEL_KEYS if key in content), None)
+    if key is None:
+        return InMemory(_to_images(path, images))
+    labels = torch.from_numpy(np.atleast_1d(content[key]))
+    labels = labels[:, None] if labels.ndim == 1 else labels
+    names = tuple(f"{key}_{i}" for i in range(labels.shape[1]))
+    return InMemory(_to_images(path, images), labels, names)
+
+
+def _to_images(path: str, images: np.ndarray) -> Tensor:
+    if images.dtype.kind not in "uf":
+        raise InputError(f"{path}: images of type {images.dtype} found; give uint8 or floats in [0, 1]")
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4:
+        raise InputError(f"{path}: images of shape {images.shape} found; give (n, H, W[, C]) or (n, C, H, W)")
+    if images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+        images = images.transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(images))

@@ -1,0 +1,23 @@
+"""Scores of trained models and of plain codes."""
+
+from mmdprior.evaluation.codes import Codes, active_dimensions, encode, representations
+from mmdprior.evaluation.evaluation import Evaluation, evaluate, score_codes
+from mmdprior.evaluation.independence import PriorMatch, effective_rank
+from mmdprior.evaluation.lps import LPSResult, lps
+from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
+
+__all__ = [
+    "Codes",
+    "Evaluation",
+    "LPSResult",
+    "PriorMatch",
+    "Reconstruction",
+    "active_dimensions",
+    "effective_rank",
+    "encode",
+    "evaluate",
+    "lps",
+    "reconstruction_error",
+    "representations",
+    "score_codes",
+]

@@ -1,0 +1,89 @@
+"""Encode data once; every score is computed from these codes."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mmdprior.data import ImageSet
+from mmdprior.data.batches import to_float
+from mmdprior.latent import Latent
+from mmdprior.models import Autoencoder
+from mmdprior.seeding import stream
+
+__all__ = ["Codes", "active_dimensions", "encode", "representations"]
+
+_ACTIVE_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Codes of a data set, with its labels.
+
+    Attributes:
+        latent: samples, means and log-variances of all images, on the device of the model.
+        labels: (n, k) labels or factors.
+        label_names: one a column.
+    """
+
+    latent: Latent
+    labels: Tensor
+    label_names: tuple[str, ...]
+
+
+@torch.no_grad()
+def encode(
+    model: Autoencoder,
+    images: ImageSet,
+    *,
+    limit: int | None = None,
+    batch_size: int = 512,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Codes:
+    """Encode a data set in order.
+
+    The posterior noise of all images is drawn at once and on the CPU, so neither the batch size nor
+    the device changes it.
+
+    Args:
+        model: in evaluation mode while it encodes, left in its own mode.
+        images: float or uint8.
+        limit: encode the first so many only.
+        batch_size: images at a time.
+        seed: of the posterior noise.
+        device: where the model lies.
+    """
+    training = model.training
+    model.eval()
+    params: list[Tensor] = []
+    labels: list[Tensor] = []
+    total = len(images) if limit is None else min(limit, len(images))
+    for start in range(0, total, batch_size):
+        batch, batch_labels = images.gather(torch.arange(start, min(start + batch_size, total)))
+        params.append(model.posterior_params(to_float(batch.to(device))))
+        labels.append(batch_labels.cpu())
+    latent = model.posterior(torch.cat(params), stream(seed, "encode"))
+    model.train(training)
+    return Codes(latent, torch.cat(labels), images.label_names)
+
+
+def representations(latent: Latent) -> dict[str, Float[Tensor, "n d"]]:
+    """Return the codes to be scored by name: ``mean``, and ``sample`` where it differs."""
+    if not latent.stochastic:
+        return {"mean": latent.mean}
+    return {"mean": latent.mean, "sample": latent.sample}
+
+
+def active_dimensions(latent: Latent) -> Bool[Tensor, "d"]:
+    """Dimensions that carry information about the image.
+
+    With a posterior variance, Var_x(mean_i) > .01 (Var_x(mean_i) + E_x var_i): one mask for means and
+    samples, since a collapsed dimension flatters the score of the samples (pure noise) and inflates
+    that of the means. Without one, standard deviation above 1e-3 of the largest.
+    """
+    spread = latent.mean.var(0)
+    if latent.log_var is None:
+        return (spread.sqrt() > 1e-3 * spread.sqrt().max()) & (spread > 0)
+    return spread > _ACTIVE_SHARE * (spread + latent.log_var.exp().mean(0))

@@ -1,0 +1,141 @@
+"""Everything that is said of a model on one data set, from one encoding of it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mmdprior.data import ImageSet
+from mmdprior.evaluation.codes import Codes, active_dimensions, encode, representations
+from mmdprior.evaluation.independence import PriorMatch, effective_rank
+from mmdprior.evaluation.lps import LPSResult, lps
+from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
+from mmdprior.models import Autoencoder
+
+__all__ = ["Evaluation", "evaluate", "score_codes"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one model on one data set.
+
+    Attributes:
+        lps: results by (representation, predictor); the representation is ``mean`` or ``sample``.
+        active: number of dimensions that carry information.
+        dim: number of dimensions.
+        effective_rank: of the mean codes.
+        reconstruction: errors over the images, or None for plain codes.
+        match: standardised MMD of the sampled codes to the intended prior, or None without one.
+    """
+
+    lps: dict[tuple[str, str], LPSResult]
+    active: int
+    dim: int
+    effective_rank: float
+    reconstruction: Reconstruction | None = None
+    match: float | None = None
+
+    def scalars(self) -> dict[str, float]:
+        """Return the numbers by TensorBoard tag; those of sampled codes end in ``_sample``."""
+        values = {
+            "latents/active": float(self.active),
+            "independence/effective_rank": self.effective_rank,
+        }
+        for (representation, predictor), result in self.lps.items():
+            tag = f"lps/{predictor}" + ("_sample" if representation == "sample" else "")
+            values[tag] = result.score
+            values[f"{tag}_max"] = result.max
+        if self.match is not None:
+            values["match/mmd_standardised"] = self.match
+        if self.reconstruction is not None:
+            values["reconstruction/psnr"] = self.reconstruction.psnr
+            values["reconstruction/mse"] = self.reconstruction.mse
+        return values
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain numbers and lists, ready for JSON."""
+        plain: dict[str, object] = {
+            "dim": self.dim,
+            "active": self.active,
+            "effective_rank": self.effective_rank,
+            "lps": [
+                {"representation": representation, **result.to_dict()}
+                for (representation, _), result in self.lps.items()
+            ],
+        }
+        if self.reconstruction is not None:
+            plain["reconstruction"] = {
+                "mse": self.reconstruction.mse,
+                "psnr": self.reconstruction.psnr,
+                "loss": self.reconstruction.loss,
+            }
+        if self.match is not None:
+            plain["match"] = {"mmd_standardised": self.match}
+        return plain
+
+    def to_json(self) -> str:
+        """Return the scores as JSON."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def __str__(self) -> str:
+        """Return a table for people."""
+        lines = ["codes    predictor      LPS      max   n fitted / scored"]
+        for (representation, predictor), r in self.lps.items():
+            lines.append(
+                f"{representation:8} {predictor:9} {r.score:8.4f} {r.max:8.4f}   {r.n_train} / {r.n_test}"
+            )
+        line = f"active {self.active} of {self.dim}, effective rank {self.effective_rank:.1f}"
+        if self.reconstruction is not None:
+            line += f", PSNR {self.reconstruction.psnr:.2f} dB"
+        if self.match is not None:
+            line += f", MMD to the prior {self.match:+.1f} null standard deviations"
+        return "\n".join([*lines, line])
+
+
+def score_codes(
+    codes: Codes, predictors: Sequence[str] = ("linear", "mlp"), *, seed: int = 0
+) -> Evaluation:
+    """Score codes with every predictor, means and samples by one mask of active dimensions."""
+    active = active_dimensions(codes.latent)
+    results = {
+        (representation, predictor): lps(z, predictor, seed=seed, active=active)
+        for predictor in predictors
+        for representation, z in representations(codes.latent).items()
+    }
+    return Evaluation(results, int(active.sum()), codes.latent.dim, effective_rank(codes.latent.mean))
+
+
+def evaluate(
+    model: Autoencoder,
+    images: ImageSet,
+    *,
+    predictors: Sequence[str] = ("linear", "mlp"),
+    match: PriorMatch | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    batch_size: int = 512,
+    device: torch.device | str = "cpu",
+) -> tuple[Evaluation, Codes]:
+    """Encode, reconstruct and score a data set; return the scores and the codes.
+
+    Args:
+        model: on ``device``.
+        images: held-out ones.
+        predictors: names for `lps`.
+        match: the intended prior; None leaves that score out.
+        limit: use the first so many images only.
+        seed: of posterior noise, splits and predictors.
+        batch_size: images at a time.
+        device: where to compute.
+    """
+    codes = encode(model, images, limit=limit, batch_size=batch_size, seed=seed, device=device)
+    scored = score_codes(codes, predictors, seed=seed)
+    error = reconstruction_error(
+        model, images, limit=limit, batch_size=batch_size, seed=seed, device=device
+    )
+    matched = None if match is None else match(codes.latent.sample)
+    return (
+        Evaluation(scored.lps, scored.active, scored.dim, scored.effective_rank, error, matched),
+        codes,
+    )

@@ -1,0 +1,57 @@
+"""How much of the images the codes keep."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from mmdprior.data import ImageSet
+from mmdprior.data.batches import to_float
+from mmdprior.models import Autoencoder
+from mmdprior.seeding import stream
+
+__all__ = ["Reconstruction", "reconstruction_error"]
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Errors over a data set, decoding one draw z ~ q(z|x) an image.
+
+    Attributes:
+        mse: squared error of the unclipped mean image, averaged over all pixels, images in [0, 1].
+        loss: the likelihood's loss, a sum over pixels averaged over images.
+    """
+
+    mse: float
+    loss: float
+
+    @property
+    def psnr(self) -> float:
+        """-10 log10(mse), in dB."""
+        return -10 * math.log10(self.mse) if self.mse > 0 else math.inf
+
+
+@torch.no_grad()
+def reconstruction_error(
+    model: Autoencoder,
+    images: ImageSet,
+    *,
+    limit: int | None = None,
+    batch_size: int = 512,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Reconstruction:
+    """Reconstruct a data set, or its first ``limit`` images, and measure the error."""
+    training = model.training
+    model.eval()
+    total = len(images) if limit is None else min(limit, len(images))
+    squared = loss = 0.0
+    pixels = math.prod(images.image_shape)
+    for start in range(0, total, batch_size):
+        batch, _ = images.gather(torch.arange(start, min(start + batch_size, total)))
+        x = to_float(batch.to(device))
+        _, output = model(x, stream(seed, "reconstruct", start))
+        squared += float((model.likelihood.mean(output) - x).square().sum())
+        loss += float(model.likelihood.loss(output, x)) * len(x)
+    model.train(training)
+    return Reconstruction(mse=squared / (total * pixels), loss=loss / total)

@@ -1,0 +1,92 @@
+"""Rules for the squared distance at which a radial kernel decays.
+
+Every rule names a typical squared distance R between two draws; kernels turn it into their own
+parameter: RBF takes l^2 = R/2, IMQ takes C = R. So the rules mean the same for every kernel, and
+``sqrt_dim`` gives the usual l = sqrt(d) and the C = 2d of WAE-MMD (arXiv 1711.01558) on N(0, I).
+"""
+
+import math
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mmdprior.errors import InputError
+from mmdprior.kernels.kernel import full_precision
+from mmdprior.priors import Prior
+from mmdprior.seeding import stream
+
+__all__ = ["Rule", "check", "median_of_prior", "median_squared_distance", "squared_distance"]
+
+Rule = Literal["sqrt_dim", "median_prior", "median_batch"]
+"""``sqrt_dim``: R = 2d. ``median_prior``: median over pairs of prior draws, once, when the kernel is
+bound. ``median_batch``: median over the pooled batch and prior draws (the first 512 of each), anew at
+each estimate and without a gradient."""
+
+_MEDIAN_DRAWS = 1024
+
+
+def check(name: str, value: float | Rule) -> float | Rule:
+    """Return a positive finite number or the name of a rule, or raise `InputError`."""
+    if isinstance(value, str):
+        if value not in get_args(Rule):
+            raise InputError(f"{name}: {value!r} received; give a positive number or {get_args(Rule)}")
+        return value
+    if isinstance(value, bool) or not math.isfinite(value) or value <= 0:
+        raise InputError(f"{name}: {value} received; give a positive number or {get_args(Rule)}")
+    return float(value)
+
+
+def median_of_prior(prior: Prior) -> float:
+    """Median squared distance between independent prior draws (1,024 of them, a fixed stream)."""
+    draws = prior.sample(_MEDIAN_DRAWS, stream(0, "bandwidth", device=prior.device))
+    return float(median_squared_distance(draws))
+
+
+def median_squared_distance(x: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+    """Median over the n(n-1)/2 pairs of rows, without a gradient."""
+    with torch.no_grad():
+        upper = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
+        return squared_distance(x, x)[upper[0], upper[1]].median()
+
+
+def squared_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+    """Squared Euclidean distance of every pair, differentiable any number of times.
+
+    By one matrix product on centred inputs, clamped at zero; its gradient 2(x - y) is exact where a
+    root's would be infinite, also at distance zero.
+    """
+    distances: Tensor = _SquaredDistance.apply(x, y)
+    return distances
+
+
+class _SquaredDistance(torch.autograd.Function):
+    """|x - y|^2, keeping only x and y for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(x, y)
+        with full_precision(x.device.type):
+            centre = y.mean(0)
+            x, y = x - centre, y - centre
+            distances = torch.addmm(
+                x.square().sum(1)[:, None] + y.square().sum(1), x, y.T, alpha=-2.0
+            )
+        return distances.clamp_(min=0)
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, *grads: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        x, y = ctx.saved_tensors  # type: ignore[attr-defined]
+        (grad,) = grads
+        centre = y.mean(0)
+        x, y = x - centre, y - centre
+        grad_x = grad_y = None
+        with full_precision(x.device.type):
+            if ctx.needs_input_grad[0]:  # type: ignore[attr-defined]
+                grad_x = 2 * (x * grad.sum(1, keepdim=True) - grad @ y)
+            if ctx.needs_input_grad[1]:  # type: ignore[attr-defined]
+                grad_y = 2 * (y * grad.sum(0)[:, None] - grad.T @ x)
+        return grad_x, grad_y

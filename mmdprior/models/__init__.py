@@ -1,0 +1,31 @@
+"""Encoders, decoders, posteriors, likelihoods, and the autoencoder that composes them."""
+
+from mmdprior.models.autoencoder import Autoencoder
+from mmdprior.models.conv import ConvDecoder, ConvEncoder
+from mmdprior.models.likelihood import Bernoulli, Gaussian, Laplace, Likelihood
+from mmdprior.models.linear_skip import PCA, add_linear_skip, fit_pca
+from mmdprior.models.mlp import LinearDecoder, LinearEncoder, MLPDecoder, MLPEncoder
+from mmdprior.models.posterior import DeterministicPosterior, GaussianPosterior, Posterior
+from mmdprior.models.resnet import ResNetDecoder, ResNetEncoder
+
+__all__ = [
+    "Autoencoder",
+    "Bernoulli",
+    "ConvDecoder",
+    "ConvEncoder",
+    "DeterministicPosterior",
+    "Gaussian",
+    "GaussianPosterior",
+    "Laplace",
+    "Likelihood",
+    "LinearDecoder",
+    "LinearEncoder",
+    "MLPDecoder",
+    "MLPEncoder",
+    "PCA",
+    "Posterior",
+    "ResNetDecoder",
+    "ResNetEncoder",
+    "add_linear_skip",
+    "fit_pca",
+]

@@ -1,0 +1,20 @@
+"""Programmable priors: distributions over the latent space that can be sampled."""
+
+from mmdprior.priors.compose import Product
+from mmdprior.priors.empirical import FromCallable, FromDistribution, Samples, as_prior
+from mmdprior.priors.factorized import Gaussian, Uniform
+from mmdprior.priors.mixture import GaussianMixture
+from mmdprior.priors.prior import Moments, Prior
+
+__all__ = [
+    "FromCallable",
+    "FromDistribution",
+    "Gaussian",
+    "GaussianMixture",
+    "Moments",
+    "Prior",
+    "Product",
+    "Samples",
+    "Uniform",
+    "as_prior",
+]

@@ -1,0 +1,187 @@
+"""Priors known by their draws alone: stored samples, callables, torch distributions."""
+
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mmdprior.errors import InputError
+from mmdprior.priors.prior import Moments, Prior
+
+__all__ = ["FromCallable", "FromDistribution", "Samples", "as_prior"]
+
+
+class Samples(Prior):
+    """The empirical distribution of stored points: rows drawn with replacement.
+
+    The points are not part of the state dict; a checkpoint keeps them once, as data that the run read.
+
+    Args:
+        points: (m, d) finite numbers.
+
+    Raises:
+        InputError: not two axes, no rows, or entries that are not finite.
+    """
+
+    def __init__(self, points: Tensor) -> None:
+        points = torch.as_tensor(points)
+        if points.ndim != 2 or 0 in points.shape:
+            raise InputError(f"points: shape {tuple(points.shape)} received; give m rows of d numbers")
+        points = points.detach().to(torch.get_default_dtype())
+        if not bool(torch.isfinite(points).all()):
+            raise InputError("points: NaN or infinity received; remove those rows")
+        super().__init__(points.shape[1])
+        self.register_buffer("points", points, persistent=False)
+        self.points: Tensor
+
+    def sample(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "{n} {self.dim}"]:
+        """Draw n rows with replacement."""
+        device = self.device if generator is None else generator.device
+        rows = torch.randint(len(self.points), (n,), generator=generator, device=device)
+        return self.points[rows.to(self.device)]
+
+    def moments(self) -> Moments:
+        """Mean and covariance of the stored points (divided by m: they are the whole prior)."""
+        mean = self.points.mean(0)
+        centred = self.points - mean
+        return Moments(mean, centred.T @ centred / len(centred))
+
+
+class _Unseeded(Prior):
+    """A source of draws that takes no generator: seeded by forking the global one."""
+
+    @abstractmethod
+    def _draw(self, n: int) -> Tensor:
+        """Draw n points from torch's global generators."""
+
+    def sample(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "{n} {self.dim}"]:
+        """Draw n points; a generator seeds torch's global stream for the length of the call."""
+        if generator is None:
+            return self._checked(n)
+        seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(int(seed))
+            return self._checked(n)
+
+    def _checked(self, n: int) -> Tensor:
+        draws = self._draw(n)
+        if not isinstance(draws, Tensor) or not draws.is_floating_point():
+            kind = draws.dtype if isinstance(draws, Tensor) else type(draws).__name__
+            raise InputError(f"{self._name}: {kind} returned; return a floating-point torch.Tensor")
+        if draws.shape != (n, self.dim):
+            raise InputError(
+                f"{self._name}: shape {tuple(draws.shape)} returned; return ({n}, {self.dim})"
+            )
+        return draws.detach().to(self.device, self.dtype)
+
+
+class FromCallable(_Unseeded):
+    """Any function ``fn(n)`` or ``fn(n, dim)`` that returns (n, dim) draws from torch's generators.
+
+    One draw is taken at construction, so that a function that cannot serve fails there.
+
+    Args:
+        fn: the function.
+        dim: number of dimensions d.
+
+    Raises:
+        InputError: not callable, or draws that are not a finite floating (n, dim) tensor.
+    """
+
+    def __init__(self, fn: Callable[..., Tensor], dim: int) -> None:
+        super().__init__(dim)
+        if not callable(fn):
+            raise InputError(f"fn: {fn!r} received; give a function of n or of (n, dim)")
+        self.fn = fn
+        self._takes_dim = _positional_arguments(fn) != 1
+        with torch.random.fork_rng([]):
+            probe = self._checked(8)
+        if not bool(torch.isfinite(probe).all()):
+            raise InputError(f"{self._name}: NaN or infinity returned; return finite draws")
+
+    @property
+    def _name(self) -> str:
+        return f"prior {getattr(self.fn, '__name__', type(self.fn).__name__)}"
+
+    def _draw(self, n: int) -> Tensor:
+        return self.fn(n, self.dim) if self._takes_dim else self.fn(n)
+
+
+class FromDistribution(_Unseeded):
+    """A `torch.distributions.Distribution` whose batch and event shapes flatten to d numbers.
+
+    Args:
+        distribution: for instance ``Independent(Normal(loc, scale), 1)`` or ``Laplace(zeros(d), 1)``.
+    """
+
+    def __init__(self, distribution: torch.distributions.Distribution) -> None:
+        shape = (*distribution.batch_shape, *distribution.event_shape)
+        if len(shape) != 1:
+            raise InputError(
+                f"distribution: batch and event shape {shape} received; they must be one axis of d"
+            )
+        super().__init__(shape[0])
+        self.distribution = distribution
+
+    def _draw(self, n: int) -> Tensor:
+        return self.distribution.sample((n,))
+
+    def log_prob(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
+        """Log-density in nats of each row of z."""
+        values = self.distribution.log_prob(z)
+        return values.sum(1) if values.ndim == 2 else values
+
+    def moments(self) -> Moments:
+        """Mean and covariance, where the distribution has them."""
+        try:
+            mean = self.distribution.mean.to(self._anchor)
+            full = getattr(self.distribution, "covariance_matrix", None)
+            covariance = torch.diag(self.distribution.variance) if full is None else full
+        except NotImplementedError:
+            return super().moments()
+        return Moments(mean, covariance.to(self._anchor))
+
+
+def as_prior(source: object, dim: int | None = None) -> Prior:
+    """Return a `Prior` for whatever can be sampled.
+
+    Args:
+        source: a `Prior`, a `torch.distributions.Distribution`, an (m, d) tensor of samples, or a
+            callable ``(n) -> (n, d)`` or ``(n, dim) -> (n, d)``.
+        dim: needed for a callable.
+
+    Raises:
+        InputError: nothing that can be sampled, or a callable without dim.
+    """
+    if isinstance(source, Prior):
+        return source
+    if isinstance(source, torch.distributions.Distribution):
+        return FromDistribution(source)
+    if isinstance(source, Tensor):
+        return Samples(source)
+    if callable(source):
+        if dim is None:
+            raise InputError("prior: a plain callable received; wrap it as FromCallable(fn, dim)")
+        return FromCallable(source, dim)
+    raise InputError(
+        f"prior: {type(source).__name__} received; give a Prior, a torch distribution, an (m, d) "
+        "tensor or a callable"
+    )
+
+
+def _positional_arguments(fn: Callable[..., Tensor]) -> int | None:
+    """Count the positional arguments that fn requires; None where Python cannot tell."""
+    try:
+        parameters = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in positional and p.default is p.empty for p in parameters)

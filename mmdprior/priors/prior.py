@@ -1,0 +1,100 @@
+"""The contract of a prior: anything that can be sampled."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mmdprior.errors import InputError
+
+__all__ = ["Moments", "Prior", "positive_int"]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """First two moments of a prior."""
+
+    mean: Float[Tensor, "d"]
+    covariance: Float[Tensor, "d d"]
+
+
+class Prior(nn.Module, ABC):
+    """A distribution p(z) over R^d that can be sampled.
+
+    A module, so that ``.to(device)`` and ``.double()`` move what it holds; it has no trainable
+    parameters. ``sample`` is all that an MMD penalty asks for. The closed forms are optional: one
+    that a prior does not have raises `InputError`.
+
+    Args:
+        dim: number of dimensions d.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = positive_int("dim", dim)
+        self.register_buffer("_anchor", torch.empty(0), persistent=False)
+        self._anchor: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where samples are returned."""
+        return self._anchor.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the samples."""
+        return self._anchor.dtype
+
+    @abstractmethod
+    def sample(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "{n} {self.dim}"]:
+        """Draw n points; equal generator states give equal draws."""
+
+    def log_prob(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
+        """Log-density in nats of each row of z."""
+        raise InputError(f"{self._name} has no log_prob; use a prior with a density, or an mmd penalty")
+
+    def moments(self) -> Moments:
+        """Mean and covariance."""
+        raise InputError(f"{self._name} has no closed-form moments; estimate them from samples")
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _normal(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+        """Draw standard normals where the generator lives and return them on the prior's device."""
+        device = self.device if generator is None else generator.device
+        draws = torch.randn(shape, generator=generator, device=device, dtype=self.dtype)
+        return draws.to(self.device)
+
+    def _uniform(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+        """Draw U[0, 1) where the generator lives and return it on the prior's device."""
+        device = self.device if generator is None else generator.device
+        draws = torch.rand(shape, generator=generator, device=device, dtype=self.dtype)
+        return draws.to(self.device)
+
+    def _vector(self, name: str, value: object, *, positive: bool = False) -> Tensor:
+        """Turn a number or a sequence of d numbers into a (d,) tensor."""
+        vector = torch.as_tensor(value, dtype=self.dtype)
+        if vector.ndim == 0:
+            vector = vector.repeat(self.dim)
+        if vector.shape != (self.dim,):
+            raise InputError(
+                f"{name}: shape {tuple(vector.shape)} received; give one number or {self.dim} (dim)"
+            )
+        if not bool(torch.isfinite(vector).all()):
+            raise InputError(f"{name}: {value} received; every entry must be finite")
+        if positive and not bool((vector > 0).all()):
+            raise InputError(f"{name}: {value} received; every entry must be positive")
+        return vector
+
+
+def positive_int(name: str, value: object) -> int:
+    """Return value as an int of at least 1, or raise `InputError` naming it."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name}: {value!r} received; give an integer of at least 1")
+    return value

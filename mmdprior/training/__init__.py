@@ -1,0 +1,25 @@
+"""Training: the loop, its checkpoints, schedules, run directories and loggers."""
+
+from mmdprior.training.checkpoint import read_checkpoint, write_checkpoint
+from mmdprior.training.loggers import Logger, RunLogger
+from mmdprior.training.loop import NonFiniteLossError, Trainer
+from mmdprior.training.run_directory import create_run_directory, last_checkpoint
+from mmdprior.training.schedules import Constant, Cosine, Cyclical, Schedule, Warmup
+from mmdprior.training.validation import Validation
+
+__all__ = [
+    "Constant",
+    "Cosine",
+    "Cyclical",
+    "Logger",
+    "NonFiniteLossError",
+    "RunLogger",
+    "Schedule",
+    "Trainer",
+    "Validation",
+    "Warmup",
+    "create_run_directory",
+    "last_checkpoint",
+    "read_checkpoint",
+    "write_checkpoint",
+]

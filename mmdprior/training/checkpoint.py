@@ -1,0 +1,129 @@
+"""Checkpoints: written whole or not at all, read without running anything in them."""
+
+import os
+import pickle
+import platform
+import subprocess
+import zipfile
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mmdprior.errors import InputError
+
+__all__ = [
+    "FORMAT_VERSION",
+    "plain_state_dict",
+    "random_states",
+    "read_checkpoint",
+    "restore_random_states",
+    "versions",
+    "write_checkpoint",
+]
+
+FORMAT_VERSION = 1
+_REQUIRED = {"format_version", "config", "image_shape", "step", "model"}
+_PACKAGES = ("mmdprior", "torch", "torchvision", "numpy")
+_PREFIXES = ("module.", "_orig_mod.")
+
+
+def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint under a temporary name, then rename it: a crash leaves the old file.
+
+    Args:
+        content: tensors, numbers, strings, lists and dicts alone.
+        path: the file; its folder exists.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(dict(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; nothing in it runs.
+
+    Raises:
+        InputError: a file that is missing, damaged, of another kind, of a newer format, or that holds
+            pickled objects.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file; give a checkpoint (.pt)")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+            raise InputError(f"{path}: holds pickled objects, which are never run; not read") from None
+        raise InputError(f"{path}: damaged or no checkpoint; give a file that training wrote") from None
+    except (EOFError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile):
+        raise InputError(f"{path}: damaged or no checkpoint; give a file that training wrote") from None
+    if not isinstance(content, dict) or not _REQUIRED <= content.keys():
+        raise InputError(f"{path}: not a checkpoint of this package; give a file that training wrote")
+    if content["format_version"] > FORMAT_VERSION:
+        raise InputError(
+            f"{path}: format_version {content['format_version']} received; this package reads up to "
+            f"{FORMAT_VERSION}, update it"
+        )
+    return content
+
+
+def plain_state_dict(module: nn.Module) -> dict[str, Any]:
+    """Return a state dict whose keys carry no trace of DDP or torch.compile."""
+    return {_plain(key): value for key, value in module.state_dict().items()}
+
+
+def _plain(key: str) -> str:
+    for prefix in _PREFIXES:
+        key = key.replace(prefix, "")
+    return key
+
+
+def random_states() -> dict[str, Any]:
+    """Return the states of torch's and NumPy's global generators, for modules that use them."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    states: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss],
+    }
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    return states
+
+
+def restore_random_states(states: Mapping[str, Any]) -> None:
+    """Put the states of `random_states` back; CUDA's only where the devices are as many."""
+    torch.set_rng_state(states["torch"])
+    kind, keys, position, has_gauss, gauss = states["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    cuda = states.get("cuda", [])
+    if torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(cuda)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a number depends on, with the git revision where there is one."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    revision = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if revision.returncode == 0:
+        found["git"] = revision.stdout.strip()
+    return found

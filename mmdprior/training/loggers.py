@@ -1,0 +1,100 @@
+"""Where a run's numbers and pictures go."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+__all__ = ["Logger", "RunLogger"]
+
+
+class Logger:
+    """Takes everything, keeps nothing: for training without a run directory."""
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Take numbers by tag."""
+
+    def image(self, tag: str, image: Tensor, step: int) -> None:
+        """Take one (C, H, W) image in [0, 1]."""
+
+    def histogram(self, tag: str, values: Tensor, step: int) -> None:
+        """Take the values of one histogram."""
+
+    def hparams(self, settings: Mapping[str, object], metrics: Mapping[str, float]) -> None:
+        """Take a run's settings with its final metrics."""
+
+    def close(self) -> None:
+        """Flush and close."""
+
+
+class RunLogger(Logger):
+    """TensorBoard event files and ``metrics.jsonl`` in a run directory.
+
+    Args:
+        directory: of the run.
+        start: step at which a resumed run enters; what was logged from there on is dropped, since it
+            is logged again.
+    """
+
+    def __init__(self, directory: Path, start: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: SummaryWriter = SummaryWriter(
+            str(directory), purge_step=start + 1 if start else None, flush_secs=10
+        )
+        self._path = directory / "metrics.jsonl"
+        if start and self._path.is_file():
+            kept = [line for line in self._path.read_text().splitlines() if _step_of(line) <= start]
+            self._path.write_text("".join(f"{line}\n" for line in kept))
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Write numbers to both files; NaN stands as null in the JSON lines."""
+        for tag, value in values.items():
+            if not math.isnan(value):
+                self._writer.add_scalar(tag, value, step)
+        plain = {tag: value if math.isfinite(value) else None for tag, value in values.items()}
+        with self._path.open("a") as lines:
+            lines.write(json.dumps({"step": step, **plain}) + "\n")
+
+    def image(self, tag: str, image: Tensor, step: int) -> None:
+        """Write an image."""
+        self._writer.add_image(tag, image, step)
+
+    def histogram(self, tag: str, values: Tensor, step: int) -> None:
+        """Write a histogram."""
+        self._writer.add_histogram(tag, values, step)
+
+    def hparams(self, settings: Mapping[str, object], metrics: Mapping[str, float]) -> None:
+        """Write settings and metrics into this run's own event file, not into a run beside it."""
+        from torch.utils.tensorboard.summary import hparams
+
+        plain = {
+            key: value if isinstance(value, (bool, int, float, str)) else str(value)
+            for key, value in settings.items()
+        }
+        finite = {tag: value for tag, value in metrics.items() if math.isfinite(value)}
+        writer = self._writer.file_writer
+        if writer is None:
+            return
+        for summary in hparams(plain, finite):
+            writer.add_summary(summary)
+        for tag, value in finite.items():
+            self._writer.add_scalar(tag, value, 0)
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._writer.close()
+
+
+def _step_of(line: str) -> int:
+    """Step of one JSON line; a line cut short by a crash counts as after everything."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError):
+        return 2**62

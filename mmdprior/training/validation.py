@@ -1,0 +1,60 @@
+"""What a run looks at while it trains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mmdprior.data import ImageSet
+from mmdprior.evaluation import PriorMatch, evaluate
+from mmdprior.models import Autoencoder
+from mmdprior.reporting import Panels
+from mmdprior.training.loggers import Logger
+
+__all__ = ["Validation"]
+
+
+@dataclass
+class Validation:
+    """Scores the model on held-out images and sends pictures to the logger.
+
+    Attributes:
+        model: on ``device``.
+        images: the validation split.
+        match: to the intended prior.
+        logger: takes the pictures; the numbers are returned.
+        predictors: of LPS; cheap ones, since this runs during training.
+        limit: images scored.
+        seed: of the scores.
+        batch_size: images at a time.
+        device: where to compute.
+    """
+
+    model: Autoencoder
+    images: ImageSet
+    match: PriorMatch
+    logger: Logger
+    predictors: Sequence[str] = ("linear",)
+    limit: int | None = None
+    seed: int = 0
+    batch_size: int = 512
+    device: torch.device | str = "cpu"
+
+    def __call__(self, step: int) -> dict[str, float]:
+        """Return numbers by tag."""
+        result, codes = evaluate(
+            self.model,
+            self.images,
+            predictors=self.predictors,
+            match=self.match,
+            limit=self.limit,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            device=self.device,
+        )
+        panels = Panels(self.images, self.match.prior, self.device)
+        for tag, image in panels.draw(self.model, codes).items():
+            self.logger.image(tag, image, step)
+        for tag, values in panels.histograms(codes).items():
+            self.logger.histogram(tag, values, step)
+        return result.scalars()

@@ -1,0 +1,13 @@
+#!/usr/bin/env python3
+"""The door to `mmdprior train`, from a checkout."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mmdprior.cli.train import main  # noqa: E402
+from mmdprior.cli.main import run  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(run(main, sys.argv[1:]))
