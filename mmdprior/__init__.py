@@ -41,6 +41,6 @@ def load(checkpoint: "str | PathLike[str]", *, device: str = "cpu", trust: bool 
         InputError: a file that is missing, damaged or no checkpoint, or one that names a target
             without trust.
     """
-    from mmdprior.config.build import load_model
+    from mmdprior.config.rebuild import load_model
 
     return load_model(checkpoint, device=device, trust=trust)

@@ -7,9 +7,7 @@ import torch
 __all__ = ["stream"]
 
 
-def stream(
-    seed: int, name: str, index: int = 0, device: torch.device | str = "cpu"
-) -> torch.Generator:
+def stream(seed: int, name: str, index: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a generator that depends on nothing but its arguments.
 
     Training draws from one stream per purpose and step, so a resumed run sees the numbers of the

@@ -6,8 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmdprior.cli.train import main  # noqa: E402
-from mmdprior.cli.main import run  # noqa: E402
+from mmdprior.cli.main import run
+from mmdprior.cli.train import main
 
 if __name__ == "__main__":
     sys.exit(run(main, sys.argv[1:]))

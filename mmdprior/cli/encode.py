@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mmdprior.config.build import choose_device, config_of, model_from_checkpoint
+from mmdprior.config.build import choose_device
+from mmdprior.config.rebuild import config_of, model_from_checkpoint
 from mmdprior.config.sources import split_to_score
+from mmdprior.data import thin
 from mmdprior.errors import InputError
 from mmdprior.evaluation import encode
 from mmdprior.training import read_checkpoint
@@ -22,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", required=True, help=".npz with mean, sample, log_var, labels, label_names")
     parser.add_argument("--data", help="other images: a folder, .npz, .npy, or a YAML data section")
     parser.add_argument("--split", choices=("train", "validation", "test"), default="test")
-    parser.add_argument("--limit", type=int, help="encode the first so many")
+    parser.add_argument("--limit", type=int, help="encode so many, evenly spaced")
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0, help="of the posterior noise")
     parser.add_argument("--device", default="auto")
@@ -38,8 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     images = split_to_score(config, given.data, given.split, tuple(content["image_shape"]))
     codes = encode(
         model,
-        images,
-        limit=given.limit,
+        thin(images, given.limit),
         batch_size=given.batch_size,
         seed=given.seed,
         device=device,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmdprior.config import assemble, load_config
-from mmdprior.config.build import config_of
 from mmdprior.config.json_schema import json_schema
+from mmdprior.config.rebuild import config_of
 from mmdprior.errors import InputError
 from mmdprior.training import create_run_directory, last_checkpoint, read_checkpoint
 
@@ -41,7 +41,9 @@ def main(arguments: Sequence[str]) -> int:
         experiment = assemble(config, directory)
     print(f"run {directory} on {experiment.trainer.device}")
     result = experiment.run()
-    print(f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {experiment.trainer.step}")
+    print(
+        f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {experiment.trainer.step}"
+    )
     print(result)
     print(f"checkpoint {directory / 'checkpoints' / 'last.pt'}")
     return 0

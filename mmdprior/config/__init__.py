@@ -1,8 +1,9 @@
 """Configs: YAML in, objects out."""
 
-from mmdprior.config.build import Builder, load_model
+from mmdprior.config.build import Builder
 from mmdprior.config.experiment import Experiment, assemble
 from mmdprior.config.load import dump_config, load_config
+from mmdprior.config.rebuild import load_model
 from mmdprior.config.schema import Config
 
 __all__ = [

@@ -2,37 +2,26 @@
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmdprior.config.load import make_config
 from mmdprior.config.schema import Config
 from mmdprior.config.slots import Slot
 from mmdprior.data import ImageSet, Source, Splits, Subset, make_splits
-from mmdprior.data.arrays import read_array
+from mmdprior.data.arrays import read_codes
 from mmdprior.data.batches import to_float
 from mmdprior.errors import InputError
 from mmdprior.models import PCA, Autoencoder, add_linear_skip, fit_pca
 from mmdprior.priors import FromCallable, Gaussian, Prior, as_prior
 from mmdprior.regularizers import Regularizer
-from mmdprior.training import read_checkpoint
 
-__all__ = [
-    "Builder",
-    "choose_device",
-    "config_of",
-    "load_model",
-    "model_from_checkpoint",
-    "read_codes",
-]
+__all__ = ["Builder", "choose_device"]
 
 _PCA_IMAGES = 50_000
 _PCA_CHUNK = 2048
@@ -65,7 +54,11 @@ class Builder:
                     f"{type(source).__name__} returned; a data target returns a Source or an ImageSet"
                 )
         return make_splits(
-            source, validation=data.validation, test=data.test, limit=data.limit, seed=data.split_seed
+            source,
+            validation=data.validation,
+            test=data.test,
+            limit=data.limit,
+            seed=data.split_seed,
         )
 
     def model(self, image_shape: tuple[int, int, int], train: ImageSet | None = None) -> Autoencoder:
@@ -205,38 +198,6 @@ class Builder:
         return self.assets[path]
 
 
-def read_codes(path: str | Path) -> Tensor:
-    """Read one (n, d) array of numbers from ``.npy``, ``.npz`` or ``.pt``.
-
-    Raises:
-        InputError: missing, not plain numbers, or not exactly one array.
-    """
-    if str(path).endswith(".pt"):
-        return _read_tensor(Path(path))
-    content = read_array(path)
-    if isinstance(content, Mapping):
-        key = "mean" if "mean" in content else "codes" if "codes" in content else next(iter(content), "")
-        if key not in ("mean", "codes") and len(content) != 1:
-            raise InputError(f"{path}: arrays {sorted(content)} found; name the codes 'codes'")
-        content = content[key]
-    if content.dtype.kind not in "fiub":
-        raise InputError(f"{path}: {content.dtype} entries found; give real numbers")
-    return torch.from_numpy(np.ascontiguousarray(content, dtype=content.dtype.newbyteorder("=")))
-
-
-def _read_tensor(path: Path) -> Tensor:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a bad file
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a plain tensor ({reason[:80]})") from None
-    if not isinstance(content, Tensor):
-        raise InputError(f"{path}: {type(content).__name__} found; give one (n, d) tensor")
-    return content
-
-
 def choose_device(name: str) -> torch.device:
     """Return a device; ``auto`` is cuda, else mps, else cpu.
 
@@ -253,38 +214,6 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError):
         raise InputError(f"trainer.device: {name!r} is not available here; give auto or cpu") from None
     return device
-
-
-def config_of(content: Mapping[str, Any], source: str, *, trust: bool) -> Config:
-    """Return the config inside a checkpoint, checked again.
-
-    Raises:
-        InputError: it names a target and trust is not given, since that would run its code.
-    """
-    named = _targets_in(content["config"])
-    if named and not trust:
-        raise InputError(f"{source}: names target {named[0]!r}, whose code would run; pass --trust to allow it")
-    return make_config(content["config"], Path(), source)
-
-
-def model_from_checkpoint(content: Mapping[str, Any], config: Config) -> Autoencoder:
-    """Rebuild the trained model of a checkpoint; no data is read."""
-    model = Builder(config).model(tuple(content["image_shape"]))
-    try:
-        model.load_state_dict(content["model"])
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"checkpoint: weights do not fit the model of its config ({reason})") from None
-    return model.eval()
-
-
-def load_model(
-    checkpoint: str | PathLike[str], *, device: str = "cpu", trust: bool = False
-) -> Autoencoder:
-    """Rebuild the model of a checkpoint file; see `mmdprior.load`."""
-    content = read_checkpoint(Path(checkpoint))
-    config = config_of(content, str(checkpoint), trust=trust)
-    return model_from_checkpoint(content, config).to(choose_device(device))
 
 
 def _fit_pca(model: Autoencoder, train: ImageSet, dim: int) -> PCA:
@@ -304,15 +233,6 @@ def _takes_dim(slot: Slot) -> bool:
     if slot.name in ("gaussian_mixture", "product", "samples"):
         return False
     return slot.arguments.get("dim") is None
-
-
-def _targets_in(value: Any) -> list[str]:
-    if isinstance(value, Mapping):
-        own = [value["target"]] if isinstance(value.get("target"), str) else []
-        return own + [found for entry in value.values() for found in _targets_in(entry)]
-    if isinstance(value, (list, tuple)):
-        return [found for entry in value for found in _targets_in(entry)]
-    return []
 
 
 @contextmanager

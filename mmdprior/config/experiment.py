@@ -10,7 +10,7 @@ import torch
 from mmdprior.config.build import Builder, choose_device
 from mmdprior.config.load import dump_config
 from mmdprior.config.schema import Config
-from mmdprior.data import Batches, ResidentBatches, Splits, StreamingBatches
+from mmdprior.data import Batches, ResidentBatches, Splits, StreamingBatches, thin
 from mmdprior.data.batches import fits
 from mmdprior.data.source import load_into_memory
 from mmdprior.errors import InputError
@@ -48,10 +48,9 @@ class Experiment:
         settings = self.config.evaluation
         result, _ = evaluate(
             self.trainer.model,
-            self.splits.test,
+            thin(self.splits.test, settings.limit),
             predictors=settings.final_predictors,
             match=self.match,
-            limit=settings.limit,
             seed=self.config.seed,
             batch_size=settings.batch_size,
             device=self.trainer.device,
@@ -114,11 +113,10 @@ def assemble(
         log_every=config.trainer.log_every,
         validate=Validation(
             model,
-            splits.validation,
+            thin(splits.validation, config.evaluation.limit),
             match,
             logger,
             predictors=config.evaluation.predictors,
-            limit=config.evaluation.limit,
             seed=config.seed,
             batch_size=config.evaluation.batch_size,
             device=device,
@@ -160,9 +158,7 @@ def _data(builder: Builder, device: torch.device) -> tuple[Splits, Batches]:
     return splits, ResidentBatches(splits.train, size, seed, device)
 
 
-def _optimizer(
-    config: Config, model: Autoencoder, regularizer: Regularizer
-) -> torch.optim.Optimizer:
+def _optimizer(config: Config, model: Autoencoder, regularizer: Regularizer) -> torch.optim.Optimizer:
     """Optimise the model and what the penalty learns with it; learned parts apart have their own."""
     settings = config.trainer
     apart = {id(p) for module in regularizer.auxiliary_modules() for p in module.parameters()}
@@ -183,7 +179,10 @@ def _auxiliary_optimizer(config: Config, regularizer: Regularizer) -> torch.opti
         return None
     betas = config.trainer.auxiliary_betas
     return torch.optim.Adam(
-        parameters, lr=config.trainer.auxiliary_learning_rate, betas=(betas[0], betas[1]), fused=True
+        parameters,
+        lr=config.trainer.auxiliary_learning_rate,
+        betas=(betas[0], betas[1]),
+        fused=True,
     )
 
 

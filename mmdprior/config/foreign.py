@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mmdprior.config.load import parse_value
-from mmdprior.config.slots import import_target
+from mmdprior.config.targets import import_target
 from mmdprior.errors import InputError
 from mmdprior.models import Autoencoder, DeterministicPosterior, GaussianPosterior
 
@@ -59,7 +59,9 @@ def load_encoder(
 
 
 def _build(target: str) -> nn.Module:
-    described: Any = parse_value(target, "--encoder") if target.lstrip().startswith("{") else {"target": target}
+    described: Any = (
+        parse_value(target, "--encoder") if target.lstrip().startswith("{") else {"target": target}
+    )
     arguments = {key: value for key, value in described.items() if key != "target"}
     found = import_target(str(described.get("target", "")), "--encoder")
     if not isinstance(found, nn.Module):

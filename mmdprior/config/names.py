@@ -73,7 +73,15 @@ NAMES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "tiny_imagenet": tiny_imagenet,
         **{
             name: partial(torchvision_set, name)
-            for name in ("celeba", "cifar10", "cifar100", "fashion_mnist", "kmnist", "mnist", "svhn")
+            for name in (
+                "celeba",
+                "cifar10",
+                "cifar100",
+                "fashion_mnist",
+                "kmnist",
+                "mnist",
+                "svhn",
+            )
         },
     },
 }

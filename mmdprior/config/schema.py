@@ -34,10 +34,12 @@ class DataSection(Section):
 
     batch_size: Positive = Field(64, description="Images a training step.")
     validation: Share = Field(
-        0.1, description="Images held out for validation: a count, or a fraction of the training images."
+        0.1,
+        description="Images held out for validation: a count, or a fraction of the training images.",
     )
     test: Share = Field(
-        0.1, description="Images held out for testing, where the data has no test images of its own."
+        0.1,
+        description="Images held out for testing, where the data has no test images of its own.",
     )
     limit: Positive | None = Field(None, description="Train on this many images only; null for all.")
     split_seed: int = Field(0, description="Seed of the splits; kept apart from the run's seed.")
@@ -53,7 +55,12 @@ class ModelSection(Section):
     """``model``: the autoencoder. ``name`` and its arguments choose encoder and decoder together."""
 
     own_slot = "encoder"
-    slots = {"encoder": "encoder", "decoder": "decoder", "posterior": "posterior", "likelihood": "likelihood"}
+    slots = {
+        "encoder": "encoder",
+        "decoder": "decoder",
+        "posterior": "posterior",
+        "likelihood": "likelihood",
+    }
 
     latent_dim: Positive = Field(description="Number of latent dimensions d.")
     posterior: Any = Field("deterministic", description="deterministic, gaussian, or a target.")
@@ -111,7 +118,8 @@ class EvaluationSection(Section):
 
     every: Positive = Field(1000, description="Steps between validations.")
     prior: Any = Field(
-        None, description="The intended prior; the regularizer's by default, N(0, I) where it has none."
+        None,
+        description="The intended prior; the regularizer's by default, N(0, I) where it has none.",
     )
     limit: Positive | None = Field(10_000, description="Images encoded for a score; null for all.")
     batch_size: Positive = Field(512, description="Images at a time.")
@@ -121,7 +129,8 @@ class EvaluationSection(Section):
     )
     match_samples: int = Field(512, ge=2, description="Codes and draws in the standardised MMD.")
     monitor: str = Field(
-        "reconstruction/psnr", description="Validation tag that selects checkpoints/best.pt; larger wins."
+        "reconstruction/psnr",
+        description="Validation tag that selects checkpoints/best.pt; larger wins.",
     )
 
 
@@ -164,7 +173,9 @@ class Config:
         top = {key: value for key, value in raw.items() if key not in SECTIONS}
         for key in top:
             if key not in TopSection.model_fields:
-                raise InputError(f"{key}: unknown key; {nearest(str(key), [*TopSection.model_fields, *SECTIONS])}")
+                raise InputError(
+                    f"{key}: unknown key; {nearest(str(key), [*TopSection.model_fields, *SECTIONS])}"
+                )
         checked = _validate(TopSection, top, "")
         self.name: str = checked.name
         self.seed: int = checked.seed
@@ -207,9 +218,7 @@ class Config:
             key = next(iter(rest))
             raise InputError(f"model.{key}: unknown beside encoder and decoder; leave it out")
         for kind in missing:
-            self.slots[f"model.{kind}"] = check_slot(
-                kind, rest, "model", folder, ModelSection.model_fields
-            )
+            self.slots[f"model.{kind}"] = check_slot(kind, rest, "model", folder, ModelSection.model_fields)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved config: every default filled in, ready for YAML."""

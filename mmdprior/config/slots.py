@@ -6,10 +6,7 @@ documentation are read from there, so they are said once.
 
 import collections.abc
 import difflib
-import importlib
-import importlib.util
 import inspect
-import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -22,9 +19,10 @@ import pydantic
 from torch import Tensor
 
 from mmdprior.config.names import INJECTED, NAMES, NESTED
+from mmdprior.config.targets import import_target, locate
 from mmdprior.errors import InputError
 
-__all__ = ["Slot", "arguments_model", "check_slot", "first_error", "import_target", "nearest"]
+__all__ = ["Slot", "arguments_model", "check_slot", "first_error", "nearest"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def check_slot(kind: str, value: object, path: str, folder: Path, others: Iterab
             raise InputError(f"{path}.name: {name!r} received; {nearest(str(name), NAMES[kind])}")
         factory = NAMES[kind][name]
     else:
-        target = _locate(str(target), folder)
+        target = locate(str(target), folder)
         factory = import_target(target, f"{path}.target")
     checked = _check_arguments(kind, factory, arguments, path, folder, others)
     return Slot(kind, path, name, target, checked)
@@ -193,9 +191,9 @@ def first_error(error: pydantic.ValidationError, path: str, value: Any) -> str:
     first = error.errors()[0]
     keys: list[str] = []
     for key in first["loc"]:
-        if isinstance(value, Mapping) and key in value:
-            value = value[key]
-        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+        if (isinstance(value, Mapping) and key in value) or (
+            isinstance(value, list) and isinstance(key, int) and key < len(value)
+        ):
             value = value[key]
         elif first["type"] not in ("missing", "extra_forbidden") or not isinstance(value, Mapping):
             break
@@ -215,65 +213,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(options) or 'none'}"
 
 
-def import_target(target: str, path: str = "target") -> Any:
-    """Import ``package.module:Object`` or ``path/to/file.py:object``; the module's code runs.
-
-    Raises:
-        InputError: a target of another form, or one that cannot be found or imported.
-    """
-    place, _, attribute = target.rpartition(":")
-    if not place or not attribute:
-        raise InputError(f"{path}: {target!r} received; give 'package.module:Object' or 'file.py:object'")
-    try:
-        module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
-        for part in attribute.split("."):
-            module = getattr(module, part)
-    except (ImportError, AttributeError, OSError, SyntaxError) as error:
-        raise InputError(f"{path}: {target!r} cannot be imported ({error})") from None
-    return module
-
-
-def _import_module(name: str) -> Any:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    return importlib.import_module(name)
-
-
-def _import_file(file: Path) -> Any:
-    name = f"mmdprior_target_{file.resolve().as_posix().replace('/', '_').replace('.', '_')}"
-    if name in sys.modules:
-        return sys.modules[name]
-    if not file.is_file():
-        raise FileNotFoundError(f"no such file: {file}")
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"not a Python file: {file}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _locate(target: str, folder: Path) -> str:
-    """Make the file of a target absolute: beside the YAML file first, else from where we are."""
-    place, colon, attribute = target.rpartition(":")
-    if not place.endswith(".py"):
-        return target
-    beside = folder / Path(place).expanduser()
-    file = beside if beside.is_file() else Path(place).expanduser()
-    return f"{file.resolve()}{colon}{attribute}"
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, Slot):
         return value.to_dict()
     if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]
     return value
-
-

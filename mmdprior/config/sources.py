@@ -35,8 +35,7 @@ def split_to_score(
         images = images_from(data, split, image_shape)
     if tuple(images.image_shape) != tuple(image_shape):
         raise InputError(
-            f"--data: images of shape {tuple(images.image_shape)} found; the model takes "
-            f"{tuple(image_shape)}"
+            f"--data: images of shape {tuple(images.image_shape)} found; the model takes {tuple(image_shape)}"
         )
     return images
 

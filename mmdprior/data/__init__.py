@@ -3,7 +3,7 @@
 from mmdprior.data.arrays import arrays
 from mmdprior.data.batches import Batch, Batches, ResidentBatches, StreamingBatches
 from mmdprior.data.image_folder import image_folder
-from mmdprior.data.source import ImageSet, InMemory, Source, Splits, Subset, make_splits
+from mmdprior.data.source import ImageSet, InMemory, Source, Splits, Subset, make_splits, thin
 from mmdprior.data.sprites import sprites
 from mmdprior.data.tiny_imagenet import tiny_imagenet
 from mmdprior.data.torchvision_sets import torchvision_set
@@ -22,6 +22,7 @@ __all__ = [
     "image_folder",
     "make_splits",
     "sprites",
+    "thin",
     "tiny_imagenet",
     "torchvision_set",
 ]

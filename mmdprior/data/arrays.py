@@ -1,5 +1,6 @@
 """Images in NumPy files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor
 from mmdprior.data.source import InMemory, Source
 from mmdprior.errors import InputError
 
-__all__ = ["arrays", "read_array"]
+__all__ = ["arrays", "read_array", "read_codes"]
 
 _LABEL_KEYS = ("factors", "latents_classes", "labels", "targets")
 _IMAGE_KEYS = ("images", "imgs")
@@ -47,6 +48,38 @@ def read_array(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
         raise InputError(f"{path}: not a plain .npy or .npz of numbers ({reason})") from None
     except Exception as error:  # zipfile.BadZipFile and zlib.error share no narrower base
         raise InputError(f"{path}: damaged ({error})") from None
+
+
+def read_codes(path: str | Path) -> Tensor:
+    """Read one (n, d) array of numbers from ``.npy``, ``.npz`` or ``.pt``.
+
+    Raises:
+        InputError: missing, not plain numbers, or not exactly one array.
+    """
+    if str(path).endswith(".pt"):
+        return _read_tensor(Path(path))
+    content = read_array(path)
+    if isinstance(content, Mapping):
+        key = "mean" if "mean" in content else "codes" if "codes" in content else next(iter(content), "")
+        if key not in ("mean", "codes") and len(content) != 1:
+            raise InputError(f"{path}: arrays {sorted(content)} found; name the codes 'codes'")
+        content = content[key]
+    if content.dtype.kind not in "fiub":
+        raise InputError(f"{path}: {content.dtype} entries found; give real numbers")
+    return torch.from_numpy(np.ascontiguousarray(content, dtype=content.dtype.newbyteorder("=")))
+
+
+def _read_tensor(path: Path) -> Tensor:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a bad file
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a plain tensor ({reason[:80]})") from None
+    if not isinstance(content, Tensor):
+        raise InputError(f"{path}: {type(content).__name__} found; give one (n, d) tensor")
+    return content
 
 
 def _open(path: str) -> InMemory:

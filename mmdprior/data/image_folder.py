@@ -87,9 +87,7 @@ class ImageFiles(ImageSet):
             raise InputError(f"{path}: not a readable image ({error}); repair or remove it") from None
 
 
-def image_folder(
-    root: str, size: int, channels: Literal[1, 3] = 3, crop: int | None = None
-) -> Source:
+def image_folder(root: str, size: int, channels: Literal[1, 3] = 3, crop: int | None = None) -> Source:
     """Open a folder of images, at any depth.
 
     A folder ``train`` with a folder ``test`` (or ``val``, ``valid``, ``validation``) beside it are
@@ -118,9 +116,7 @@ def image_folder(
     return Source(*sets)
 
 
-def _scan(
-    pool: Path, classes: list[str], size: int, channels: int, crop: int | None
-) -> ImageFiles:
+def _scan(pool: Path, classes: list[str], size: int, channels: int, crop: int | None) -> ImageFiles:
     files = sorted(
         Path(folder, name)
         for folder, _, names in os.walk(pool, followlinks=True)

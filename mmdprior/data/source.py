@@ -12,7 +12,16 @@ from torch.utils.data import Dataset
 from mmdprior.errors import InputError
 from mmdprior.seeding import stream
 
-__all__ = ["ImageSet", "InMemory", "Source", "Splits", "Subset", "load_into_memory", "make_splits"]
+__all__ = [
+    "ImageSet",
+    "InMemory",
+    "Source",
+    "Splits",
+    "Subset",
+    "load_into_memory",
+    "make_splits",
+    "thin",
+]
 
 _CHUNK = 1024
 
@@ -112,6 +121,13 @@ class Subset(ImageSet):
     def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return the parent's images and labels."""
         return self.parent.gather(self.rows[indices.cpu()])
+
+
+def thin(images: ImageSet, limit: int | None) -> ImageSet:
+    """Return at most ``limit`` images, evenly spaced, since files often come sorted by class."""
+    if limit is None or len(images) <= limit:
+        return images
+    return Subset(images, torch.arange(limit) * len(images) // limit)
 
 
 @dataclass(frozen=True)

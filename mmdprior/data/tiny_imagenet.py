@@ -33,9 +33,7 @@ def tiny_imagenet(root: str, size: int = 64, download: bool = True) -> Source:
     tree = top if (top / "wnids.txt").is_file() else top / _FOLDER
     if not (tree / "wnids.txt").is_file():
         if not download:
-            raise InputError(
-                f"root: {root} holds no {_FOLDER}/wnids.txt; give its folder, or allow download"
-            )
+            raise InputError(f"root: {root} holds no {_FOLDER}/wnids.txt; give its folder, or allow download")
         try:
             download_and_extract_archive(_URL, str(top), md5=_MD5)
         except (OSError, RuntimeError) as error:

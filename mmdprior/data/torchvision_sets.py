@@ -48,9 +48,7 @@ class _Wrapped(ImageSet):
         return torch.stack(images), torch.stack(labels)
 
 
-def torchvision_set(
-    dataset: TorchvisionName, root: str, size: int = 32, download: bool = True
-) -> Source:
+def torchvision_set(dataset: TorchvisionName, root: str, size: int = 32, download: bool = True) -> Source:
     """Open one of torchvision's data sets with its own test split.
 
     Args:
@@ -64,7 +62,9 @@ def torchvision_set(
     """
     kind = _CLASSES[dataset]
     named = dataset in {"celeba", "svhn"}
-    parts = [{"split": split} for split in ("train", "test")] if named else [{"train": True}, {"train": False}]
+    parts = (
+        [{"split": split} for split in ("train", "test")] if named else [{"train": True}, {"train": False}]
+    )
     try:
         sets = [kind(root, download=download, **part) for part in parts]
     except (OSError, RuntimeError) as error:

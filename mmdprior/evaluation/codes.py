@@ -37,7 +37,6 @@ def encode(
     model: Autoencoder,
     images: ImageSet,
     *,
-    limit: int | None = None,
     batch_size: int = 512,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -50,7 +49,6 @@ def encode(
     Args:
         model: in evaluation mode while it encodes, left in its own mode.
         images: float or uint8.
-        limit: encode the first so many only.
         batch_size: images at a time.
         seed: of the posterior noise.
         device: where the model lies.
@@ -59,9 +57,7 @@ def encode(
     model.eval()
     params: list[Tensor] = []
     labels: list[Tensor] = []
-    total = len(images) if limit is None else min(limit, len(images))
-    for start in range(0, total, batch_size):
-        batch, batch_labels = images.gather(torch.arange(start, min(start + batch_size, total)))
+    for batch, batch_labels in images.chunks(batch_size):
         params.append(model.posterior_params(to_float(batch.to(device))))
         labels.append(batch_labels.cpu())
     latent = model.posterior(torch.cat(params), stream(seed, "encode"))

@@ -93,9 +93,7 @@ class Evaluation:
         return "\n".join([*lines, line])
 
 
-def score_codes(
-    codes: Codes, predictors: Sequence[str] = ("linear", "mlp"), *, seed: int = 0
-) -> Evaluation:
+def score_codes(codes: Codes, predictors: Sequence[str] = ("linear", "mlp"), *, seed: int = 0) -> Evaluation:
     """Score codes with every predictor, means and samples by one mask of active dimensions."""
     active = active_dimensions(codes.latent)
     results = {
@@ -112,7 +110,6 @@ def evaluate(
     *,
     predictors: Sequence[str] = ("linear", "mlp"),
     match: PriorMatch | None = None,
-    limit: int | None = None,
     seed: int = 0,
     batch_size: int = 512,
     device: torch.device | str = "cpu",
@@ -124,16 +121,13 @@ def evaluate(
         images: held-out ones.
         predictors: names for `lps`.
         match: the intended prior; None leaves that score out.
-        limit: use the first so many images only.
         seed: of posterior noise, splits and predictors.
         batch_size: images at a time.
         device: where to compute.
     """
-    codes = encode(model, images, limit=limit, batch_size=batch_size, seed=seed, device=device)
+    codes = encode(model, images, batch_size=batch_size, seed=seed, device=device)
     scored = score_codes(codes, predictors, seed=seed)
-    error = reconstruction_error(
-        model, images, limit=limit, batch_size=batch_size, seed=seed, device=device
-    )
+    error = reconstruction_error(model, images, batch_size=batch_size, seed=seed, device=device)
     matched = None if match is None else match(codes.latent.sample)
     return (
         Evaluation(scored.lps, scored.active, scored.dim, scored.effective_rank, error, matched),

@@ -43,11 +43,12 @@ class PriorMatch:
 
     @torch.no_grad()
     def __call__(self, codes: Float[Tensor, "m d"]) -> float:
-        """Return (MMD^2 - null mean) / null standard deviation over the first n codes; NaN for fewer."""
+        """Return (MMD^2 - null mean) / null standard deviation over n random codes; NaN for fewer."""
         if len(codes) < self.n:
             return float("nan")
         mean, std = self._null_moments()
-        return (self._estimate(codes[: self.n], self._DRAWS * 2) - mean) / std
+        rows = torch.randperm(len(codes), generator=stream(self.seed, "rows"))[: self.n]
+        return (self._estimate(codes[rows.to(codes.device)], self._DRAWS * 2) - mean) / std
 
     def _estimate(self, codes: Tensor, index: int) -> float:
         draws = self.prior.sample(self.n, stream(self.seed, "match", index))

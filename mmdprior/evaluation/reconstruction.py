@@ -36,22 +36,20 @@ def reconstruction_error(
     model: Autoencoder,
     images: ImageSet,
     *,
-    limit: int | None = None,
     batch_size: int = 512,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Reconstruction:
-    """Reconstruct a data set, or its first ``limit`` images, and measure the error."""
+    """Reconstruct a data set and measure the error."""
     training = model.training
     model.eval()
-    total = len(images) if limit is None else min(limit, len(images))
     squared = loss = 0.0
     pixels = math.prod(images.image_shape)
-    for start in range(0, total, batch_size):
-        batch, _ = images.gather(torch.arange(start, min(start + batch_size, total)))
+    generator = stream(seed, "reconstruct")
+    for batch, _ in images.chunks(batch_size):
         x = to_float(batch.to(device))
-        _, output = model(x, stream(seed, "reconstruct", start))
+        _, output = model(x, generator)
         squared += float((model.likelihood.mean(output) - x).square().sum())
         loss += float(model.likelihood.loss(output, x)) * len(x)
     model.train(training)
-    return Reconstruction(mse=squared / (total * pixels), loss=loss / total)
+    return Reconstruction(mse=squared / (len(images) * pixels), loss=loss / len(images))

@@ -70,9 +70,7 @@ class _SquaredDistance(torch.autograd.Function):
         with full_precision(x.device.type):
             centre = y.mean(0)
             x, y = x - centre, y - centre
-            distances = torch.addmm(
-                x.square().sum(1)[:, None] + y.square().sum(1), x, y.T, alpha=-2.0
-            )
+            distances = torch.addmm(x.square().sum(1)[:, None] + y.square().sum(1), x, y.T, alpha=-2.0)
         return distances.clamp_(min=0)
 
     @staticmethod

@@ -40,9 +40,7 @@ class Kernel(nn.Module, ABC):
     resolves that in `bind`; one that depends on the batch in `adapt`.
     """
 
-    def forward(
-        self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]
-    ) -> Float[Tensor, "n m"]:
+    def forward(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
         """Evaluate the kernel on every pair of rows.
 
         Raises:

@@ -137,9 +137,7 @@ class WAE_IMQ(Radial):  # noqa: N801 - the name under which the field knows it
         InputError: a number that is not positive, or an unknown rule.
     """
 
-    def __init__(
-        self, scale: float | Rule | str = "wae", factors: Sequence[float] = _WAE_SCALES
-    ) -> None:
+    def __init__(self, scale: float | Rule | str = "wae", factors: Sequence[float] = _WAE_SCALES) -> None:
         self._published = scale == "wae"
         super().__init__("scale", "sqrt_dim" if self._published else scale)  # type: ignore[arg-type]
         self.factors = [float(factor) for factor in factors]

@@ -48,9 +48,7 @@ class Autoencoder(nn.Module):
             )
         return params.to(torch.promote_types(params.dtype, torch.float32))
 
-    def encode(
-        self, images: Float[Tensor, "n c h w"], generator: torch.Generator | None = None
-    ) -> Latent:
+    def encode(self, images: Float[Tensor, "n c h w"], generator: torch.Generator | None = None) -> Latent:
         """Return q(z|x) and a draw from it.
 
         Args:
@@ -70,7 +68,5 @@ class Autoencoder(nn.Module):
         latent = self.encode(images, generator)
         output = self.decoder(latent.sample)
         if output.shape != images.shape:
-            raise InputError(
-                f"decoder: shape {tuple(output.shape)} returned; return {tuple(images.shape)}"
-            )
+            raise InputError(f"decoder: shape {tuple(output.shape)} returned; return {tuple(images.shape)}")
         return latent, output.to(torch.promote_types(output.dtype, torch.float32))

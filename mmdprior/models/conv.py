@@ -1,6 +1,7 @@
 """The convolutional pair of the disentanglement literature."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -41,8 +42,11 @@ class ConvEncoder(nn.Module):
         widths = check_sizes("channels", [image_shape[0], *channels])
         sides = _sides(image_shape, len(channels))
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
-            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), activation_layer(activation)]
+        for before, after in pairwise(widths):
+            layers += [
+                nn.Conv2d(before, after, 4, stride=2, padding=1),
+                activation_layer(activation),
+            ]
         self.convolutions = nn.Sequential(*layers)
         self.hidden = nn.Linear(widths[-1] * sides[-1] ** 2, hidden)
         self.activation = activation_layer(activation)
@@ -84,13 +88,9 @@ class ConvDecoder(nn.Module):
             activation_layer(activation),
         )
         layers: list[nn.Module] = []
-        for before, after, small, large in zip(
-            widths, widths[1:], sides, sides[1:], strict=False
-        ):
+        for before, after, small, large in zip(widths, widths[1:], sides, sides[1:], strict=False):
             layers += [
-                nn.ConvTranspose2d(
-                    before, after, 4, stride=2, padding=1, output_padding=large - 2 * small
-                ),
+                nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, output_padding=large - 2 * small),
                 activation_layer(activation),
             ]
         self.convolutions = nn.Sequential(*layers[:-1])

@@ -14,9 +14,7 @@ class Likelihood(nn.Module, ABC):
     """The loss is summed over pixels and channels and averaged over the batch, always in float32."""
 
     @abstractmethod
-    def loss(
-        self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]
-    ) -> Float[Tensor, ""]:
+    def loss(self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
         """Negative log-likelihood up to constants."""
 
     def mean(self, output: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -31,9 +29,7 @@ class Likelihood(nn.Module, ABC):
 class Gaussian(Likelihood):
     """Squared error summed over pixels: -log N(x; output, I/2) up to a constant."""
 
-    def loss(
-        self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]
-    ) -> Float[Tensor, ""]:
+    def loss(self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
         """Return mean over the batch of sum (x - output)^2."""
         return (output - images).square().flatten(1).sum(1).mean()
 
@@ -41,9 +37,7 @@ class Gaussian(Likelihood):
 class Laplace(Likelihood):
     """Absolute error summed over pixels: -log Laplace(x; output, 1) up to a constant."""
 
-    def loss(
-        self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]
-    ) -> Float[Tensor, ""]:
+    def loss(self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
         """Return mean over the batch of sum |x - output|."""
         return (output - images).abs().flatten(1).sum(1).mean()
 
@@ -54,9 +48,7 @@ class Bernoulli(Likelihood):
     _CLIP = 0.02
     """Keeps the logits of black and white pixels finite (at -3.9 and 3.9) in `link`."""
 
-    def loss(
-        self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]
-    ) -> Float[Tensor, ""]:
+    def loss(self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
         """Return mean over the batch of the summed cross-entropy."""
         loss = functional.binary_cross_entropy_with_logits(output, images, reduction="none")
         return loss.flatten(1).sum(1).mean()

@@ -88,9 +88,7 @@ class LinearSkipEncoder(nn.Module):
         num_params: the encoder's outputs.
     """
 
-    def __init__(
-        self, encoder: nn.Module, likelihood: Likelihood, pca: PCA, num_params: int
-    ) -> None:
+    def __init__(self, encoder: nn.Module, likelihood: Likelihood, pca: PCA, num_params: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.likelihood = likelihood
@@ -141,9 +139,7 @@ class LinearSkipDecoder(nn.Module):
         return linear + self.decoder(z)
 
 
-def add_linear_skip(
-    model: Autoencoder, pca: PCA, image_shape: tuple[int, int, int]
-) -> Autoencoder:
+def add_linear_skip(model: Autoencoder, pca: PCA, image_shape: tuple[int, int, int]) -> Autoencoder:
     """Return the autoencoder with linear paths beside its encoder and decoder.
 
     Args:
@@ -192,9 +188,7 @@ def _mean(chunks: Callable[[], Iterable[Tensor]]) -> tuple[Tensor, int]:
     return (total / rows).float().to(device), rows
 
 
-def _covariance_times(
-    chunks: Callable[[], Iterable[Tensor]], mean: Tensor, basis: Tensor
-) -> Tensor:
+def _covariance_times(chunks: Callable[[], Iterable[Tensor]], mean: Tensor, basis: Tensor) -> Tensor:
     product = torch.zeros_like(basis)
     for chunk in chunks():
         centred = chunk - mean

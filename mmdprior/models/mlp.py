@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -89,6 +90,6 @@ class LinearDecoder(MLPDecoder):
 def _layers(widths: list[int], activation: Activation) -> nn.Sequential:
     check_sizes("hidden", widths)
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), activation_layer(activation)]
     return nn.Sequential(*layers[:-1])

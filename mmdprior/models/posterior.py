@@ -22,9 +22,7 @@ class Posterior(nn.Module, ABC):
         """Encoder outputs needed for d latent dimensions."""
 
     @abstractmethod
-    def forward(
-        self, params: Float[Tensor, "n p"], generator: torch.Generator | None = None
-    ) -> Latent:
+    def forward(self, params: Float[Tensor, "n p"], generator: torch.Generator | None = None) -> Latent:
         """Return the codes; the generator seeds their noise."""
 
 
@@ -37,9 +35,7 @@ class DeterministicPosterior(Posterior):
         """Return d."""
         return dim
 
-    def forward(
-        self, params: Float[Tensor, "n p"], generator: torch.Generator | None = None
-    ) -> Latent:
+    def forward(self, params: Float[Tensor, "n p"], generator: torch.Generator | None = None) -> Latent:
         """Return the parameters as sample and mean."""
         return Latent(params, params)
 
@@ -53,9 +49,7 @@ class GaussianPosterior(Posterior):
         """Return 2d."""
         return 2 * dim
 
-    def forward(
-        self, params: Float[Tensor, "n p"], generator: torch.Generator | None = None
-    ) -> Latent:
+    def forward(self, params: Float[Tensor, "n p"], generator: torch.Generator | None = None) -> Latent:
         """Draw by reparameterisation, mean + exp(log_var / 2) * noise.
 
         Raises:

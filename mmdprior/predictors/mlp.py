@@ -77,7 +77,7 @@ class MLPPredictor(Predictor):
         patience: int = 8,
         batch_size: int = 256,
         learning_rate: float = 2e-3,
-        weight_decay: float = 1e-2,
+        weight_decay: float = 0.1,
     ) -> None:
         settings = {
             "hidden": min(hidden, default=0),
@@ -140,7 +140,7 @@ class _Best:
     @torch.no_grad()
     def _errors(self) -> Tensor:
         parts = self.validation.split(8192)
-        return sum((self.model(p) - p).square().sum(0) for p in parts) / len(self.validation)  # type: ignore[return-value]
+        return sum((self.model(p) - p).square().sum(0) for p in parts) / len(self.validation)
 
     @torch.no_grad()
     def update(self) -> int:

@@ -28,9 +28,7 @@ class Product(Prior):
         super().__init__(sum(block.dim for block in blocks))
         self.blocks = nn.ModuleList(blocks)
 
-    def sample(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "{n} {self.dim}"]:
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
         """Draw n points, block after block from one generator."""
         return torch.cat([block.sample(n, generator) for block in self._blocks()], dim=1)
 

@@ -37,9 +37,7 @@ class Samples(Prior):
         self.register_buffer("points", points, persistent=False)
         self.points: Tensor
 
-    def sample(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "{n} {self.dim}"]:
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
         """Draw n rows with replacement."""
         device = self.device if generator is None else generator.device
         rows = torch.randint(len(self.points), (n,), generator=generator, device=device)
@@ -59,9 +57,7 @@ class _Unseeded(Prior):
     def _draw(self, n: int) -> Tensor:
         """Draw n points from torch's global generators."""
 
-    def sample(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "{n} {self.dim}"]:
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
         """Draw n points; a generator seeds torch's global stream for the length of the call."""
         if generator is None:
             return self._checked(n)
@@ -77,9 +73,7 @@ class _Unseeded(Prior):
             kind = draws.dtype if isinstance(draws, Tensor) else type(draws).__name__
             raise InputError(f"{self._name}: {kind} returned; return a floating-point torch.Tensor")
         if draws.shape != (n, self.dim):
-            raise InputError(
-                f"{self._name}: shape {tuple(draws.shape)} returned; return ({n}, {self.dim})"
-            )
+            raise InputError(f"{self._name}: shape {tuple(draws.shape)} returned; return ({n}, {self.dim})")
         return draws.detach().to(self.device, self.dtype)
 
 

@@ -34,9 +34,7 @@ class Gaussian(Prior):
         self.mean: Tensor
         self.scale: Tensor
 
-    def sample(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "{n} {self.dim}"]:
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
         """Draw n points."""
         return self.mean + self.scale * self._normal((n, self.dim), generator)
 
@@ -75,9 +73,7 @@ class Uniform(Prior):
         if not bool((self.high > self.low).all()):
             raise InputError(f"high: {high} received; every entry must exceed low ({low})")
 
-    def sample(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "{n} {self.dim}"]:
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
         """Draw n points."""
         return self.low + (self.high - self.low) * self._uniform((n, self.dim), generator)
 
@@ -89,6 +85,4 @@ class Uniform(Prior):
 
     def moments(self) -> Moments:
         """Mean and covariance."""
-        return Moments(
-            (self.low + self.high) / 2, torch.diag((self.high - self.low).square() / 12)
-        )
+        return Moments((self.low + self.high) / 2, torch.diag((self.high - self.low).square() / 12))

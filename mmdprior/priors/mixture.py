@@ -56,9 +56,7 @@ class GaussianMixture(Prior):
             raise InputError(f"scale: {scale} received; every entry must be positive")
         return scales.expand(k, self.dim).clone()
 
-    def sample(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "{n} {self.dim}"]:
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
         """Draw n points: a component by its weight, then a point of that component."""
         edges = self.weights.double().cumsum(0)[:-1]
         which = torch.searchsorted(edges, self._uniform((n,), generator).double(), right=True)

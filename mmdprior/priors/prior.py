@@ -48,9 +48,7 @@ class Prior(nn.Module, ABC):
         return self._anchor.dtype
 
     @abstractmethod
-    def sample(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "{n} {self.dim}"]:
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
         """Draw n points; equal generator states give equal draws."""
 
     def log_prob(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:

@@ -33,7 +33,10 @@ class KL(Regularizer):
     """
 
     def __init__(
-        self, prior: Prior | None = None, capacity: float | None = None, capacity_steps: int = 100_000
+        self,
+        prior: Prior | None = None,
+        capacity: float | None = None,
+        capacity_steps: int = 100_000,
     ) -> None:
         super().__init__()
         self.prior = None if prior is None else as_prior(prior)

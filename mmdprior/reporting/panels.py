@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from mmdprior.data import ImageSet
+from mmdprior.data import ImageSet, thin
 from mmdprior.data.batches import to_float
 from mmdprior.evaluation import Codes, active_dimensions
 from mmdprior.models import Autoencoder
@@ -74,7 +74,7 @@ class Panels:
     """The pictures of one validation, by TensorBoard tag.
 
     Attributes:
-        images: held-out images; the first few are reconstructed.
+        images: held-out images; a few of them are reconstructed.
         prior: whose draws are decoded.
         device: where the model lies.
         columns: images in the strip of reconstructions.
@@ -93,7 +93,8 @@ class Panels:
         """Return the images of a model; it is left in its own mode."""
         training = model.training
         model.eval()
-        batch, _ = self.images.gather(torch.arange(min(self.columns, len(self.images))))
+        shown = thin(self.images, self.columns)
+        batch, _ = shown.gather(torch.arange(len(shown)))
         means = codes.latent.mean[:5000]
         spread = means.std(0) * active_dimensions(codes.latent)
         used = spread.argsort(descending=True)[: max(1, min(self.rows, int((spread > 0).sum())))]

@@ -67,7 +67,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: damaged or no checkpoint; give a file that training wrote") from None
     except (EOFError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile):
         raise InputError(f"{path}: damaged or no checkpoint; give a file that training wrote") from None
-    if not isinstance(content, dict) or not _REQUIRED <= content.keys():
+    if not isinstance(content, dict) or not content.keys() >= _REQUIRED:
         raise InputError(f"{path}: not a checkpoint of this package; give a file that training wrote")
     if content["format_version"] > FORMAT_VERSION:
         raise InputError(
@@ -93,7 +93,13 @@ def random_states() -> dict[str, Any]:
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     states: dict[str, Any] = {
         "torch": torch.get_rng_state(),
-        "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss],
+        "numpy": [
+            kind,
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            position,
+            has_gauss,
+            gauss,
+        ],
     }
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state_all()

@@ -1,7 +1,6 @@
 """The training loop, top to bottom in the order in which it happens."""
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from mmdprior.training.checkpoint import (
 from mmdprior.training.loggers import Logger
 from mmdprior.training.run_directory import LAST
 from mmdprior.training.schedules import Constant, Schedule
+from mmdprior.training.timer import Timer
 
 __all__ = ["NonFiniteLossError", "Precision", "Trainer"]
 
@@ -76,7 +76,7 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     steps: int
     seed: int = 0
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     weight: float = 1.0
     weight_schedule: Schedule = field(default_factory=Constant)
     learning_rate_schedule: Schedule = field(default_factory=Constant)
@@ -110,10 +110,13 @@ class Trainer:
         """
         self.model.train()
         self.regularizer.train()
-        timer = _Timer(self.step)
+        timer = Timer(self.step)
         stream_of_batches = self.batches.stream(self.step) if self.step < self.steps else iter(())
         bar = tqdm(
-            total=self.steps, initial=self.step, unit="step", disable=None if self.progress else True
+            total=self.steps,
+            initial=self.step,
+            unit="step",
+            disable=None if self.progress else True,
         )
         for batch in stream_of_batches:
             for group, rate in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
@@ -263,37 +266,3 @@ class Trainer:
     def _write(self, name: str) -> None:
         if self.checkpoints is not None:
             write_checkpoint(self.state_dict(), self.checkpoints / name)
-
-
-class _Timer:
-    """Steps per second of training alone."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-        self._start = time.perf_counter()
-
-    def rate(self, step: int) -> float:
-        """Return steps per second since the last call."""
-        now = time.perf_counter()
-        rate = (step - self._step) / max(now - self._start, 1e-9)
-        self._step, self._start = step, now
-        return rate
-
-    def paused(self) -> "_Pause":
-        """Leave out the time inside a with block."""
-        return _Pause(self)
-
-    def skip(self, seconds: float) -> None:
-        """Leave out a time."""
-        self._start += seconds
-
-
-class _Pause:
-    def __init__(self, timer: _Timer) -> None:
-        self._timer = timer
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *exception: object) -> None:
-        self._timer.skip(time.perf_counter() - self._start)

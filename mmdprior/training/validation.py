@@ -24,7 +24,6 @@ class Validation:
         match: to the intended prior.
         logger: takes the pictures; the numbers are returned.
         predictors: of LPS; cheap ones, since this runs during training.
-        limit: images scored.
         seed: of the scores.
         batch_size: images at a time.
         device: where to compute.
@@ -35,7 +34,6 @@ class Validation:
     match: PriorMatch
     logger: Logger
     predictors: Sequence[str] = ("linear",)
-    limit: int | None = None
     seed: int = 0
     batch_size: int = 512
     device: torch.device | str = "cpu"
@@ -47,7 +45,6 @@ class Validation:
             self.images,
             predictors=self.predictors,
             match=self.match,
-            limit=self.limit,
             seed=self.seed,
             batch_size=self.batch_size,
             device=self.device,
