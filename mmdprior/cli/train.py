@@ -9,7 +9,7 @@ from mmdprior.config import assemble, load_config
 from mmdprior.config.json_schema import json_schema
 from mmdprior.config.rebuild import config_of
 from mmdprior.errors import InputError
-from mmdprior.training import create_run_directory, last_checkpoint, read_checkpoint
+from mmdprior.training import last_checkpoint, read_checkpoint
 
 __all__ = ["main"]
 
@@ -30,15 +30,14 @@ def main(arguments: Sequence[str]) -> int:
     if (given.config is None) == (given.resume is None):
         raise InputError("train: give either a config or --resume RUN")
     if given.resume is not None:
-        directory = Path(given.resume)
-        path = last_checkpoint(directory)
+        path = last_checkpoint(given.resume)
         content = read_checkpoint(path)
         config = config_of(content, str(path), trust=given.trust)
-        experiment = assemble(config, directory, content)
+        experiment = assemble(config, Path(given.resume), content)
     else:
         config = load_config(given.config, given.overrides)
-        directory = create_run_directory(given.runs, config.name)
-        experiment = assemble(config, directory)
+        experiment = assemble(config, runs=given.runs)
+    directory = experiment.directory or Path()
     print(f"run {directory} on {experiment.trainer.device}")
     result = experiment.run()
     print(

@@ -17,7 +17,7 @@ from mmdprior.errors import InputError
 from mmdprior.evaluation import Evaluation, PriorMatch, evaluate
 from mmdprior.models import Autoencoder
 from mmdprior.regularizers import Regularizer
-from mmdprior.training import Logger, RunLogger, Trainer, Validation
+from mmdprior.training import Logger, RunLogger, Trainer, Validation, create_run_directory
 
 __all__ = ["Experiment", "assemble"]
 
@@ -69,14 +69,16 @@ def assemble(
     directory: Path | None = None,
     resume: Mapping[str, Any] | None = None,
     *,
+    runs: str | Path | None = None,
     progress: bool = True,
 ) -> Experiment:
     """Build a run from its config; nothing trains yet.
 
     Args:
         config: checked.
-        directory: of the run; None writes nothing.
+        directory: of the run; without one, and without ``runs``, nothing is written.
         resume: content of a checkpoint of this run, to continue from.
+        runs: make a new run directory in here, once all that can fail has been built.
         progress: show a bar.
 
     Raises:
@@ -90,6 +92,8 @@ def assemble(
     splits, batches = _data(builder, device)
     shape = splits.train.image_shape
     model = builder.model(shape, splits.train if resume is None else None).to(device)
+    if runs is not None:
+        directory = create_run_directory(runs, config.name)
     if directory is not None and resume is None:
         (directory / "config.yaml").write_text(dump_config(config))
     start = resume["step"] if resume is not None else 0
@@ -138,11 +142,14 @@ def _data(builder: Builder, device: torch.device) -> tuple[Splits, Batches]:
     config = builder.config
     splits = builder.splits()
     needed = max(30, config.model.latent_dim + 2)
-    for name, part in (("validation", splits.validation), ("test", splits.test)):
-        if len(part) < needed:
+    sizes = {"data.validation": len(splits.validation), "data.test": len(splits.test)}
+    if config.evaluation.limit is not None:
+        sizes["evaluation.limit"] = config.evaluation.limit
+    for key, size in sizes.items():
+        if size < needed:
             raise InputError(
-                f"data.{name}: {len(part)} images received; scoring latent_dim "
-                f"{config.model.latent_dim} needs at least {needed}"
+                f"{key}: {size} images received; scoring latent_dim {config.model.latent_dim} needs at "
+                f"least {needed}"
             )
     resident = config.data.resident
     if resident == "auto":

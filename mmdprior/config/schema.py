@@ -137,7 +137,9 @@ class EvaluationSection(Section):
 class TopSection(Section):
     """The keys outside the sections."""
 
-    name: str = Field(pattern=r"^[\w.+-]+(/[\w.+-]+)*$", description="Name of the run, and of its folder.")
+    name: str = Field(
+        pattern=r"^\w[\w.+-]*(/\w[\w.+-]*)*$", description="Name of the run, and of its folder."
+    )
     seed: pydantic.NonNegativeInt = Field(
         0, description="Seeds initialisation, data order, prior draws and posterior noise."
     )

@@ -191,11 +191,10 @@ def first_error(error: pydantic.ValidationError, path: str, value: Any) -> str:
     first = error.errors()[0]
     keys: list[str] = []
     for key in first["loc"]:
-        if (isinstance(value, Mapping) and key in value) or (
-            isinstance(value, list) and isinstance(key, int) and key < len(value)
-        ):
+        missing = first["type"] in ("missing", "extra_forbidden") and isinstance(value, Mapping)
+        if _has(value, key):
             value = value[key]
-        elif first["type"] not in ("missing", "extra_forbidden") or not isinstance(value, Mapping):
+        elif not missing:
             break
         keys.append(str(key))
     where = ".".join([*([path] if path else []), *keys])
@@ -204,6 +203,13 @@ def first_error(error: pydantic.ValidationError, path: str, value: Any) -> str:
     same = [e for e in error.errors() if e["loc"][: len(keys)] == first["loc"][: len(keys)]]
     expected = " or ".join(dict.fromkeys(e["msg"].removeprefix("Input should be ") for e in same))
     return f"{where}: {value!r} received; expected {expected}"
+
+
+def _has(value: Any, key: int | str) -> bool:
+    """Tell whether a key path continues in the value; pydantic's paths also name union members."""
+    if isinstance(value, list):
+        return isinstance(key, int) and key < len(value)
+    return isinstance(value, Mapping) and key in value
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

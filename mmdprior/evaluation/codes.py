@@ -9,7 +9,7 @@ from torch import Tensor
 from mmdprior.data import ImageSet
 from mmdprior.data.batches import to_float
 from mmdprior.latent import Latent
-from mmdprior.models import Autoencoder
+from mmdprior.models import Autoencoder, evaluation_mode
 from mmdprior.seeding import stream
 
 __all__ = ["Codes", "active_dimensions", "encode", "representations"]
@@ -47,21 +47,19 @@ def encode(
     the device changes it.
 
     Args:
-        model: in evaluation mode while it encodes, left in its own mode.
+        model: in evaluation mode while it encodes, left as it was.
         images: float or uint8.
         batch_size: images at a time.
         seed: of the posterior noise.
         device: where the model lies.
     """
-    training = model.training
-    model.eval()
     params: list[Tensor] = []
     labels: list[Tensor] = []
-    for batch, batch_labels in images.chunks(batch_size):
-        params.append(model.posterior_params(to_float(batch.to(device))))
-        labels.append(batch_labels.cpu())
-    latent = model.posterior(torch.cat(params), stream(seed, "encode"))
-    model.train(training)
+    with evaluation_mode(model):
+        for batch, batch_labels in images.chunks(batch_size):
+            params.append(model.posterior_params(to_float(batch.to(device))))
+            labels.append(batch_labels.cpu())
+        latent = model.posterior(torch.cat(params), stream(seed, "encode"))
     return Codes(latent, torch.cat(labels), images.label_names)
 
 

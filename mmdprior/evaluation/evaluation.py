@@ -9,7 +9,7 @@ import torch
 from mmdprior.data import ImageSet
 from mmdprior.evaluation.codes import Codes, active_dimensions, encode, representations
 from mmdprior.evaluation.independence import PriorMatch, effective_rank
-from mmdprior.evaluation.lps import LPSResult, lps
+from mmdprior.evaluation.lps import LPSResult, lps, or_none
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
 from mmdprior.models import Autoencoder
 
@@ -58,7 +58,7 @@ class Evaluation:
         plain: dict[str, object] = {
             "dim": self.dim,
             "active": self.active,
-            "effective_rank": self.effective_rank,
+            "effective_rank": or_none(self.effective_rank),
             "lps": [
                 {"representation": representation, **result.to_dict()}
                 for (representation, _), result in self.lps.items()
@@ -67,11 +67,11 @@ class Evaluation:
         if self.reconstruction is not None:
             plain["reconstruction"] = {
                 "mse": self.reconstruction.mse,
-                "psnr": self.reconstruction.psnr,
+                "psnr": or_none(self.reconstruction.psnr),
                 "loss": self.reconstruction.loss,
             }
         if self.match is not None:
-            plain["match"] = {"mmd_standardised": self.match}
+            plain["match"] = {"mmd_standardised": or_none(self.match)}
         return plain
 
     def to_json(self) -> str:
@@ -94,11 +94,14 @@ class Evaluation:
 
 
 def score_codes(codes: Codes, predictors: Sequence[str] = ("linear", "mlp"), *, seed: int = 0) -> Evaluation:
-    """Score codes with every predictor, means and samples by one mask of active dimensions."""
+    """Score codes with every predictor, means and samples by one mask of active dimensions.
+
+    One dimension alone has no LPS.
+    """
     active = active_dimensions(codes.latent)
     results = {
         (representation, predictor): lps(z, predictor, seed=seed, active=active)
-        for predictor in predictors
+        for predictor in (predictors if codes.latent.dim > 1 else ())
         for representation, z in representations(codes.latent).items()
     }
     return Evaluation(results, int(active.sum()), codes.latent.dim, effective_rank(codes.latent.mean))

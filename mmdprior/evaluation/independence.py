@@ -20,8 +20,9 @@ class PriorMatch:
     """MMD^2 between codes and a prior in null standard deviations, by one fixed kernel.
 
     The kernel is the seven-scale IMQ of WAE-MMD bound to the prior and the estimator the unbiased
-    one, whatever a run was trained with, so that runs are comparable. The null is 200 pairs of prior
-    batches, drawn once. A joint kernel: at d >= 32 it sees scale and shift, hardly dependence.
+    one, whatever a run was trained with, so that runs are comparable. The null is 200 prior batches
+    against the one that the codes are compared with, drawn once. A joint kernel: at d >= 32 it sees
+    scale and shift, hardly dependence.
 
     Attributes:
         prior: the intended prior.
@@ -46,24 +47,19 @@ class PriorMatch:
         """Return (MMD^2 - null mean) / null standard deviation over n random codes; NaN for fewer."""
         if len(codes) < self.n:
             return float("nan")
-        mean, std = self._null_moments()
-        rows = torch.randperm(len(codes), generator=stream(self.seed, "rows"))[: self.n]
-        return (self._estimate(codes[rows.to(codes.device)], self._DRAWS * 2) - mean) / std
-
-    def _estimate(self, codes: Tensor, index: int) -> float:
-        draws = self.prior.sample(self.n, stream(self.seed, "match", index))
-        return float(mmd(codes.to(draws), draws, self._kernel))
-
-    def _null_moments(self) -> tuple[float, float]:
         if self._null is None:
-            null = torch.tensor(
-                [
-                    self._estimate(self.prior.sample(self.n, stream(self.seed, "match", 2 * i + 1)), 2 * i)
-                    for i in range(self._DRAWS)
-                ]
-            )
+            null = torch.tensor([self._estimate(self._draw(1 + i)) for i in range(self._DRAWS)])
             self._null = (float(null.mean()), float(null.std()))
-        return self._null
+        rows = torch.randperm(len(codes), generator=stream(self.seed, "rows"))[: self.n]
+        mean, std = self._null
+        return (self._estimate(codes[rows.to(codes.device)]) - mean) / std
+
+    def _draw(self, index: int) -> Tensor:
+        return self.prior.sample(self.n, stream(self.seed, "match", index))
+
+    def _estimate(self, codes: Tensor) -> float:
+        reference = self._draw(0)
+        return float(mmd(codes.to(reference), reference, self._kernel))
 
 
 def effective_rank(codes: Float[Tensor, "n d"]) -> float:
@@ -71,6 +67,7 @@ def effective_rank(codes: Float[Tensor, "n d"]) -> float:
 
     Between 1, all variance in one direction, and d, equal variance in all.
     """
-    values = torch.linalg.eigvalsh(torch.cov(codes.cpu().double().T)).clamp(min=0)
+    covariance = torch.atleast_2d(torch.cov(codes.cpu().double().T))
+    values = torch.linalg.eigvalsh(covariance).clamp(min=0)
     shares = values / values.sum()
     return float(torch.exp(-torch.special.xlogy(shares, shares).sum()))

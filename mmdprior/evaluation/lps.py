@@ -15,7 +15,7 @@ from mmdprior.errors import InputError
 from mmdprior.predictors import LinearPredictor, MLPPredictor, Predictor
 from mmdprior.seeding import stream
 
-__all__ = ["LPSResult", "PREDICTORS", "check_codes", "lps"]
+__all__ = ["LPSResult", "PREDICTORS", "check_codes", "lps", "or_none"]
 
 PREDICTORS: Mapping[str, type[Predictor]] = {"linear": LinearPredictor, "mlp": MLPPredictor}
 
@@ -61,9 +61,9 @@ class LPSResult:
     def to_dict(self) -> dict[str, object]:
         """Return plain numbers and lists, NaN as None, ready for JSON."""
         plain = asdict(self)
-        plain["r2"] = [_or_none(value) for value in self.r2.tolist()]
+        plain["r2"] = [or_none(value) for value in self.r2.tolist()]
         plain["active"] = self.active.tolist()
-        plain["score"], plain["max"] = _or_none(self.score), _or_none(self.max)
+        plain["score"], plain["max"] = or_none(self.score), or_none(self.max)
         return plain
 
     def to_json(self) -> str:
@@ -199,5 +199,6 @@ def _r2(target: Tensor, prediction: Tensor) -> Tensor:
     return 1 - residual / total
 
 
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def or_none(value: float) -> float | None:
+    """Return a finite number, else None, for JSON."""
+    return value if math.isfinite(value) else None

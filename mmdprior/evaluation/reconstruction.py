@@ -7,7 +7,7 @@ import torch
 
 from mmdprior.data import ImageSet
 from mmdprior.data.batches import to_float
-from mmdprior.models import Autoencoder
+from mmdprior.models import Autoencoder, evaluation_mode
 from mmdprior.seeding import stream
 
 __all__ = ["Reconstruction", "reconstruction_error"]
@@ -41,15 +41,13 @@ def reconstruction_error(
     device: torch.device | str = "cpu",
 ) -> Reconstruction:
     """Reconstruct a data set and measure the error."""
-    training = model.training
-    model.eval()
     squared = loss = 0.0
     pixels = math.prod(images.image_shape)
     generator = stream(seed, "reconstruct")
-    for batch, _ in images.chunks(batch_size):
-        x = to_float(batch.to(device))
-        _, output = model(x, generator)
-        squared += float((model.likelihood.mean(output) - x).square().sum())
-        loss += float(model.likelihood.loss(output, x)) * len(x)
-    model.train(training)
+    with evaluation_mode(model):
+        for batch, _ in images.chunks(batch_size):
+            x = to_float(batch.to(device))
+            _, output = model(x, generator)
+            squared += float((model.likelihood.mean(output) - x).square().sum())
+            loss += float(model.likelihood.loss(output, x)) * len(x)
     return Reconstruction(mse=squared / (len(images) * pixels), loss=loss / len(images))

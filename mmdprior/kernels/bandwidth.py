@@ -41,14 +41,21 @@ def check(name: str, value: float | Rule) -> float | Rule:
 def median_of_prior(prior: Prior) -> float:
     """Median squared distance between independent prior draws (1,024 of them, a fixed stream)."""
     draws = prior.sample(_MEDIAN_DRAWS, stream(0, "bandwidth", device=prior.device))
-    return float(median_squared_distance(draws))
+    median = float(median_squared_distance(draws))
+    if not 0 < median < math.inf:
+        raise InputError(
+            f"kernel: the median squared distance between draws of {type(prior).__name__} is {median}; "
+            "give the bandwidth as a number"
+        )
+    return median
 
 
 def median_squared_distance(x: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """Median over the n(n-1)/2 pairs of rows, without a gradient."""
+    """Median over the n(n-1)/2 pairs of rows, without a gradient; their mean where that is zero."""
     with torch.no_grad():
         upper = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
-        return squared_distance(x, x)[upper[0], upper[1]].median()
+        distances = squared_distance(x, x)[upper[0], upper[1]]
+        return torch.where(distances.median() > 0, distances.median(), distances.mean())
 
 
 def squared_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,16 +21,39 @@ def full_precision(device_type: str) -> Iterator[None]:
 
     An MMD is a small difference of large means: ten mantissa bits would drown it.
     """
-    precision = torch.get_float32_matmul_precision()
     with torch.autocast(device_type, enabled=False):
-        if precision == "highest":
-            yield
-            return
-        torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(precision)
+        if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+            with _ieee():
+                yield
+        else:
+            with _highest():
+                yield
+
+
+@contextmanager
+def _ieee() -> Iterator[None]:
+    """Set torch's precision per backend; its older setting refuses to be read once these are used."""
+    mkldnn: Any = torch.backends.mkldnn
+    backends = (torch.backends.cuda.matmul, mkldnn.matmul)
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
+
+
+@contextmanager
+def _highest() -> Iterator[None]:
+    """Set the precision of torch releases that know one setting for all backends."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class Kernel(nn.Module, ABC):

@@ -65,7 +65,8 @@ class Radial(Kernel):
         """Fix a bandwidth that the batch decides."""
         if self._bandwidth == "median_batch":
             pooled = torch.cat([x.detach()[:_MEDIAN_ROWS], y.detach()[:_MEDIAN_ROWS].to(x)])
-            return self._with(self.resolve(median_squared_distance(pooled)))
+            smallest = torch.finfo(pooled.dtype).tiny ** 0.5
+            return self._with(self.resolve(median_squared_distance(pooled).clamp(min=smallest)))
         return self
 
     def _with(self, bandwidth: float | Tensor) -> "Kernel":
@@ -159,6 +160,7 @@ class WAE_IMQ(Radial):  # noqa: N801 - the name under which the field knows it
             half_widths = (prior.high - prior.low) / 2
             return self._with(float(half_widths.square().sum()))
         try:
-            return self._with(2 * float(prior.moments().covariance.trace()))
+            typical = 2 * float(prior.moments().covariance.trace())
         except InputError:
-            return self._with(median_of_prior(prior))
+            typical = 0.0
+        return self._with(typical if typical > 0 else median_of_prior(prior))

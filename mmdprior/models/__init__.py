@@ -1,6 +1,6 @@
 """Encoders, decoders, posteriors, likelihoods, and the autoencoder that composes them."""
 
-from mmdprior.models.autoencoder import Autoencoder
+from mmdprior.models.autoencoder import Autoencoder, evaluation_mode
 from mmdprior.models.conv import ConvDecoder, ConvEncoder
 from mmdprior.models.likelihood import Bernoulli, Gaussian, Laplace, Likelihood
 from mmdprior.models.linear_skip import PCA, add_linear_skip, fit_pca
@@ -27,5 +27,6 @@ __all__ = [
     "ResNetDecoder",
     "ResNetEncoder",
     "add_linear_skip",
+    "evaluation_mode",
     "fit_pca",
 ]

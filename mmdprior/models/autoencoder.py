@@ -1,5 +1,8 @@
 """Encoder, posterior, decoder and likelihood, composed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,7 +12,19 @@ from mmdprior.latent import Latent
 from mmdprior.models.likelihood import Gaussian, Likelihood
 from mmdprior.models.posterior import DeterministicPosterior, Posterior
 
-__all__ = ["Autoencoder"]
+__all__ = ["Autoencoder", "evaluation_mode"]
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model in evaluation mode for a block, then every part back in its own."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 class Autoencoder(nn.Module):

@@ -11,7 +11,7 @@ __all__ = ["Bernoulli", "Gaussian", "Laplace", "Likelihood"]
 
 
 class Likelihood(nn.Module, ABC):
-    """The loss is summed over pixels and channels and averaged over the batch, always in float32."""
+    """The loss is summed over pixels and channels and averaged over the batch."""
 
     @abstractmethod
     def loss(self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:

@@ -15,10 +15,10 @@ class LinearPredictor(Predictor):
 
     With P = (Cov + ridge I)^-1 the residual of dimension i given the others is (z - m) P_i / P_ii, so
     one d x d inverse serves all d regressions (block inversion; Cov divides by n, hence this is ridge
-    regression with penalty n * ridge on centred codes).
+    regression with penalty n * ridge on centred codes of mean variance 1).
 
     Args:
-        ridge: added to the diagonal of the covariance, in squared units of the codes. The default
+        ridge: added to the diagonal of the covariance, in units of the codes' mean variance. The default
             changes no digit that is printed and keeps exactly dependent codes solvable.
 
     Raises:
@@ -43,7 +43,7 @@ class LinearPredictor(Predictor):
         mean = exact.mean(0)
         centred = exact - mean
         covariance = centred.T @ centred / len(centred)
-        covariance.diagonal().add_(self.ridge)
+        covariance.diagonal().add_(self.ridge * covariance.diagonal().mean())
         precision = _inverse(covariance)
 
         def predict(z: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """One small network a dimension, all trained together."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -31,11 +32,11 @@ class BatchedMLP(nn.Module):
         self.biases = nn.ParameterList()
         for before, after in zip([dim, *hidden], [*hidden, 1], strict=True):
             bound = math.sqrt(6 / before)
-            weight = (2 * torch.rand(dim, before, after, generator=generator) - 1) * bound
-            self.weights.append(nn.Parameter(weight))
-            self.biases.append(nn.Parameter(torch.zeros(dim, 1, after)))
+            uniform = torch.rand(dim, before, after, generator=generator, dtype=torch.float32)
+            self.weights.append(nn.Parameter((2 * uniform - 1) * bound))
+            self.biases.append(nn.Parameter(torch.zeros(dim, 1, after, dtype=torch.float32)))
         nn.init.zeros_(self.weights[-1])
-        self.register_buffer("mask", 1 - torch.eye(dim)[:, :, None], persistent=False)
+        self.register_buffer("mask", 1 - torch.eye(dim, dtype=torch.float32)[:, :, None], persistent=False)
         self.mask: Tensor
 
     def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
@@ -103,7 +104,16 @@ class MLPPredictor(Predictor):
         generator: torch.Generator,
     ) -> Predict:
         """Train all networks; the best weights of each are returned, dimension by dimension."""
-        train, validation = train.float(), validation.float()
+        with _training_modes(train.device.type):
+            model = self._train(train.clone().float(), validation.clone().float(), generator)
+
+        def predict(z: Tensor) -> Tensor:
+            with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
+                return torch.cat([model(part) for part in z.float().split(8192)])
+
+        return predict
+
+    def _train(self, train: Tensor, validation: Tensor, generator: torch.Generator) -> BatchedMLP:
         model = BatchedMLP(train.shape[1], self.hidden, generator).to(train.device)
         optimizer = torch.optim.AdamW(
             model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
@@ -119,12 +129,18 @@ class MLPPredictor(Predictor):
             if best.update() > self.patience:
                 break
         best.restore()
+        return model
 
-        def predict(z: Tensor) -> Tensor:
-            with torch.no_grad():
-                return torch.cat([model(part) for part in z.float().split(8192)])
 
-        return predict
+@contextmanager
+def _training_modes(device_type: str) -> Iterator[None]:
+    """Train whatever the caller's modes are: scores are often taken under no_grad or autocast."""
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(device_type, enabled=False),
+    ):
+        yield
 
 
 class _Best:

@@ -64,7 +64,10 @@ class _Unseeded(Prior):
         seed = torch.randint(2**62, (), generator=generator, device=generator.device)
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
-            torch.manual_seed(int(seed))
+            torch.default_generator.manual_seed(int(seed))
+            if devices:
+                with torch.cuda.device(self.device):
+                    torch.cuda.manual_seed(int(seed))
             return self._checked(n)
 
     def _checked(self, n: int) -> Tensor:
@@ -110,38 +113,61 @@ class FromCallable(_Unseeded):
 
 
 class FromDistribution(_Unseeded):
-    """A `torch.distributions.Distribution` whose batch and event shapes flatten to d numbers.
+    """A `torch.distributions.Distribution` whose draws are vectors of d numbers.
 
     Args:
         distribution: for instance ``Independent(Normal(loc, scale), 1)`` or ``Laplace(zeros(d), 1)``.
+        dim: repeats a distribution of one number over d independent dimensions.
+
+    Raises:
+        InputError: a distribution of more or fewer axes.
     """
 
-    def __init__(self, distribution: torch.distributions.Distribution) -> None:
+    def __init__(self, distribution: torch.distributions.Distribution, dim: int | None = None) -> None:
         shape = (*distribution.batch_shape, *distribution.event_shape)
+        if shape == () and dim is not None:
+            distribution, shape = distribution.expand((dim,)), (dim,)
         if len(shape) != 1:
             raise InputError(
                 f"distribution: batch and event shape {shape} received; they must be one axis of d"
             )
         super().__init__(shape[0])
         self.distribution = distribution
+        with torch.random.fork_rng([]):
+            self._where = distribution.sample().device
 
     def _draw(self, n: int) -> Tensor:
         return self.distribution.sample((n,))
 
     def log_prob(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
         """Log-density in nats of each row of z."""
-        values = self.distribution.log_prob(z)
-        return values.sum(1) if values.ndim == 2 else values
+        try:
+            values = self.distribution.log_prob(z.to(self._where))
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{self._name}: no log_prob for these codes ({reason})") from None
+        return (values.sum(1) if values.ndim == 2 else values).to(z.device)
 
     def moments(self) -> Moments:
-        """Mean and covariance, where the distribution has them."""
+        """Mean and covariance, where the distribution has finite ones that torch knows."""
         try:
-            mean = self.distribution.mean.to(self._anchor)
-            full = getattr(self.distribution, "covariance_matrix", None)
-            covariance = torch.diag(self.distribution.variance) if full is None else full
+            mean = self.distribution.mean
+            covariance = self._covariance()
         except NotImplementedError:
             return super().moments()
-        return Moments(mean, covariance.to(self._anchor))
+        if not bool(torch.isfinite(mean).all() and torch.isfinite(covariance).all()):
+            return super().moments()
+        return Moments(mean.to(self._anchor), covariance.to(self._anchor))
+
+    def _covariance(self) -> Tensor:
+        """Covariance of the flattened event; a variance alone says it for independent entries only."""
+        given = self.distribution
+        if hasattr(given, "covariance_matrix"):
+            return given.covariance_matrix
+        independent = len(given.event_shape) == 0 or isinstance(given, torch.distributions.Independent)
+        if not independent or isinstance(given, torch.distributions.VonMises):
+            raise NotImplementedError
+        return torch.diag(given.variance)
 
 
 def as_prior(source: object, dim: int | None = None) -> Prior:
@@ -150,7 +176,7 @@ def as_prior(source: object, dim: int | None = None) -> Prior:
     Args:
         source: a `Prior`, a `torch.distributions.Distribution`, an (m, d) tensor of samples, or a
             callable ``(n) -> (n, d)`` or ``(n, dim) -> (n, d)``.
-        dim: needed for a callable.
+        dim: needed for a callable; repeats a distribution of one number.
 
     Raises:
         InputError: nothing that can be sampled, or a callable without dim.
@@ -158,7 +184,7 @@ def as_prior(source: object, dim: int | None = None) -> Prior:
     if isinstance(source, Prior):
         return source
     if isinstance(source, torch.distributions.Distribution):
-        return FromDistribution(source)
+        return FromDistribution(source, dim)
     if isinstance(source, Tensor):
         return Samples(source)
     if callable(source):

@@ -58,8 +58,8 @@ class GaussianMixture(Prior):
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
         """Draw n points: a component by its weight, then a point of that component."""
-        edges = self.weights.double().cumsum(0)[:-1]
-        which = torch.searchsorted(edges, self._uniform((n,), generator).double(), right=True)
+        edges = self.weights.cumsum(0)[:-1]
+        which = torch.searchsorted(edges, self._uniform((n,), generator), right=True)
         return self.means[which] + self.scales[which] * self._normal((n, self.dim), generator)
 
     def log_prob(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:

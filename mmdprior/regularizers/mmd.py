@@ -2,6 +2,7 @@
 
 from typing import Literal, get_args
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -43,6 +44,8 @@ def mmd(
     _check_estimator(estimator)
     if estimator == "unbiased" and min(len(x), len(y)) < 2:
         raise InputError(f"mmd: {len(x)} and {len(y)} rows received; the unbiased estimator needs 2")
+    dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    x, y = x.to(dtype), y.to(dtype)
     kernel = kernel.adapt(x, y)
     within = _mean_within(kernel(x, x), estimator) + _mean_within(kernel(y, y), estimator)
     return within - 2 * kernel(x, y).mean()

@@ -10,7 +10,7 @@ from torchvision.utils import make_grid
 from mmdprior.data import ImageSet, thin
 from mmdprior.data.batches import to_float
 from mmdprior.evaluation import Codes, active_dimensions
-from mmdprior.models import Autoencoder
+from mmdprior.models import Autoencoder, evaluation_mode
 from mmdprior.priors import Prior
 from mmdprior.seeding import stream
 
@@ -20,7 +20,7 @@ _PAD = 1.0
 
 
 @torch.no_grad()
-def reconstructions(model: Autoencoder, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "c H W"]:
+def reconstructions(model: Autoencoder, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "rgb H W"]:
     """Images in the first row, their reconstructions from the mean codes below."""
     decoded = model.decode(model.encode(images, stream(0, "panel")).mean)
     rows = torch.cat([images, decoded.clamp(0, 1)])
@@ -30,7 +30,7 @@ def reconstructions(model: Autoencoder, images: Float[Tensor, "n c h w"]) -> Flo
 @torch.no_grad()
 def prior_samples(
     model: Autoencoder, prior: Prior, n: int = 64, device: torch.device | str = "cpu"
-) -> Float[Tensor, "c H W"]:
+) -> Float[Tensor, "rgb H W"]:
     """Decoded draws from the prior, the same draws at every call."""
     z = prior.sample(n, stream(0, "panel", device=prior.device)).to(device)
     return make_grid(model.decode(z).clamp(0, 1), nrow=round(n**0.5), pad_value=_PAD).cpu()
@@ -43,7 +43,7 @@ def traversals(
     dimensions: Tensor,
     columns: int = 9,
     device: torch.device | str = "cpu",
-) -> Float[Tensor, "c H W"]:
+) -> Float[Tensor, "rgb H W"]:
     """One row a dimension: the code of one image, moved through the quantiles .02 to .98 of that dimension.
 
     The image is the one whose code is nearest to the median of all dimensions.
@@ -90,21 +90,18 @@ class Panels:
     shown: int = 64
 
     def draw(self, model: Autoencoder, codes: Codes) -> dict[str, Tensor]:
-        """Return the images of a model; it is left in its own mode."""
-        training = model.training
-        model.eval()
+        """Return the pictures of a model; it is left as it was."""
         shown = thin(self.images, self.columns)
         batch, _ = shown.gather(torch.arange(len(shown)))
         means = codes.latent.mean[:5000]
         spread = means.std(0) * active_dimensions(codes.latent)
         used = spread.argsort(descending=True)[: max(1, min(self.rows, int((spread > 0).sum())))]
-        panels = {
-            "reconstructions": reconstructions(model, to_float(batch.to(self.device))),
-            "prior_samples": prior_samples(model, self.prior, device=self.device),
-            "traversals": traversals(model, means, used.cpu(), device=self.device),
-        }
-        model.train(training)
-        return panels
+        with evaluation_mode(model):
+            return {
+                "reconstructions": reconstructions(model, to_float(batch.to(self.device))),
+                "prior_samples": prior_samples(model, self.prior, device=self.device),
+                "traversals": traversals(model, means, used.cpu(), device=self.device),
+            }
 
     def histograms(self, codes: Codes) -> dict[str, Tensor]:
         """Return the sampled codes of every dimension, up to ``shown``."""

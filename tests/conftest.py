@@ -1,0 +1,26 @@
+"""Shapes in signatures are checked at run time, under pytest alone."""
+
+import torch
+from jaxtyping import install_import_hook
+
+install_import_hook("mmdprior", "beartype.beartype")
+
+import pytest  # noqa: E402
+
+
+def pytest_collection_modifyitems(items):
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device on this machine"))
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(1234)

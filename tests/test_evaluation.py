@@ -1,0 +1,112 @@
+"""Encoding, reconstruction errors, the match to the prior, and the pictures."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mmdprior.data import InMemory
+from mmdprior.evaluation import Codes, PriorMatch, encode, evaluate, reconstruction_error
+from mmdprior.latent import Latent
+from mmdprior.models import Autoencoder, Bernoulli, GaussianPosterior, LinearDecoder, LinearEncoder
+from mmdprior.priors import FromCallable, Gaussian, Uniform
+from mmdprior.reporting import Panels, prior_samples, reconstructions, traversals
+
+SHAPE = (1, 6, 6)
+
+
+def model(posterior=None, likelihood=None, dim=4):
+    outputs = 2 * dim if posterior is not None else dim
+    return Autoencoder(LinearEncoder(SHAPE, outputs), LinearDecoder(SHAPE, dim), posterior, likelihood)
+
+
+def images(n=70):
+    return InMemory(torch.randint(0, 256, (n, *SHAPE), dtype=torch.uint8), torch.arange(n)[:, None])
+
+
+def test_codes_do_not_depend_on_the_batch_size():
+    net, data = model(GaussianPosterior()), images()
+    whole, parts = encode(net, data, batch_size=100), encode(net, data, batch_size=7)
+    assert torch.allclose(whole.latent.sample, parts.latent.sample, atol=1e-6)
+    assert torch.equal(parts.labels, data.labels)
+    assert torch.equal(encode(net, data, seed=1).latent.mean, encode(net, data, seed=2).latent.mean)
+    assert not torch.equal(encode(net, data, seed=1).latent.sample, whole.latent.sample)
+    assert net.training
+    net.encoder.eval()
+    encode(net, data)
+    reconstruction_error(net, data)
+    assert net.training
+    assert not net.encoder.training
+
+
+@pytest.mark.parametrize("likelihood", [None, Bernoulli()])
+def test_psnr_is_that_of_the_unclipped_mean_image(likelihood):
+    net, data = model(likelihood=likelihood), images()
+    x = data.images.double() / 255
+    with torch.no_grad():
+        decoded = net.decode(net.encode(x.float()).mean).double()
+    mse = float(((decoded - x) ** 2).mean())
+    error = reconstruction_error(net, data, batch_size=9)
+    assert error.mse == pytest.approx(mse, rel=1e-5)
+    assert error.psnr == pytest.approx(-10 * math.log10(mse), abs=1e-4)
+    output = net(x.float())[1].detach()
+    assert error.loss == pytest.approx(float(net.likelihood.loss(output, x.float())), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [Gaussian(8), Uniform(8), FromCallable(lambda n: torch.randn(n, 8).abs(), 8)],
+    ids=["gaussian", "uniform", "callable"],
+)
+def test_match_is_standardised_under_the_null_and_large_off_it(prior, generator):
+    match = PriorMatch(prior, n=128)
+    null = np.array([match(prior.sample(128, generator)) for _ in range(60)])
+    assert abs(null.mean()) < 0.5
+    assert 0.6 < null.std() < 1.5
+    assert match(prior.sample(128, generator) * 0.5) > 8
+    assert math.isnan(match(prior.sample(100, generator)))
+
+
+def test_match_does_not_depend_on_the_order_of_the_data():
+    """Files come sorted by class: taking the first codes would compare one class to the prior."""
+    z = torch.randn(4000, 2)
+    assert PriorMatch(Gaussian(2), n=256)(z[z[:, 0].argsort()]) < 5
+
+
+def test_evaluation_reports_tags_and_json():
+    result, codes = evaluate(
+        model(GaussianPosterior()), images(), predictors=["linear"], match=PriorMatch(Gaussian(4), n=32)
+    )
+    tags = result.scalars()
+    assert {"lps/linear", "lps/linear_max", "lps/linear_sample", "latents/active"} <= tags.keys()
+    assert {"reconstruction/psnr", "match/mmd_standardised"} <= tags.keys()
+    assert result.to_dict()["reconstruction"]["psnr"] == tags["reconstruction/psnr"]
+    assert "PSNR" in str(result)
+    assert codes.latent.mean.shape == (70, 4)
+
+
+def test_pictures_have_the_right_content():
+    net, data = model(), images()
+    x = data.images[:3].float() / 255
+    strip = reconstructions(net, x)
+    assert strip.shape == (3, 2 * 8 + 2, 3 * 8 + 2)
+    assert torch.allclose(strip[0, 2:8, 2:8], x[0, 0])
+    grid = prior_samples(net, Gaussian(4), n=9)
+    assert grid.shape == (3, 3 * 8 + 2, 3 * 8 + 2)
+    assert torch.equal(grid, prior_samples(net, Gaussian(4), n=9))
+    codes = torch.randn(50, 4)
+    moved = traversals(net, codes, torch.tensor([2, 0]), columns=5)
+    assert moved.shape == (3, 2 * 8 + 2, 5 * 8 + 2)
+    assert moved.min() >= 0
+    assert moved.max() <= 1
+
+
+@pytest.mark.parametrize("mean", [torch.zeros(40, 4), torch.randn(40, 4), 1e6 * torch.randn(40, 4)])
+def test_panels_bear_collapsed_and_huge_codes(mean):
+    panels = Panels(images(), Gaussian(4))
+    codes = Codes(Latent(mean, mean), torch.empty(40, 0), ())
+    drawn = panels.draw(model(), codes)
+    assert set(drawn) == {"reconstructions", "prior_samples", "traversals"}
+    assert all(torch.isfinite(image).all() for image in drawn.values())
+    assert len(panels.histograms(codes)) == 4

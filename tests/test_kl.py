@@ -1,0 +1,74 @@
+"""KL against torch.distributions and Monte Carlo."""
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal, kl_divergence
+
+from mmdprior import KL, InputError, Latent
+from mmdprior.priors import FromCallable, Gaussian, GaussianMixture
+from mmdprior.regularizers import NoPenalty
+
+
+def latent(n=50, d=4, dtype=torch.float64):
+    mean, log_var = torch.randn(n, d, dtype=dtype), torch.randn(n, d, dtype=dtype)
+    return Latent(mean + (0.5 * log_var).exp() * torch.randn(n, d, dtype=dtype), mean, log_var)
+
+
+def test_closed_form_to_the_standard_normal():
+    z = latent()
+    expected = kl_divergence(Normal(z.mean, (0.5 * z.log_var).exp()), Normal(0.0, 1.0)).sum(1).mean()
+    penalty = KL()
+    assert torch.allclose(penalty(z), expected, rtol=1e-12)
+    assert torch.allclose(penalty.terms["kl"], expected)
+
+
+def test_closed_form_to_a_diagonal_gaussian():
+    z, prior = latent(), Gaussian(4, mean=[1.0, 0.0, -1.0, 2.0], scale=[0.5, 1.0, 2.0, 3.0]).double()
+    q = Normal(z.mean, (0.5 * z.log_var).exp())
+    expected = kl_divergence(q, Normal(prior.mean, prior.scale)).sum(1).mean()
+    assert torch.allclose(KL(prior)(z), expected, rtol=1e-12)
+
+
+def test_monte_carlo_form_averages_to_the_closed_form():
+    """A mixture of one component is a Gaussian, but has no closed form here."""
+    z = latent(n=200_000)
+    one = GaussianMixture([[0.5, -0.5, 0.0, 1.0]], 1.5).double()
+    same = Gaussian(4, mean=[0.5, -0.5, 0.0, 1.0], scale=1.5).double()
+    q = Independent(Normal(z.mean, (0.5 * z.log_var).exp()), 1)
+    spread = (q.log_prob(z.sample) - one.log_prob(z.sample)).std() / 200_000**0.5
+    assert abs(KL(one)(z) - KL(same)(z)) < 5 * spread
+
+
+def test_gradient():
+    z = latent(5, 3)
+    mean, log_var = z.mean.requires_grad_(), z.log_var.requires_grad_()
+    assert torch.autograd.gradcheck(lambda m, v: KL()(Latent(m, m, v)), (mean, log_var))
+
+
+def test_capacity_grows_linearly_then_stays():
+    z = latent()
+    kl = KL()(z)
+    annealed = KL(capacity=4.0, capacity_steps=100)
+    for step, target in ((0, 0.0), (50, 2.0), (100, 4.0), (500, 4.0)):
+        assert torch.allclose(annealed(z, step=step), (kl - target).abs())
+    assert torch.allclose(annealed.terms["kl"], kl)
+
+
+def test_no_penalty_is_zero():
+    assert NoPenalty()(latent()) == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: KL()(Latent(torch.zeros(4, 2), torch.zeros(4, 2))), "deterministic"),
+        (lambda: KL()(torch.zeros(4, 2)), "needs a Latent"),
+        (lambda: KL(Gaussian(3))(latent(4, 2)), "dim 3 received; the latent has 2"),
+        (lambda: KL(FromCallable(lambda n: torch.randn(n, 2), 2)), "no log_prob"),
+        (lambda: KL(capacity=-1.0), "capacity: -1.0"),
+        (lambda: KL(capacity=1.0, capacity_steps=0), "capacity_steps: 0"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
