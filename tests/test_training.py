@@ -130,10 +130,10 @@ def test_run_writes_what_the_design_promises(tmp_path):
         "reconstruction/psnr",
         "latents/active",
         "independence/effective_rank",
-        "final/lps/linear",
+        "test/lps/linear",
     } <= set(tags["scalars"])
     assert {"reconstructions", "prior_samples", "traversals"} <= set(tags["images"])
-    assert len([tag for tag in tags["histograms"] if tag.startswith("aggregate_posterior/")]) == 4
+    assert len([tag for tag in tags["histograms"] if tag.startswith("z/")]) == 4
     assert "_hparams_/session_start_info" in events.summary_metadata
     value = {e.step: e.value for e in events.Scalars("penalty/value")}
     weighted = {e.step: e.value for e in events.Scalars("penalty/weighted")}

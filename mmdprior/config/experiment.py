@@ -10,6 +10,7 @@ import torch
 from mmdprior.config.build import Builder, choose_device
 from mmdprior.config.load import dump_config
 from mmdprior.config.schema import Config
+from mmdprior.config.slots import Slot
 from mmdprior.data import Batches, ResidentBatches, Splits, StreamingBatches, thin
 from mmdprior.data.batches import fits
 from mmdprior.data.source import load_into_memory
@@ -43,7 +44,7 @@ class Experiment:
     directory: Path | None
 
     def run(self) -> Evaluation:
-        """Train, then score the test split, log the final numbers and write ``report/test.json``."""
+        """Train, then score the test split, log it, and write ``report/test.json``."""
         self.trainer.run()
         settings = self.config.evaluation
         result, _ = evaluate(
@@ -55,9 +56,9 @@ class Experiment:
             batch_size=settings.batch_size,
             device=self.trainer.device,
         )
-        final = {f"final/{tag}": value for tag, value in result.scalars().items()}
-        final["final/steps_per_second"] = self.trainer.steps_per_second
-        self.logger.hparams(_flat(self.config.to_dict()), final)
+        final = {f"test/{tag}": value for tag, value in result.scalars().items()}
+        final["test/steps_per_second"] = self.trainer.steps_per_second
+        self.logger.hparams(_settings(self.config), final, self.trainer.step)
         if self.directory is not None:
             (self.directory / "report" / "test.json").write_text(result.to_json() + "\n")
         self.logger.close()
@@ -193,12 +194,25 @@ def _auxiliary_optimizer(config: Config, regularizer: Regularizer) -> torch.opti
     )
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested mapping as one level, keys joined by dots; null entries are left out."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        elif value is not None:
-            flat[f"{prefix}{key}"] = value
-    return flat
+def _settings(config: Config) -> dict[str, object]:
+    """Return what tells runs apart in a table: a few columns, in words."""
+    penalty = config.slots["regularizer"]
+    parts = {key: value for key, value in penalty.arguments.items() if isinstance(value, Slot)}
+    return {
+        "data": _title(config.slots["data"]),
+        "batch_size": config.data.batch_size,
+        "encoder": _title(config.slots["model.encoder"]),
+        "latent_dim": config.model.latent_dim,
+        "linear_skip": config.model.linear_skip,
+        "posterior": _title(config.slots["model.posterior"]),
+        "penalty": _title(penalty),
+        "weight": config.regularizer.weight,
+        **{f"{key}": _title(part) for key, part in parts.items()},
+        "learning_rate": config.trainer.learning_rate,
+        "steps": config.trainer.steps,
+        "seed": config.seed,
+    }
+
+
+def _title(slot: Slot) -> str:
+    return slot.name or str(slot.target).rpartition(":")[2]

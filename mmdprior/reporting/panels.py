@@ -106,7 +106,4 @@ class Panels:
     def histograms(self, codes: Codes) -> dict[str, Tensor]:
         """Return the sampled codes of every dimension, up to ``shown``."""
         samples = codes.latent.sample[:, : self.shown].cpu()
-        return {
-            f"aggregate_posterior/z{dimension:03d}": column
-            for dimension, column in enumerate(samples.unbind(1))
-        }
+        return {f"z/{dimension:03d}": column for dimension, column in enumerate(samples.unbind(1))}

@@ -26,7 +26,7 @@ class Logger:
     def histogram(self, tag: str, values: Tensor, step: int) -> None:
         """Take the values of one histogram."""
 
-    def hparams(self, settings: Mapping[str, object], metrics: Mapping[str, float]) -> None:
+    def hparams(self, settings: Mapping[str, object], metrics: Mapping[str, float], step: int) -> None:
         """Take a run's settings with its final metrics."""
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ class RunLogger(Logger):
         """Write a histogram."""
         self._writer.add_histogram(tag, values, step)
 
-    def hparams(self, settings: Mapping[str, object], metrics: Mapping[str, float]) -> None:
+    def hparams(self, settings: Mapping[str, object], metrics: Mapping[str, float], step: int) -> None:
         """Write settings and metrics into this run's own event file, not into a run beside it."""
         from torch.utils.tensorboard.summary import hparams
 
@@ -85,7 +85,7 @@ class RunLogger(Logger):
         for summary in hparams(plain, finite):
             writer.add_summary(summary)
         for tag, value in finite.items():
-            self._writer.add_scalar(tag, value, 0)
+            self._writer.add_scalar(tag, value, step)
 
     def close(self) -> None:
         """Flush and close."""
