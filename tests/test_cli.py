@@ -210,6 +210,12 @@ class TestBadInput:
         assert "the model takes (1, 64, 64)" in fails(
             capsys, "score", checkpoint, "--data", tmp_path / "small.npy"
         )
+        assert "--data.images: 'x' received" in fails(
+            capsys, "score", checkpoint, "--data", "{name: sprites, images: x}"
+        )
+        assert "--data.limit: -1 received" in fails(
+            capsys, "score", checkpoint, "--data", "{name: sprites, limit: -1}"
+        )
         assert "no folder" in fails(capsys, "score", checkpoint, "--data", tmp_path / "gone")
         assert "not available" in fails(capsys, "score", checkpoint, "--device", "tpu9")
         assert "--out" in fails(capsys, "encode", checkpoint, "--out", tmp_path / "x.csv")

@@ -174,6 +174,8 @@ def test_targets_in_every_slot():
     assert isinstance(model.posterior, DeterministicPosterior)
     raw = changed("regularizer", {"target": f"{TOYS}:Predicting", "weight": 2.0})
     assert type(Builder(make_config(raw, Path(), "x")).regularizer()).__name__ == "Predicting"
+    raw = changed("regularizer.schedule", {"target": f"{TOYS}:halves", "base": 0.25})
+    assert Builder(make_config(raw, Path(), "x")).schedule("regularizer.schedule")(2) == 0.0625
     raw = changed("data", {"target": f"{TOYS}:little_images", "images": 90, "batch_size": 8})
     assert len(Builder(make_config(raw, Path(), "x")).splits().train) == 72
 

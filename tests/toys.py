@@ -97,5 +97,9 @@ def little_images(images: int = 80):
     return InMemory(torch.randint(0, 256, (images, 1, 8, 8), dtype=torch.uint8, generator=g))
 
 
+def halves(step, base=0.5):
+    return base**step
+
+
 def broken(dim):
     return "not a prior"

@@ -5,14 +5,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmdprior.config.schema import Config
-from mmdprior.config.slots import Slot
+from mmdprior.config.schema import Config, DataSection
+from mmdprior.config.slots import Slot, is_function_of
 from mmdprior.data import ImageSet, Source, Splits, Subset, make_splits
 from mmdprior.data.arrays import read_codes
 from mmdprior.data.batches import to_float
@@ -21,7 +22,7 @@ from mmdprior.models import PCA, Autoencoder, add_linear_skip, fit_pca
 from mmdprior.priors import FromCallable, Gaussian, Prior, as_prior
 from mmdprior.regularizers import Regularizer
 
-__all__ = ["Builder", "choose_device"]
+__all__ = ["Builder", "choose_device", "open_splits"]
 
 _PCA_IMAGES = 50_000
 _PCA_CHUNK = 2048
@@ -42,24 +43,7 @@ class Builder:
 
     def splits(self) -> Splits:
         """Open the data and split it."""
-        data = self.config.data
-        with _at("data"):
-            source = self._make(self.config.slots["data"])
-            if isinstance(source, Splits):
-                return source
-            if isinstance(source, ImageSet):
-                source = Source(source)
-            if not isinstance(source, Source):
-                raise InputError(
-                    f"{type(source).__name__} returned; a data target returns a Source or an ImageSet"
-                )
-        return make_splits(
-            source,
-            validation=data.validation,
-            test=data.test,
-            limit=data.limit,
-            seed=data.split_seed,
-        )
+        return open_splits(self.config.slots["data"], self.config.data)
 
     def model(self, image_shape: tuple[int, int, int], train: ImageSet | None = None) -> Autoencoder:
         """Build the autoencoder.
@@ -118,7 +102,7 @@ class Builder:
 
     def schedule(self, path: str) -> Any:
         """Build a schedule over the run's steps."""
-        return self._make(self.config.slots[path], steps=self.config.trainer.steps)
+        return self._nested(self.config.slots[path])
 
     def _make(self, slot: Slot, **known: Any) -> Any:
         """Call a slot's factory with its arguments, nested slots built first."""
@@ -139,6 +123,8 @@ class Builder:
     def _nested(self, slot: Slot) -> Any:
         if slot.kind == "prior":
             return self._prior(slot, self.config.model.latent_dim)
+        if slot.kind == "schedule" and is_function_of("step", slot.factory()):
+            return partial(slot.factory(), **slot.arguments)
         return self._make(slot, steps=self.config.trainer.steps)
 
     def _prior(self, slot: Slot, dim: int) -> Prior:
@@ -161,10 +147,10 @@ class Builder:
         if not callable(factory) or isinstance(factory, nn.Module):
             with _at(slot.path):
                 return as_prior(factory, dim)
-        accepted = inspect.signature(factory).parameters
-        if next(iter(accepted), "") != "n":
+        if not is_function_of("n", factory):
             with _at(slot.path):
                 return as_prior(self._make(slot, dim=dim), dim)
+        accepted = inspect.signature(factory).parameters
 
         def sampler(n: int, size: int) -> Tensor:
             given = {"dim": size} if "dim" in accepted else {}
@@ -196,6 +182,31 @@ class Builder:
             with _at(slot.path):
                 self.assets[path] = read_codes(path)
         return self.assets[path]
+
+
+def open_splits(slot: Slot, settings: DataSection) -> Splits:
+    """Open a data source and split it as the section says.
+
+    Raises:
+        InputError: data that cannot be opened or split, or a target that returns something else.
+    """
+    with _at(slot.path):
+        source = slot.factory()(**slot.arguments)
+        if isinstance(source, Splits):
+            return source
+        if isinstance(source, ImageSet):
+            source = Source(source)
+        if not isinstance(source, Source):
+            raise InputError(
+                f"{type(source).__name__} returned; a data target returns a Source or an ImageSet"
+            )
+    return make_splits(
+        source,
+        validation=settings.validation,
+        test=settings.test,
+        limit=settings.limit,
+        seed=settings.split_seed,
+    )
 
 
 def choose_device(name: str) -> torch.device:

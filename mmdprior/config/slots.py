@@ -22,7 +22,7 @@ from mmdprior.config.names import INJECTED, NAMES, NESTED
 from mmdprior.config.targets import import_target, locate
 from mmdprior.errors import InputError
 
-__all__ = ["Slot", "arguments_model", "check_slot", "first_error", "nearest"]
+__all__ = ["Slot", "arguments_model", "check_slot", "first_error", "is_function_of", "nearest"]
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,10 @@ def _parameters(factory: Any, kind: str) -> tuple[dict[str, inspect.Parameter], 
     if not callable(factory):
         return {}, False
     found = dict(inspect.signature(factory).parameters)
-    if kind == "prior" and _is_sampler(factory):
-        for supplied in ("n", "dim"):
-            found.pop(supplied, None)
+    if kind == "prior" and is_function_of("n", factory):
+        found = {key: p for key, p in found.items() if key not in ("n", "dim")}
+    if kind == "schedule" and is_function_of("step", factory):
+        del found["step"]
     open_ended = any(p.kind is p.VAR_KEYWORD for p in found.values())
     named = {
         key: p
@@ -140,9 +141,9 @@ def _parameters(factory: Any, kind: str) -> tuple[dict[str, inspect.Parameter], 
     return named, open_ended
 
 
-def _is_sampler(factory: Any) -> bool:
-    """Tell a function of n, which is a prior itself, from one that returns a prior."""
-    return inspect.isfunction(factory) and next(iter(inspect.signature(factory).parameters), "") == "n"
+def is_function_of(argument: str, factory: Any) -> bool:
+    """Tell a function that is the thing itself (a prior of n, a schedule of step) from one that makes it."""
+    return inspect.isfunction(factory) and next(iter(inspect.signature(factory).parameters), "") == argument
 
 
 @cache

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from mmdprior.config.build import Builder
+import pydantic
+
+from mmdprior.config.build import Builder, open_splits
 from mmdprior.config.load import parse_value
 from mmdprior.config.schema import Config, DataSection
-from mmdprior.config.slots import check_slot
-from mmdprior.data import ImageSet, Source, Splits, arrays, image_folder, make_splits
+from mmdprior.config.slots import check_slot, first_error
+from mmdprior.data import ImageSet, Source, arrays, image_folder
 from mmdprior.errors import InputError
 
 __all__ = ["SplitName", "images_from", "split_to_score"]
@@ -74,19 +76,11 @@ def images_from(data: str, split: SplitName, image_shape: tuple[int, ...] | None
     common = {key: value for key, value in section.items() if key in DataSection.model_fields}
     rest = {key: value for key, value in section.items() if key not in common}
     slot = check_slot("source", rest, "--data", Path(), DataSection.model_fields)
-    settings = DataSection.model_validate(common)
-    source = slot.factory()(**slot.arguments)
-    if isinstance(source, Splits):
-        chosen: ImageSet = getattr(source, split)
-        return chosen
-    splits = make_splits(
-        source,
-        validation=settings.validation,
-        test=settings.test,
-        limit=settings.limit,
-        seed=settings.split_seed,
-    )
-    chosen = getattr(splits, split)
+    try:
+        settings = DataSection.model_validate(common)
+    except pydantic.ValidationError as error:
+        raise InputError(first_error(error, "--data", common)) from None
+    chosen: ImageSet = getattr(open_splits(slot, settings), split)
     return chosen
 
 
