@@ -228,6 +228,7 @@ MISTAKES = [
     ("regularizer.prior", {"name": "gaussian", "target": "a:b"}, "give either name"),
     ("name", "../up", "name: '../up' received"),
     ("seed", -1, "seed: -1 received"),
+    ("evaluation.monitor", "psnr", "evaluation.monitor: 'psnr' received; expected 'reconstruction/psnr'"),
     ("evaluation.predictors", ["forest"], "evaluation.predictors.0: 'forest' received"),
 ]
 
@@ -264,6 +265,7 @@ BUILD_MISTAKES = [
     ),
     ("evaluation.prior", {"name": "gaussian", "dim": 9}, "evaluation.prior: dim 9"),
     ("data.images", 60, "data.validation: 6 images received"),
+    ("evaluation.monitor", "lps/mlp", "evaluation.monitor: 'lps/mlp' received; add mlp"),
     ("evaluation.limit", 20, "evaluation.limit: 20 images received"),
     ("data.batch_size", 5000, "data.batch_size: 5000"),
     ("trainer.device", "tpu9", "trainer.device: 'tpu9'"),

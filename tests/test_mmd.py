@@ -115,6 +115,12 @@ def test_takes_latents_and_tensors_of_any_float_type():
     assert penalty(z.double()).dtype == torch.float64
 
 
+def test_takes_whatever_can_be_sampled():
+    z = torch.randn(32, 4)
+    for prior in (torch.randn(100, 4), torch.distributions.Normal(torch.zeros(4), 1.0)):
+        assert torch.isfinite(MMD(prior)(z))
+
+
 def test_sampled_codes_are_penalised_not_the_means():
     z = torch.randn(64, 4, requires_grad=True)
     mean = torch.zeros(64, 4, requires_grad=True)

@@ -195,7 +195,7 @@ def test_as_prior_takes_whatever_can_be_sampled():
         (lambda: FromCallable(lambda n: torch.zeros(n, 3, dtype=torch.long), 3), "int64 returned"),
         (lambda: FromCallable(lambda n: torch.full((n, 3), float("nan")), 3), "NaN"),
         (lambda: as_prior(exponential), "FromCallable"),
-        (lambda: as_prior("gaussian"), "prior: str"),
+        (lambda: as_prior("gaussian"), "prior: str|Type-check"),
         (lambda: FromDistribution(torch.distributions.Normal(0.0, 1.0)), "distribution"),
         (lambda: FromCallable(exponential, 3).log_prob(torch.zeros(1, 3)), "no log_prob"),
     ],

@@ -288,6 +288,16 @@ def test_a_single_latent_dimension_has_no_lps_but_trains():
     assert result.effective_rank == pytest.approx(1)
 
 
+def test_best_checkpoint_is_that_of_the_monitored_number(tmp_path):
+    directory = run_directory(tmp_path)
+    trained = experiment(directory, trainer__steps=3, evaluation__every=1, evaluation__monitor="lps/linear")
+    scores = iter([0.3, 0.1, 0.2])
+    trained.trainer.validate = lambda step: {"lps/linear": next(scores)}
+    trained.trainer.run()
+    assert trained.trainer.best == -0.1
+    assert read_checkpoint(directory / "checkpoints" / "best.pt")["step"] == 2
+
+
 def test_kept_checkpoints(tmp_path):
     directory = run_directory(tmp_path)
     kept = experiment(directory, trainer__keep_every=3)

@@ -16,6 +16,7 @@ from mmdprior.data.batches import fits
 from mmdprior.data.source import load_into_memory
 from mmdprior.errors import InputError
 from mmdprior.evaluation import Evaluation, PriorMatch, evaluate
+from mmdprior.evaluation.lps import PREDICTORS
 from mmdprior.models import Autoencoder
 from mmdprior.regularizers import Regularizer
 from mmdprior.training import Logger, RunLogger, Trainer, Validation, create_run_directory
@@ -144,6 +145,12 @@ def _data(builder: Builder, device: torch.device) -> tuple[Splits, Batches]:
     splits = builder.splits()
     needed = max(30, config.model.latent_dim + 2)
     sizes = {"data.validation": len(splits.validation), "data.test": len(splits.test)}
+    monitor = config.evaluation.monitor.removeprefix("lps/")
+    if monitor in PREDICTORS and monitor not in config.evaluation.predictors:
+        raise InputError(
+            f"evaluation.monitor: 'lps/{monitor}' received; add {monitor} to evaluation.predictors "
+            f"({config.evaluation.predictors})"
+        )
     if config.evaluation.limit is not None:
         sizes["evaluation.limit"] = config.evaluation.limit
     for key, size in sizes.items():

@@ -128,9 +128,9 @@ class EvaluationSection(Section):
         ["linear", "mlp"], description="LPS at the end, on the test split."
     )
     match_samples: int = Field(512, ge=2, description="Codes and draws in the standardised MMD.")
-    monitor: str = Field(
+    monitor: Literal["reconstruction/psnr", "lps/linear", "lps/mlp", "match/mmd_standardised"] = Field(
         "reconstruction/psnr",
-        description="Validation tag that selects checkpoints/best.pt; larger wins.",
+        description="What selects checkpoints/best.pt: the highest psnr, or the lowest of another.",
     )
 
 

@@ -1,7 +1,7 @@
 """Programmable priors: distributions over the latent space that can be sampled."""
 
 from mmdprior.priors.compose import Product
-from mmdprior.priors.empirical import FromCallable, FromDistribution, Samples, as_prior
+from mmdprior.priors.empirical import FromCallable, FromDistribution, PriorLike, Samples, as_prior
 from mmdprior.priors.factorized import Gaussian, Uniform
 from mmdprior.priors.mixture import GaussianMixture
 from mmdprior.priors.prior import Moments, Prior
@@ -13,6 +13,7 @@ __all__ = [
     "GaussianMixture",
     "Moments",
     "Prior",
+    "PriorLike",
     "Product",
     "Samples",
     "Uniform",

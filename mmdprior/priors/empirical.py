@@ -11,7 +11,10 @@ from torch import Tensor
 from mmdprior.errors import InputError
 from mmdprior.priors.prior import Moments, Prior
 
-__all__ = ["FromCallable", "FromDistribution", "Samples", "as_prior"]
+__all__ = ["FromCallable", "FromDistribution", "PriorLike", "Samples", "as_prior"]
+
+PriorLike = Prior | torch.distributions.Distribution | Tensor | Callable[..., Tensor]
+"""Whatever `as_prior` takes."""
 
 
 class Samples(Prior):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
-from mmdprior.priors import Gaussian, Prior, as_prior
+from mmdprior.priors import Gaussian, PriorLike, as_prior
 from mmdprior.regularizers.regularizer import Regularizer
 
 __all__ = ["KL"]
@@ -34,7 +34,7 @@ class KL(Regularizer):
 
     def __init__(
         self,
-        prior: Prior | None = None,
+        prior: PriorLike | None = None,
         capacity: float | None = None,
         capacity_steps: int = 100_000,
     ) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from mmdprior.errors import InputError
 from mmdprior.kernels import RBF, Kernel
 from mmdprior.latent import Latent
-from mmdprior.priors import Prior, as_prior
+from mmdprior.priors import PriorLike, as_prior
 from mmdprior.regularizers.regularizer import Regularizer, codes_of
 from mmdprior.seeding import stream
 
@@ -70,7 +70,7 @@ class MMD(Regularizer):
 
     def __init__(
         self,
-        prior: Prior,
+        prior: PriorLike,
         kernel: Kernel | None = None,
         estimator: Estimator = "unbiased",
         num_samples: int | None = None,

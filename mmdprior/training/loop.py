@@ -62,7 +62,8 @@ class Trainer:
         log_every: steps between logged numbers; on a GPU the only steps that wait for it.
         validate: called with the step; returns numbers by tag.
         validate_every: steps between those calls.
-        monitor: the tag that selects the best checkpoint; larger is better.
+        monitor: the tag that selects the best checkpoint: the highest ``reconstruction/psnr``, or the
+            lowest value of any other.
         checkpoints: folder for checkpoints; None writes none.
         checkpoint_every: steps between rewrites of the last checkpoint.
         keep_every: steps between checkpoints kept for good; None keeps none.
@@ -254,8 +255,9 @@ class Trainer:
             return
         values = self.validate(self.step)
         self.logger.scalars(values, self.step)
-        if values.get(self.monitor, -math.inf) > self.best:
-            self.best = values[self.monitor]
+        sign = 1 if self.monitor == "reconstruction/psnr" else -1
+        if sign * values.get(self.monitor, math.nan) > self.best:
+            self.best = sign * values[self.monitor]
             self._write("best.pt")
 
     def _finish_without_steps(self) -> None:
