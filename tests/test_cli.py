@@ -197,6 +197,9 @@ class TestBadInput:
     def test_scores(self, capsys, tmp_path, checkpoint):
         assert "exactly one" in fails(capsys, "score")
         assert "exactly one" in fails(capsys, "score", checkpoint, "--codes", "x.npy")
+        assert "do not go with codes" in fails(capsys, "score", "--codes", "z.npy", "--weights", "w.pt")
+        assert "a checkpoint has its own" in fails(capsys, "score", checkpoint, "--weights", "w.pt")
+        assert "invalid int value" in fails(capsys, "score", checkpoint, "--limit", "few")
         assert "--data: missing" in fails(capsys, "score", "--encoder", f"{TOYS}:ForeignEncoder")
         data = ["--data", "{name: sprites, images: 400}"]
         foreign = ["score", "--encoder", f"{TOYS}:ForeignEncoder", *data]

@@ -134,6 +134,14 @@ class TestPriors:
         assert isinstance(prior, Product)
         assert [block.dim for block in prior.blocks] == [3, 1]
 
+    def test_blocks_of_ones_own_state_their_dimension(self):
+        for block in ({"target": f"{TOYS}:wide", "dim": 3}, {"target": f"{TOYS}:make_gaussian", "dim": 3}):
+            prior = build_prior({"name": "product", "blocks": [block, {"name": "uniform"}]})
+            assert [part.dim for part in prior.blocks] == [3, 1]
+        nested = {"name": "product", "blocks": [{"name": "gaussian", "dim": 1}, "uniform"]}
+        prior = build_prior({"name": "product", "blocks": [nested, {"name": "uniform", "dim": 1}]})
+        assert [part.dim for part in prior.blocks] == [3, 1]
+
     def test_samples_from_a_file(self, tmp_path):
         np.save(tmp_path / "z.npy", np.random.default_rng(0).normal(size=(50, 4)))
         prior = build_prior({"name": "samples", "path": str(tmp_path / "z.npy")})
@@ -163,6 +171,11 @@ class TestPriors:
         assert Builder(make_config(own, Path(), "x")).intended_prior().low[0] == -3
         kl = changed("regularizer", {"name": "kl"}, changed("model.posterior", "gaussian"))
         assert isinstance(Builder(make_config(kl, Path(), "x")).intended_prior(), Gaussian)
+
+
+def test_arguments_named_like_slots_elsewhere_are_plain():
+    raw = changed("model", {"name": "resnet", "latent_dim": 4, "channels": [4], "blocks": 1})
+    assert make_config(raw, Path(), "x").to_dict()["model"]["encoder"]["blocks"] == 1
 
 
 def test_targets_in_every_slot():
@@ -226,6 +239,20 @@ MISTAKES = [
     ("regularizer.prior", {"target": "gone.py:x"}, "no such file"),
     ("regularizer.prior", {"target": f"{TOYS}:wide", "faktor": 1.0}, "did you mean 'factor'?"),
     ("regularizer.prior", {"name": "gaussian", "target": "a:b"}, "give either name"),
+    ("data.name", ["sprites"], "data.name: ['sprites'] received"),
+    ("data.validation", float("nan"), "data.validation: nan received; expected a finite number"),
+    ("model.posterior", {"name": {}}, "model.posterior.name: {} received"),
+    ("trainer.betas", [0.9, 1.0], "trainer.betas.1: 1.0 received; expected less than 1"),
+    ("trainer.gradient_clip", float("inf"), "trainer.gradient_clip: inf received"),
+    ("seed", 10**30, "seed: 1000000000000000000000000000000 received"),
+    ("regularizer.weight", "a" * 500, "a... received; expected a valid number"),
+    ("regularizer.kernel", ["rbf"], "regularizer.kernel: ['rbf'] received"),
+    ("regularizer.kernel", {"name": "sum", "kernels": "rbf"}, "give a list of kernels"),
+    ("regularizer.prior", {"name": "product", "blocks": {"name": "gaussian"}}, "give a list of priors"),
+    ("regularizer.prior", {"target": "math:pi", "scale": 1}, "regularizer.prior.scale: unknown key"),
+    ("model.likelihood", {"target": "math:pi"}, "model.likelihood.target: 'math:pi' is float"),
+    ("trainer.schedule", {"target": "torch:randn"}, "no signature that Python can read"),
+    ("regularizer", {3: 4}, "regularizer: key"),
     ("name", "../up", "name: '../up' received"),
     ("seed", -1, "seed: -1 received"),
     ("evaluation.monitor", "psnr", "evaluation.monitor: 'psnr' received; expected 'reconstruction/psnr'"),
@@ -265,6 +292,24 @@ BUILD_MISTAKES = [
     ),
     ("evaluation.prior", {"name": "gaussian", "dim": 9}, "evaluation.prior: dim 9"),
     ("data.images", 60, "data.validation: 6 images received"),
+    ("model.hidden", [-5], "model.hidden: [4096, -5, 4] received"),
+    ("model.hidden", [10**15], "model: cannot be built (RuntimeError"),
+    ("model.likelihood", {"target": "os:getcwd"}, "model.likelihood: str returned; return a Likelihood"),
+    ("regularizer.kernel", {"target": "builtins:object"}, "regularizer.kernel: "),
+    ("regularizer.kernel", {"name": "rbf", "lengthscale": 1e-200}, "lengthscale: 1e-200 received"),
+    (
+        "regularizer.prior",
+        {"target": f"{TOYS}:raises"},
+        "regularizer.prior: cannot be built (KeyError: 'boom')",
+    ),
+    ("regularizer.prior", {"target": f"{TOYS}:Absent"}, "regularizer.prior: Absent: NoneType returned"),
+    (
+        "regularizer.prior",
+        {"name": "gaussian_mixture", "means": [[0.0] * 4] * 2, "scale": [[1.0], [1.0, 2.0]]},
+        "regularizer.prior.scale: not a table of numbers",
+    ),
+    ("trainer.schedule", {"target": "torch.nn:ReLU"}, "trainer.schedule: cannot be built"),
+    ("trainer.device", "meta", "trainer.device: 'meta'"),
     ("evaluation.monitor", "lps/mlp", "evaluation.monitor: 'lps/mlp' received; add mlp"),
     ("evaluation.limit", 20, "evaluation.limit: 20 images received"),
     ("data.batch_size", 5000, "data.batch_size: 5000"),

@@ -185,6 +185,8 @@ def test_effective_rank():
         (np.array([["a", "b"]] * 50), "<U1 entries"),
         (np.array([[None, 1]] * 50, dtype=object), "object entries"),
         (torch.randn(50, 3, dtype=torch.complex64), "real numbers"),
+        (torch.randn(50, 3).to_sparse(), "give a dense array"),
+        (torch.zeros(50, 3, device="meta"), "give a dense array"),
         (torch.randn(29, 3), "29 rows received for 3 columns; give at least 30"),
         (torch.randn(41, 40), "give at least 42"),
     ],
@@ -192,6 +194,16 @@ def test_effective_rank():
 def test_bad_codes_are_named(codes, message):
     with pytest.raises(InputError, match=message):
         lps(codes)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.longdouble, np.int8, np.uint16, np.bool_, ">f8"])
+def test_every_kind_of_real_number_is_scored(kind):
+    codes = np.random.default_rng(0).integers(0, 2, (200, 3)).astype(kind)
+    assert lps(codes).score < 0.2
+
+
+def test_huge_codes_have_an_effective_rank():
+    assert effective_rank(1e200 * torch.randn(500, 3, dtype=torch.float64)) == pytest.approx(3, abs=0.1)
 
 
 def test_bad_settings_are_named():

@@ -5,7 +5,7 @@ from torch import nn
 
 from mmdprior.data import InMemory
 from mmdprior.kernels import Kernel
-from mmdprior.priors import Gaussian
+from mmdprior.priors import Gaussian, Prior
 from mmdprior.regularizers import Regularizer
 
 
@@ -26,6 +26,15 @@ def make_gaussian(dim, scale=3.0):
 
 
 laplace = torch.distributions.Laplace(torch.zeros(4), torch.ones(4))
+
+
+def raises(n, dim):
+    raise KeyError("boom")
+
+
+class Absent(Prior):
+    def sample(self, n, generator=None):
+        return None
 
 
 class Linear(Kernel):

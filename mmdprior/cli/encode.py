@@ -1,11 +1,11 @@
 """Encode images with a checkpoint: codes, and the labels or factors of the data."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from mmdprior.cli.parser import Parser
 from mmdprior.config.build import choose_device
 from mmdprior.config.rebuild import config_of, model_from_checkpoint
 from mmdprior.config.sources import split_to_score
@@ -19,7 +19,7 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str]) -> int:
     """Parse arguments, encode, write one ``.npz``."""
-    parser = argparse.ArgumentParser("encode", description=__doc__)
+    parser = Parser("encode", description=__doc__)
     parser.add_argument("checkpoint", help="a .pt file that training wrote")
     parser.add_argument("--out", required=True, help=".npz with mean, sample, log_var, labels, label_names")
     parser.add_argument("--data", help="other images: a folder, .npz, .npy, or a YAML data section")

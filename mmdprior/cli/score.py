@@ -1,9 +1,9 @@
 """Score a checkpoint, a foreign encoder, or a file of codes with LPS."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmdprior.cli.parser import Parser
 from mmdprior.config.scoring import Scorer
 from mmdprior.errors import InputError
 from mmdprior.evaluation.lps import PREDICTORS
@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str]) -> int:
     """Parse arguments, score, print a table, write JSON if asked."""
-    parser = argparse.ArgumentParser("score", description=__doc__)
+    parser = Parser("score", description=__doc__)
     parser.add_argument("checkpoint", nargs="?", help="a .pt file that training wrote")
     parser.add_argument("--codes", help=".npy, .npz or .pt with an (n, d) array of codes")
     parser.add_argument("--encoder", help="foreign encoder: package.module:Class or file.py:Class")
@@ -31,6 +31,10 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     if sum(source is not None for source in (given.checkpoint, given.codes, given.encoder)) != 1:
         raise InputError("score: give exactly one of a checkpoint, --codes FILE, --encoder TARGET")
+    if given.codes and (given.data or given.weights):
+        raise InputError("--codes: --data and --weights do not go with codes; leave them out")
+    if given.checkpoint and given.weights:
+        raise InputError("--weights: a checkpoint has its own; leave it out, or give --encoder")
     scorer = Scorer(
         given.predictor, given.data, given.split, given.limit, given.batch_size, given.seed, given.device
     )

@@ -1,10 +1,10 @@
 """Train from a YAML config, or continue a run."""
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmdprior.cli.parser import Parser
 from mmdprior.config import assemble, load_config
 from mmdprior.config.json_schema import json_schema
 from mmdprior.config.rebuild import config_of
@@ -16,7 +16,7 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str]) -> int:
     """Parse arguments, train, print where the run lies and how it scores."""
-    parser = argparse.ArgumentParser("train", description=__doc__)
+    parser = Parser("train", description=__doc__)
     parser.add_argument("config", nargs="?", help="YAML file")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="changes to the config")
     parser.add_argument("--resume", metavar="RUN", help="continue the run in this directory")

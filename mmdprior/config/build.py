@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,12 +17,26 @@ from mmdprior.config.slots import Slot, is_function_of
 from mmdprior.data import ImageSet, Source, Splits, Subset, make_splits
 from mmdprior.data.arrays import read_codes
 from mmdprior.data.batches import to_float
-from mmdprior.errors import InputError
-from mmdprior.models import PCA, Autoencoder, add_linear_skip, fit_pca
-from mmdprior.priors import FromCallable, Gaussian, Prior, as_prior
+from mmdprior.errors import InputError, reason
+from mmdprior.kernels import Kernel
+from mmdprior.models import PCA, Autoencoder, Likelihood, Posterior, add_linear_skip, fit_pca
+from mmdprior.priors import Gaussian, Prior, as_prior
+from mmdprior.priors.empirical import check_draws
 from mmdprior.regularizers import Regularizer
 
 __all__ = ["Builder", "choose_device", "open_splits"]
+
+_CONTRACTS: Mapping[str, type] = {
+    "encoder": nn.Module,
+    "decoder": nn.Module,
+    "posterior": Posterior,
+    "likelihood": Likelihood,
+    "kernel": Kernel,
+    "regularizer": Regularizer,
+}
+"""What a factory of each slot must return."""
+
+_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 _PCA_IMAGES = 50_000
 _PCA_CHUNK = 2048
@@ -62,9 +76,6 @@ class Builder:
         }
         encoder = self._make(self.config.slots["model.encoder"], **known)
         decoder = self._make(self.config.slots["model.decoder"], **known)
-        for name, part in (("encoder", encoder), ("decoder", decoder)):
-            if not isinstance(part, nn.Module):
-                raise InputError(f"model.{name}: {type(part).__name__} returned; return a torch.nn.Module")
         model = Autoencoder(encoder, decoder, posterior, likelihood)
         if settings.linear_skip:
             pca = PCA.empty(int(np.prod(image_shape)), settings.latent_dim)
@@ -76,13 +87,7 @@ class Builder:
 
     def regularizer(self) -> Regularizer:
         """Build the penalty and check that it fits the latent."""
-        slot = self.config.slots["regularizer"]
-        regularizer = self._make(slot, seed=self.config.seed)
-        if not isinstance(regularizer, Regularizer):
-            raise InputError(
-                f"regularizer: {type(regularizer).__name__} returned; return a mmdprior.regularizers."
-                "Regularizer"
-            )
+        regularizer = self._make(self.config.slots["regularizer"], seed=self.config.seed)
         posterior = self._make(self.config.slots["model.posterior"])
         with _at("regularizer"):
             regularizer.check(dim=self.config.model.latent_dim, stochastic=posterior.stochastic)
@@ -116,66 +121,61 @@ class Builder:
             else:
                 arguments[key] = value
         accepted = inspect.signature(factory).parameters
-        supplied = {key: value for key, value in known.items() if key in accepted}
+        for key, value in known.items():
+            if key in accepted and arguments.get(key) is None:
+                arguments[key] = value
         with _at(slot.path):
-            return factory(**{**arguments, **supplied})
+            made = factory(**arguments)
+            contract = _CONTRACTS.get(slot.kind, object)
+            if not isinstance(made, contract):
+                raise InputError(f"{type(made).__name__} returned; return a {contract.__name__}")
+        return made
 
     def _nested(self, slot: Slot) -> Any:
         if slot.kind == "prior":
             return self._prior(slot, self.config.model.latent_dim)
         if slot.kind == "schedule" and is_function_of("step", slot.factory()):
-            return partial(slot.factory(), **slot.arguments)
-        return self._make(slot, steps=self.config.trainer.steps)
+            made = partial(slot.factory(), **slot.arguments)
+        else:
+            made = self._make(slot, steps=self.config.trainer.steps)
+        if slot.kind == "schedule":
+            with _at(slot.path):
+                float(made(0))
+        return made
 
     def _prior(self, slot: Slot, dim: int) -> Prior:
         """Build a prior, of the given dimension unless its arguments say otherwise."""
-        factory = slot.factory()
         if slot.name == "product":
             return self._product(slot, dim)
         if slot.name == "samples":
             return self._make(slot, file_content=self._asset(slot, str(slot.arguments["path"])))
-        if slot.target is not None and not inspect.isclass(factory):
-            return self._prior_from_target(slot, factory, dim)
-        if "dim" in inspect.signature(factory).parameters and slot.arguments.get("dim") is None:
-            slot = Slot(slot.kind, slot.path, slot.name, slot.target, {**slot.arguments, "dim": dim})
-        prior = self._make(slot)
-        with _at(slot.path):
-            return as_prior(prior, dim)
-
-    def _prior_from_target(self, slot: Slot, factory: Any, dim: int) -> Prior:
-        """Take a function of n as the prior itself, another as what returns it, an object as it is."""
+        factory = slot.factory()
+        dim = slot.arguments.get("dim") or dim
         if not callable(factory) or isinstance(factory, nn.Module):
-            with _at(slot.path):
-                return as_prior(factory, dim)
-        if not is_function_of("n", factory):
-            with _at(slot.path):
-                return as_prior(self._make(slot, dim=dim), dim)
-        accepted = inspect.signature(factory).parameters
-
-        def sampler(n: int, size: int) -> Tensor:
-            given = {"dim": size} if "dim" in accepted else {}
-            return factory(n, **given, **slot.arguments)
-
-        sampler.__name__ = getattr(factory, "__name__", "sampler")
+            made: Any = factory
+        elif is_function_of("n", factory):
+            made = _sampler(factory, {key: v for key, v in slot.arguments.items() if key != "dim"})
+        else:
+            made = self._make(slot, dim=dim)
         with _at(slot.path):
-            return FromCallable(sampler, dim)
+            prior = as_prior(made, dim)
+            if slot.target is not None:
+                check_draws(prior)
+        return prior
 
     def _product(self, slot: Slot, dim: int) -> Prior:
         """Build blocks; one that states no dimension takes what the others leave."""
-        blocks: list[Prior | None] = []
-        rest = dim
-        open_slots = [entry for entry in slot.arguments["blocks"] if _takes_dim(entry)]
+        entries: list[Slot] = slot.arguments["blocks"]
+        open_slots = [entry for entry in entries if _takes_dim(entry)]
         if len(open_slots) > 1:
             raise InputError(f"{open_slots[1].path}.dim: missing; only one block may leave its dim open")
-        for entry in slot.arguments["blocks"]:
-            block = None if entry in open_slots else self._prior(entry, dim)
-            rest -= 0 if block is None else block.dim
-            blocks.append(block)
+        built = {entry.path: self._prior(entry, dim) for entry in entries if entry not in open_slots}
+        rest = dim - sum(block.dim for block in built.values())
         if open_slots and rest < 1:
             raise InputError(f"{slot.path}.blocks: {dim - rest} dimensions taken of {dim}; none is left open")
-        filled = [self._prior(open_slots[0], rest) if block is None else block for block in blocks]
+        built |= {entry.path: self._prior(entry, rest) for entry in open_slots}
         with _at(slot.path):
-            return slot.factory()(filled)
+            return slot.factory()([built[entry.path] for entry in entries])
 
     def _asset(self, slot: Slot, path: str) -> Tensor:
         if path not in self.assets:
@@ -221,10 +221,12 @@ def choose_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise InputError(f"trainer.device: {name!r} is not available here; give auto or cpu") from None
-    return device
+        if device.type in _DEVICES:
+            torch.empty(0, device=device)
+            return device
+    except (AssertionError, NotImplementedError, RuntimeError):
+        pass
+    raise InputError(f"trainer.device: {name!r} is not available here; give auto or cpu")
 
 
 def _fit_pca(model: Autoencoder, train: ImageSet, dim: int) -> PCA:
@@ -239,11 +241,26 @@ def _fit_pca(model: Autoencoder, train: ImageSet, dim: int) -> PCA:
     return fit_pca(chunks, dim)
 
 
+def _sampler(fn: Any, arguments: Mapping[str, Any]) -> Callable[[int, int], Tensor]:
+    """Return a function of (n, dim) for a function of n with arguments of its own."""
+    takes_dim = "dim" in inspect.signature(fn).parameters
+
+    def sampler(n: int, dim: int) -> Tensor:
+        return fn(n, **({"dim": dim} if takes_dim else {}), **arguments)
+
+    sampler.__name__ = fn.__name__
+    return sampler
+
+
 def _takes_dim(slot: Slot) -> bool:
     """Tell a block whose dimension is left to the product."""
-    if slot.name in ("gaussian_mixture", "product", "samples"):
+    if slot.name == "product":
+        return any(_takes_dim(entry) for entry in slot.arguments["blocks"])
+    factory = slot.factory()
+    if not callable(factory) or isinstance(factory, nn.Module):
         return False
-    return slot.arguments.get("dim") is None
+    named = "dim" in inspect.signature(factory).parameters or is_function_of("n", factory)
+    return named and slot.arguments.get("dim") is None
 
 
 @contextmanager
@@ -257,3 +274,5 @@ def _at(path: str) -> Iterator[None]:
             raise
         names_argument = re.match(r"[a-z_]\w*(, \w+)*: ", text)
         raise InputError(f"{path}.{text}" if names_argument else f"{path}: {text}") from None
+    except Exception as error:  # whatever the user's own code, or an impossible size, brings up
+        raise InputError(f"{path}: cannot be built ({type(error).__name__}: {reason(error)})") from error

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmdprior.config.load import parse_value
 from mmdprior.config.targets import import_target
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, reason, shown
 from mmdprior.models import Autoencoder, DeterministicPosterior, GaussianPosterior
 
 __all__ = ["load_encoder"]
@@ -45,16 +45,19 @@ def load_encoder(
         try:
             encoder.load_state_dict(_read_weights(Path(weights)))
         except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"--weights: {weights} does not fit {target} ({reason})") from None
+            detail = shown(" ".join(str(error).split()))
+            raise InputError(f"--weights: {weights} does not fit {target} ({detail})") from None
     kind = GaussianPosterior if posterior == "gaussian" else DeterministicPosterior
     model = Autoencoder(encoder, _NoDecoder(), kind()).eval()
     try:
         with torch.no_grad():
             model.encode(torch.zeros(1, *image_shape))
-    except (RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"--encoder: {target} does not take images of {image_shape} ({reason})") from None
+    except InputError:
+        raise
+    except Exception as error:  # whatever the user's own code brings up
+        raise InputError(
+            f"--encoder: {target} does not take images of {image_shape} ({reason(error)})"
+        ) from error
     return model
 
 
@@ -67,8 +70,8 @@ def _build(target: str) -> nn.Module:
     if not isinstance(found, nn.Module):
         try:
             found = found(**arguments)
-        except TypeError as error:
-            raise InputError(f"--encoder: {target} cannot be called ({error})") from None
+        except Exception as error:  # whatever the user's own code brings up
+            raise InputError(f"--encoder: {target} cannot be called ({reason(error)})") from error
     if not isinstance(found, nn.Module):
         raise InputError(f"--encoder: {target} gave {type(found).__name__}; give a torch.nn.Module")
     return found
@@ -81,12 +84,11 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise InputError(f"--weights: {path}: damaged ({error})") from None
+            raise InputError(f"--weights: {path}: damaged ({reason(error)})") from None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a bad file
-        reason = str(error).splitlines()[0][:80]
-        raise InputError(f"--weights: {path}: not a plain state dict ({reason})") from None
+        raise InputError(f"--weights: {path}: not a plain state dict ({reason(error)})") from None
     nested = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(nested, dict) or not all(isinstance(v, Tensor) for v in nested.values()):
         raise InputError(f"--weights: {path}: no state dict; save model.state_dict()")

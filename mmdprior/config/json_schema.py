@@ -6,7 +6,7 @@ from typing import Any
 
 import pydantic
 
-from mmdprior.config.names import INJECTED, NAMES, NESTED
+from mmdprior.config.names import LISTS, NAMES, NESTED
 from mmdprior.config.schema import SECTIONS, Section, TopSection
 from mmdprior.config.slots import arguments_model
 
@@ -76,7 +76,7 @@ def _arguments(kind: str, factory: Any) -> dict[str, Any]:
         plain = {}
     found = dict(plain.get("properties", {}))
     for key in inspect.signature(factory).parameters:
-        if key in NESTED and key not in INJECTED[kind]:
-            reference = {"$ref": f"#/$defs/{NESTED[key]}"}
-            found[key] = {"type": "array", "items": reference} if key.endswith("s") else reference
+        if key in NESTED.get(kind, {}):
+            reference = {"$ref": f"#/$defs/{NESTED[kind][key]}"}
+            found[key] = {"type": "array", "items": reference} if key in LISTS else reference
     return found

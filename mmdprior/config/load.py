@@ -1,7 +1,7 @@
 """From a YAML file and overrides to a checked config."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,21 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 def make_config(raw: Mapping[str, Any], folder: Path, source: str) -> Config:
     """Check a mapping; errors begin with where it came from."""
     try:
+        _check_keys(raw)
         return Config(raw, folder)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
+
+
+def _check_keys(value: Any, path: str = "") -> None:
+    """Refuse keys that are no words, such as numbers and dates."""
+    entries: Iterable[tuple[Any, Any]] = enumerate(value) if isinstance(value, list) else ()
+    if isinstance(value, Mapping):
+        entries = value.items()
+    for key, entry in entries:
+        if not isinstance(key, str) and isinstance(value, Mapping):
+            raise InputError(f"{path or 'config'}: key {key!r} received; keys are words")
+        _check_keys(entry, f"{path}.{key}" if path else str(key))
 
 
 def parse_value(text: str, source: str) -> Any:

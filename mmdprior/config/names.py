@@ -28,7 +28,7 @@ from mmdprior.priors import GaussianMixture, Product, Samples, Uniform
 from mmdprior.regularizers import KL, MMD, NoPenalty
 from mmdprior.training import Constant, Cosine, Cyclical, Warmup
 
-__all__ = ["INJECTED", "NAMES", "NESTED", "samples"]
+__all__ = ["INJECTED", "LISTS", "NAMES", "NESTED", "samples"]
 
 
 def samples(path: str, file_content: Tensor) -> Samples:
@@ -100,11 +100,12 @@ INJECTED: Mapping[str, frozenset[str]] = {
 }
 """Arguments that the builder supplies where a signature has them; YAML cannot set them."""
 
-NESTED: Mapping[str, str] = {
-    "prior": "prior",
-    "blocks": "prior",
-    "kernel": "kernel",
-    "kernels": "kernel",
-    "schedule": "schedule",
+NESTED: Mapping[str, Mapping[str, str]] = {
+    "prior": {"blocks": "prior"},
+    "kernel": {"kernels": "kernel"},
+    "regularizer": {"prior": "prior", "kernel": "kernel"},
 }
-"""Arguments that are slots themselves, by their name."""
+"""Slot -> arguments that are slots themselves -> of which kind."""
+
+LISTS = frozenset({"blocks", "kernels"})
+"""Those of them that are lists."""

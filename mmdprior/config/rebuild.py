@@ -8,7 +8,7 @@ from typing import Any
 from mmdprior.config.build import Builder, choose_device
 from mmdprior.config.load import make_config
 from mmdprior.config.schema import Config
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, shown
 from mmdprior.models import Autoencoder
 from mmdprior.training import read_checkpoint
 
@@ -35,8 +35,8 @@ def model_from_checkpoint(content: Mapping[str, Any], config: Config) -> Autoenc
     try:
         model.load_state_dict(content["model"])
     except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"checkpoint: weights do not fit the model of its config ({reason})") from None
+        detail = shown(str(error).splitlines()[-1].strip())
+        raise InputError(f"checkpoint: weights do not fit the model of its config ({detail})") from None
     return model.eval()
 
 

@@ -2,24 +2,25 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 from pydantic import Field
 
 from mmdprior.config.slots import Slot, check_slot, first_error, nearest
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, shown
 
 __all__ = ["Config", "SECTIONS"]
 
 Positive = pydantic.PositiveInt
 Share = float | int
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(pydantic.BaseModel):
     """A section of the YAML file; unknown keys are refused."""
 
-    model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     own_slot: ClassVar[str | None] = None
     """Kind of the slot whose name and arguments stand flat among the section's keys."""
@@ -91,7 +92,7 @@ class TrainerSection(Section):
     device: str = Field("auto", description="auto (cuda, else mps, else cpu), or a torch device.")
     optimizer: Literal["adam", "adamw"] = Field("adam", description="adam, or adamw.")
     learning_rate: pydantic.PositiveFloat = Field(1e-3, description="Step size of the optimizer.")
-    betas: list[float] = Field([0.9, 0.999], min_length=2, max_length=2, description="Adam's decay rates.")
+    betas: list[Decay] = Field([0.9, 0.999], min_length=2, max_length=2, description="Adam's decay rates.")
     weight_decay: pydantic.NonNegativeFloat = Field(0.0, description="Decoupled with adamw.")
     schedule: Any = Field("constant", description="Factor on the learning rate: constant, cosine, warmup.")
     gradient_clip: pydantic.PositiveFloat | None = Field(
@@ -103,7 +104,7 @@ class TrainerSection(Section):
     auxiliary_learning_rate: pydantic.PositiveFloat = Field(
         1e-3, description="Adam's step size for learned parts of the regularizer."
     )
-    auxiliary_betas: list[float] = Field(
+    auxiliary_betas: list[Decay] = Field(
         [0.5, 0.9], min_length=2, max_length=2, description="Adam's decay rates for those."
     )
     log_every: Positive = Field(50, description="Steps between logged numbers.")
@@ -140,8 +141,8 @@ class TopSection(Section):
     name: str = Field(
         pattern=r"^\w[\w.+-]*(/\w[\w.+-]*)*$", description="Name of the run, and of its folder."
     )
-    seed: pydantic.NonNegativeInt = Field(
-        0, description="Seeds initialisation, data order, prior draws and posterior noise."
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="Seeds initialisation, data order, prior draws and posterior noise."
     )
 
 
@@ -194,7 +195,7 @@ class Config:
     def _check_section(self, name: str, raw: Any, folder: Path) -> None:
         kind = SECTIONS[name]
         if not isinstance(raw, Mapping):
-            raise InputError(f"{name}: {raw!r} received; give a mapping")
+            raise InputError(f"{name}: {shown(repr(raw))} received; give a mapping")
         fields = kind.model_fields
         plain = {key: value for key, value in raw.items() if key in fields}
         rest = {key: value for key, value in raw.items() if key not in fields}
@@ -204,6 +205,8 @@ class Config:
         self._sections[name] = _validate(kind, plain, name)
         for key, slot_kind in kind.slots.items():
             value = getattr(self._sections[name], key)
+            if value is None and fields[key].default is not None:
+                raise InputError(f"{name}.{key}: null received; give a {slot_kind}, or leave the key out")
             if value is not None:
                 self.slots[f"{name}.{key}"] = check_slot(slot_kind, value, f"{name}.{key}", folder)
         if name == "model":

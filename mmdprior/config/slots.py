@@ -18,9 +18,9 @@ from typing import Any
 import pydantic
 from torch import Tensor
 
-from mmdprior.config.names import INJECTED, NAMES, NESTED
+from mmdprior.config.names import INJECTED, LISTS, NAMES, NESTED
 from mmdprior.config.targets import import_target, locate
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, shown
 
 __all__ = ["Slot", "arguments_model", "check_slot", "first_error", "is_function_of", "nearest"]
 
@@ -69,21 +69,35 @@ def check_slot(kind: str, value: object, path: str, folder: Path, others: Iterab
     """
     mapping = {"name": value} if isinstance(value, str) else value
     if not isinstance(mapping, Mapping):
-        raise InputError(f"{path}: {value!r} received; give a name or a mapping with name or target")
+        raise InputError(
+            f"{path}: {shown(repr(value))} received; give a name or a mapping with name or target"
+        )
     arguments = {key: entry for key, entry in mapping.items() if key not in ("name", "target")}
     name, target = mapping.get("name"), mapping.get("target")
     if (name is None) == (target is None):
         known = ", ".join(sorted(NAMES[kind]))
         raise InputError(f"{path}: give either name (one of {known}) or target")
     if name is not None:
-        if name not in NAMES[kind]:
-            raise InputError(f"{path}.name: {name!r} received; {nearest(str(name), NAMES[kind])}")
+        if not isinstance(name, str) or name not in NAMES[kind]:
+            raise InputError(f"{path}.name: {shown(repr(name))} received; {nearest(str(name), NAMES[kind])}")
         factory = NAMES[kind][name]
     else:
         target = locate(str(target), folder)
         factory = import_target(target, f"{path}.target")
+        _check_target(kind, factory, target, path)
     checked = _check_arguments(kind, factory, arguments, path, folder, others)
     return Slot(kind, path, name, target, checked)
+
+
+def _check_target(kind: str, factory: Any, target: str, path: str) -> None:
+    if not callable(factory) and kind != "prior":
+        raise InputError(f"{path}.target: {target!r} is {type(factory).__name__}; give a class or function")
+    try:
+        _parameters(factory, kind)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{path}.target: {target!r} has no signature that Python can read; wrap it in a function"
+        ) from None
 
 
 def _check_arguments(
@@ -98,29 +112,32 @@ def _check_arguments(
     for key in arguments:
         if key not in parameters and not open_ended:
             raise InputError(f"{path}.{key}: unknown key; {nearest(key, [*parameters, *others])}")
-    leaves = {key: value for key, value in arguments.items() if key not in NESTED}
+    nested = NESTED.get(kind, {})
+    leaves = {key: value for key, value in arguments.items() if key not in nested}
     try:
         filled = arguments_model(factory, kind).model_validate(leaves).model_dump()
     except pydantic.ValidationError as error:
         raise InputError(first_error(error, path, leaves)) from None
     checked: dict[str, Any] = {}
     for key in [*parameters, *(key for key in arguments if key not in parameters)]:
-        if key not in NESTED:
+        if key not in nested:
             if key in filled:
                 checked[key] = filled[key]
             continue
         if arguments.get(key) is None:
             if parameters[key].default is inspect.Parameter.empty:
-                raise InputError(f"{path}.{key}: missing; give a {NESTED[key]}")
+                raise InputError(f"{path}.{key}: missing; give a {nested[key]}")
             continue
-        checked[key] = _check_nested(NESTED[key], arguments[key], f"{path}.{key}", folder)
+        checked[key] = _check_nested(nested[key], arguments[key], f"{path}.{key}", folder, key in LISTS)
     return checked
 
 
-def _check_nested(kind: str, value: Any, path: str, folder: Path) -> Slot | list[Slot]:
-    if isinstance(value, list):
-        return [check_slot(kind, entry, f"{path}.{i}", folder) for i, entry in enumerate(value)]
-    return check_slot(kind, value, path, folder)
+def _check_nested(kind: str, value: Any, path: str, folder: Path, many: bool) -> Slot | list[Slot]:
+    if not many:
+        return check_slot(kind, value, path, folder)
+    if not isinstance(value, list) or not value:
+        raise InputError(f"{path}: {shown(repr(value))} received; give a list of {kind}s")
+    return [check_slot(kind, entry, f"{path}.{i}", folder) for i, entry in enumerate(value)]
 
 
 def _parameters(factory: Any, kind: str) -> tuple[dict[str, inspect.Parameter], bool]:
@@ -129,7 +146,8 @@ def _parameters(factory: Any, kind: str) -> tuple[dict[str, inspect.Parameter], 
         return {}, False
     found = dict(inspect.signature(factory).parameters)
     if kind == "prior" and is_function_of("n", factory):
-        found = {key: p for key, p in found.items() if key not in ("n", "dim")}
+        del found["n"]
+        found["dim"] = inspect.Parameter("dim", inspect.Parameter.KEYWORD_ONLY)
     if kind == "schedule" and is_function_of("step", factory):
         del found["step"]
     open_ended = any(p.kind is p.VAR_KEYWORD for p in found.values())
@@ -158,16 +176,19 @@ def arguments_model(factory: Any, kind: str) -> type[pydantic.BaseModel]:
     hints = typing.get_type_hints(hinted) if parameters else {}
     fields: dict[str, Any] = {}
     for key, parameter in parameters.items():
-        if key in NESTED:
+        if key in NESTED.get(kind, {}):
             continue
         default = ... if parameter.default is parameter.empty else parameter.default
         default = list(default) if isinstance(default, tuple) else default
-        hint = _without_tensors(hints.get(key, Any))
+        hint = _without_tensors(hints.get(key, int if key == "dim" else Any))
         if kind == "prior" and key == "dim" and default is ...:
             hint, default = hint | None, None
         fields[key] = (hint, default)
     config = pydantic.ConfigDict(
-        strict=True, extra="allow" if open_ended else "forbid", arbitrary_types_allowed=True
+        strict=True,
+        extra="allow" if open_ended else "forbid",
+        arbitrary_types_allowed=True,
+        allow_inf_nan=False,
     )
     return pydantic.create_model(f"{kind}_arguments", __config__=config, **fields)
 
@@ -203,7 +224,7 @@ def first_error(error: pydantic.ValidationError, path: str, value: Any) -> str:
         return f"{where}: missing; give a value"
     same = [e for e in error.errors() if e["loc"][: len(keys)] == first["loc"][: len(keys)]]
     expected = " or ".join(dict.fromkeys(e["msg"].removeprefix("Input should be ") for e in same))
-    return f"{where}: {value!r} received; expected {expected}"
+    return f"{where}: {shown(repr(value))} received; expected {expected}"
 
 
 def _has(value: Any, key: int | str) -> bool:

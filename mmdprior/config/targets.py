@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, reason
 
 __all__ = ["import_target", "locate"]
 
@@ -24,8 +24,9 @@ def import_target(target: str, path: str = "target") -> Any:
         module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
         for part in attribute.split("."):
             module = getattr(module, part)
-    except (ImportError, AttributeError, OSError, SyntaxError) as error:
-        raise InputError(f"{path}: {target!r} cannot be imported ({error})") from None
+    except Exception as error:  # the user's module runs here
+        detail = f"{type(error).__name__}: {reason(error)}"
+        raise InputError(f"{path}: {target!r} cannot be imported ({detail})") from error
     return module
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from mmdprior.data.source import InMemory, Source
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, reason
 
-__all__ = ["arrays", "read_array", "read_codes"]
+__all__ = ["arrays", "read_array", "read_codes", "to_numbers"]
 
 _LABEL_KEYS = ("factors", "latents_classes", "labels", "targets")
 _IMAGE_KEYS = ("images", "imgs")
@@ -44,10 +44,9 @@ def read_array(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a plain .npy or .npz of numbers ({reason})") from None
+        raise InputError(f"{path}: not a plain .npy or .npz of numbers ({reason(error)})") from None
     except Exception as error:  # zipfile.BadZipFile and zlib.error share no narrower base
-        raise InputError(f"{path}: damaged ({error})") from None
+        raise InputError(f"{path}: damaged ({reason(error)})") from None
 
 
 def read_codes(path: str | Path) -> Tensor:
@@ -64,9 +63,20 @@ def read_codes(path: str | Path) -> Tensor:
         if key not in ("mean", "codes") and len(content) != 1:
             raise InputError(f"{path}: arrays {sorted(content)} found; name the codes 'codes'")
         content = content[key]
-    if content.dtype.kind not in "fiub":
-        raise InputError(f"{path}: {content.dtype} entries found; give real numbers")
-    return torch.from_numpy(np.ascontiguousarray(content, dtype=content.dtype.newbyteorder("=")))
+    return to_numbers(content, str(path))
+
+
+def to_numbers(array: np.ndarray, name: str) -> Tensor:
+    """Return an array of real numbers as a tensor, of float64 where torch lacks its type.
+
+    Raises:
+        InputError: text, objects, complex numbers or dates.
+    """
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{name}: {array.dtype} entries received; give real numbers")
+    known = {np.dtype(kind) for kind in (np.float16, np.float32, np.float64, np.int64)}
+    plain = array.dtype.newbyteorder("=")
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=plain if plain in known else np.float64))
 
 
 def _read_tensor(path: Path) -> Tensor:
@@ -75,8 +85,7 @@ def _read_tensor(path: Path) -> Tensor:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a bad file
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a plain tensor ({reason[:80]})") from None
+        raise InputError(f"{path}: not a plain tensor ({reason(error)})") from None
     if not isinstance(content, Tensor):
         raise InputError(f"{path}: {type(content).__name__} found; give one (n, d) tensor")
     return content

@@ -8,7 +8,7 @@ from torchvision import datasets
 
 from mmdprior.data.image_folder import to_square
 from mmdprior.data.source import ImageSet, Source
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, reason
 
 __all__ = ["TorchvisionName", "torchvision_set"]
 
@@ -68,9 +68,8 @@ def torchvision_set(dataset: TorchvisionName, root: str, size: int = 32, downloa
     try:
         sets = [kind(root, download=download, **part) for part in parts]
     except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
         raise InputError(
-            f"root: {dataset} not found or corrupted in {root} ({reason}); give its folder or set "
+            f"root: {dataset} not found or corrupted in {root} ({reason(error)}); give its folder or set "
             "download: true"
         ) from None
     return Source(*[_Wrapped(dataset, part, size) for part in sets])

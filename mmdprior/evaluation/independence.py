@@ -67,7 +67,8 @@ def effective_rank(codes: Float[Tensor, "n d"]) -> float:
 
     Between 1, all variance in one direction, and d, equal variance in all.
     """
-    covariance = torch.atleast_2d(torch.cov(codes.cpu().double().T))
+    scaled = codes.cpu().double() / codes.abs().max().clamp(min=torch.finfo(torch.float32).tiny).cpu()
+    covariance = torch.atleast_2d(torch.cov(scaled.T))
     values = torch.linalg.eigvalsh(covariance).clamp(min=0)
     shares = values / values.sum()
     return float(torch.exp(-torch.special.xlogy(shares, shares).sum()))

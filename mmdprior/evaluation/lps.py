@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mmdprior.data.arrays import to_numbers
 from mmdprior.errors import InputError
 from mmdprior.predictors import LinearPredictor, MLPPredictor, Predictor
 from mmdprior.seeding import stream
@@ -142,11 +143,12 @@ def lps(
 def check_codes(codes: Tensor | np.ndarray) -> Float[Tensor, "n d"]:
     """Return codes as a floating tensor on their device, or raise `InputError` saying what is wrong."""
     if isinstance(codes, np.ndarray):
-        if codes.dtype.kind not in "fiub":
-            raise InputError(f"codes: {codes.dtype} entries received; give real numbers")
-        codes = torch.from_numpy(np.ascontiguousarray(codes, dtype=codes.dtype.newbyteorder("=")))
-    if not isinstance(codes, Tensor) or codes.is_complex():
-        raise InputError(f"codes: {type(codes).__name__} received; give an (n, d) array of real numbers")
+        codes = to_numbers(codes, "codes")
+    if not isinstance(codes, Tensor) or codes.is_complex() or codes.is_quantized:
+        kind = codes.dtype if isinstance(codes, Tensor) else type(codes).__name__
+        raise InputError(f"codes: {kind} received; give an (n, d) array of real numbers")
+    if codes.layout != torch.strided or codes.device.type == "meta":
+        raise InputError(f"codes: {codes.layout} on {codes.device} received; give a dense array")
     if codes.ndim != 2:
         raise InputError(f"codes: shape {tuple(codes.shape)} received; give two axes, (n, d)")
     n, d = codes.shape

@@ -25,16 +25,20 @@ bound. ``median_batch``: median over the pooled batch and prior draws (the first
 each estimate and without a gradient."""
 
 _MEDIAN_DRAWS = 1024
+_SMALLEST = 1e-9
 
 
 def check(name: str, value: float | Rule) -> float | Rule:
-    """Return a positive finite number or the name of a rule, or raise `InputError`."""
+    """Return a positive number or the name of a rule, or raise `InputError`."""
     if isinstance(value, str):
         if value not in get_args(Rule):
             raise InputError(f"{name}: {value!r} received; give a positive number or {get_args(Rule)}")
         return value
-    if isinstance(value, bool) or not math.isfinite(value) or value <= 0:
-        raise InputError(f"{name}: {value} received; give a positive number or {get_args(Rule)}")
+    if isinstance(value, bool) or not _SMALLEST <= value <= 1 / _SMALLEST:
+        raise InputError(
+            f"{name}: {value} received; give a number from {_SMALLEST:g} to {1 / _SMALLEST:g} or one of "
+            f"{get_args(Rule)}"
+        )
     return float(value)
 
 

@@ -41,6 +41,7 @@ class ConvEncoder(nn.Module):
         super().__init__()
         widths = check_sizes("channels", [image_shape[0], *channels])
         sides = _sides(image_shape, len(channels))
+        check_sizes("hidden", [hidden])
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += [
@@ -80,6 +81,7 @@ class ConvDecoder(nn.Module):
         super().__init__()
         widths = check_sizes("channels", [image_shape[0], *channels])[::-1]
         sides = _sides(image_shape, len(channels))[::-1]
+        check_sizes("hidden", [hidden])
         self.start = (widths[0], sides[0], sides[0])
         self.hidden = nn.Sequential(
             nn.Linear(latent_dim, hidden),

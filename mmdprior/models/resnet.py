@@ -57,13 +57,14 @@ class ResNetEncoder(nn.Module):
         blocks: int = 2,
     ) -> None:
         super().__init__()
+        check_sizes("blocks", [blocks])
         widths = check_sizes("channels", list(channels))
         side = _last_side(image_shape, len(widths))
         layers: list[nn.Module] = [nn.Conv2d(image_shape[0], widths[0], 3, padding=1)]
         before = widths[0]
         for width in widths:
             layers += [_Block(before if i == 0 else width, width) for i in range(blocks)]
-            layers.append(nn.Conv2d(width if blocks else before, width, 4, stride=2, padding=1))
+            layers.append(nn.Conv2d(width, width, 4, stride=2, padding=1))
             before = width
         self.stages = nn.Sequential(*layers, _norm(before), nn.SiLU())
         self.last = nn.Linear(before * side**2, num_params)
@@ -91,6 +92,7 @@ class ResNetDecoder(nn.Module):
         blocks: int = 2,
     ) -> None:
         super().__init__()
+        check_sizes("blocks", [blocks])
         widths = check_sizes("channels", list(channels))[::-1]
         side = _last_side(image_shape, len(widths))
         self.start = (widths[0], side, side)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, reason
 from mmdprior.priors.prior import Moments, Prior
 
 __all__ = ["FromCallable", "FromDistribution", "PriorLike", "Samples", "as_prior"]
@@ -33,6 +33,8 @@ class Samples(Prior):
         points = torch.as_tensor(points)
         if points.ndim != 2 or 0 in points.shape:
             raise InputError(f"points: shape {tuple(points.shape)} received; give m rows of d numbers")
+        if points.is_complex() or points.layout != torch.strided:
+            raise InputError(f"points: {points.dtype} {points.layout} received; give dense real numbers")
         points = points.detach().to(torch.get_default_dtype())
         if not bool(torch.isfinite(points).all()):
             raise InputError("points: NaN or infinity received; remove those rows")
@@ -74,13 +76,7 @@ class _Unseeded(Prior):
             return self._checked(n)
 
     def _checked(self, n: int) -> Tensor:
-        draws = self._draw(n)
-        if not isinstance(draws, Tensor) or not draws.is_floating_point():
-            kind = draws.dtype if isinstance(draws, Tensor) else type(draws).__name__
-            raise InputError(f"{self._name}: {kind} returned; return a floating-point torch.Tensor")
-        if draws.shape != (n, self.dim):
-            raise InputError(f"{self._name}: shape {tuple(draws.shape)} returned; return ({n}, {self.dim})")
-        return draws.detach().to(self.device, self.dtype)
+        return _check(self._draw(n), n, self.dim, self._name).to(self.device, self.dtype)
 
 
 class FromCallable(_Unseeded):
@@ -102,10 +98,7 @@ class FromCallable(_Unseeded):
             raise InputError(f"fn: {fn!r} received; give a function of n or of (n, dim)")
         self.fn = fn
         self._takes_dim = _positional_arguments(fn) != 1
-        with torch.random.fork_rng([]):
-            probe = self._checked(8)
-        if not bool(torch.isfinite(probe).all()):
-            raise InputError(f"{self._name}: NaN or infinity returned; return finite draws")
+        check_draws(self)
 
     @property
     def _name(self) -> str:
@@ -147,8 +140,7 @@ class FromDistribution(_Unseeded):
         try:
             values = self.distribution.log_prob(z.to(self._where))
         except ValueError as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{self._name}: no log_prob for these codes ({reason})") from None
+            raise InputError(f"{self._name}: no log_prob for these codes ({reason(error)})") from None
         return (values.sum(1) if values.ndim == 2 else values).to(z.device)
 
     def moments(self) -> Moments:
@@ -198,6 +190,23 @@ def as_prior(source: object, dim: int | None = None) -> Prior:
         f"prior: {type(source).__name__} received; give a Prior, a torch distribution, an (m, d) "
         "tensor or a callable"
     )
+
+
+def check_draws(prior: Prior) -> None:
+    """Draw once from a prior of the user's own and raise `InputError` unless the draws can serve."""
+    with torch.random.fork_rng([]):
+        draws = _check(prior.sample(8), 8, prior.dim, prior._name)
+    if not bool(torch.isfinite(draws).all()):
+        raise InputError(f"{prior._name}: NaN or infinity returned; return finite draws")
+
+
+def _check(draws: object, n: int, dim: int, name: str) -> Tensor:
+    if not isinstance(draws, Tensor) or not draws.is_floating_point():
+        kind = draws.dtype if isinstance(draws, Tensor) else type(draws).__name__
+        raise InputError(f"{name}: {kind} returned; return a floating-point torch.Tensor")
+    if draws.shape != (n, dim):
+        raise InputError(f"{name}: shape {tuple(draws.shape)} returned; return ({n}, {dim})")
+    return draws.detach()
 
 
 def _positional_arguments(fn: Callable[..., Tensor]) -> int | None:

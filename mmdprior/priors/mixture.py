@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.priors.prior import Moments, Prior
+from mmdprior.priors.prior import Moments, Prior, numbers
 
 __all__ = ["GaussianMixture"]
 
@@ -44,7 +44,7 @@ class GaussianMixture(Prior):
         self.weights: Tensor
 
     def _scales(self, scale: object, k: int) -> Tensor:
-        scales = torch.as_tensor(scale, dtype=self.dtype)
+        scales = numbers("scale", scale)
         if scales.ndim == 1:
             scales = scales[:, None]
         if scales.ndim > 2 or (scales.ndim == 2 and scales.shape not in {(k, 1), (k, self.dim)}):
@@ -83,10 +83,7 @@ class GaussianMixture(Prior):
 
 
 def _table(means: object) -> Tensor:
-    try:
-        table = torch.as_tensor(means, dtype=torch.get_default_dtype())
-    except (TypeError, ValueError) as error:
-        raise InputError(f"means: {error}; give k rows of d numbers") from None
+    table = numbers("means", means)
     if table.ndim != 2 or 0 in table.shape or not bool(torch.isfinite(table).all()):
         raise InputError(f"means: shape {tuple(table.shape)} received; give k rows of d finite numbers")
     return table.clone()
@@ -95,7 +92,7 @@ def _table(means: object) -> Tensor:
 def _probabilities(weights: object, k: int) -> Tensor:
     if weights is None:
         return torch.full((k,), 1.0 / k)
-    probabilities = torch.as_tensor(weights, dtype=torch.get_default_dtype())
+    probabilities = numbers("weights", weights)
     total = float(probabilities.sum())
     valid = probabilities.shape == (k,) and bool((probabilities >= 0).all())
     if not valid or not math.isclose(total, 1.0, abs_tol=1e-5):

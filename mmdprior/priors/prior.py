@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, reason
 
-__all__ = ["Moments", "Prior", "positive_int"]
+__all__ = ["Moments", "Prior", "numbers", "positive_int"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Prior(nn.Module, ABC):
 
     def _vector(self, name: str, value: object, *, positive: bool = False) -> Tensor:
         """Turn a number or a sequence of d numbers into a (d,) tensor."""
-        vector = torch.as_tensor(value, dtype=self.dtype)
+        vector = numbers(name, value)
         if vector.ndim == 0:
             vector = vector.repeat(self.dim)
         if vector.shape != (self.dim,):
@@ -96,3 +96,11 @@ def positive_int(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InputError(f"{name}: {value!r} received; give an integer of at least 1")
     return value
+
+
+def numbers(name: str, value: object) -> Tensor:
+    """Return a number or nested sequences of equal length as a floating tensor, or raise `InputError`."""
+    try:
+        return torch.as_tensor(value, dtype=torch.get_default_dtype())
+    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{name}: not a table of numbers ({reason(error)})") from None

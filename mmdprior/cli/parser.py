@@ -1,0 +1,16 @@
+"""A parser whose complaints are one line, as all other errors are."""
+
+import argparse
+from typing import NoReturn
+
+from mmdprior.errors import InputError
+
+__all__ = ["Parser"]
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises `InputError` in place of printing its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Name what is wrong."""
+        raise InputError(f"{self.prog}: {message} (--help lists the options)")
