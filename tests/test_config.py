@@ -1,6 +1,7 @@
 """YAML to objects: shipped configs, overrides, targets, and one line for each mistake."""
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from mmdprior.config.json_schema import json_schema
 from mmdprior.config.load import make_config
 from mmdprior.config.names import INJECTED, NAMES
 from mmdprior.config.slots import arguments_model
+from mmdprior.config.sources import open_splits
 from mmdprior.models import DeterministicPosterior
 from mmdprior.priors import FromCallable, FromDistribution, Gaussian, Product, Samples
 from mmdprior.regularizers import MMD
@@ -163,6 +165,7 @@ class TestPriors:
     def test_target_arguments(self):
         prior = build_prior({"target": f"{TOYS}:wide", "factor": 100.0})
         assert prior.sample(1000).std() > 50
+        assert pickle.loads(pickle.dumps(prior)).sample(3).shape == (3, 4)
         assert build_prior({"target": "torch.distributions:Laplace", "loc": 0.0, "scale": 1.0}).dim == 4
 
     def test_intended_prior(self):
@@ -190,7 +193,8 @@ def test_targets_in_every_slot():
     raw = changed("regularizer.schedule", {"target": f"{TOYS}:halves", "base": 0.25})
     assert Builder(make_config(raw, Path(), "x")).schedule("regularizer.schedule")(2) == 0.0625
     raw = changed("data", {"target": f"{TOYS}:little_images", "images": 90, "batch_size": 8})
-    assert len(Builder(make_config(raw, Path(), "x")).splits().train) == 72
+    config = make_config(raw, Path(), "x")
+    assert len(open_splits(config.slots["data"], config.data).train) == 72
 
 
 MISTAKES = [

@@ -1,9 +1,7 @@
 """From a checked config to objects: the only place where a name becomes a thing."""
 
 import inspect
-import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,19 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmdprior.config.schema import Config, DataSection
+from mmdprior.config.paths import at
+from mmdprior.config.schema import Config
 from mmdprior.config.slots import Slot, is_function_of
-from mmdprior.data import ImageSet, Source, Splits, Subset, make_splits
+from mmdprior.data import ImageSet, Subset
 from mmdprior.data.arrays import read_codes
 from mmdprior.data.batches import to_float
-from mmdprior.errors import InputError, reason
+from mmdprior.errors import InputError
 from mmdprior.kernels import Kernel
 from mmdprior.models import PCA, Autoencoder, Likelihood, Posterior, add_linear_skip, fit_pca
 from mmdprior.priors import Gaussian, Prior, as_prior
 from mmdprior.priors.empirical import check_draws
 from mmdprior.regularizers import Regularizer
 
-__all__ = ["Builder", "choose_device", "open_splits"]
+__all__ = ["Builder", "choose_device"]
 
 _CONTRACTS: Mapping[str, type] = {
     "encoder": nn.Module,
@@ -55,10 +54,6 @@ class Builder:
     config: Config
     assets: dict[str, Tensor] = field(default_factory=dict)
 
-    def splits(self) -> Splits:
-        """Open the data and split it."""
-        return open_splits(self.config.slots["data"], self.config.data)
-
     def model(self, image_shape: tuple[int, int, int], train: ImageSet | None = None) -> Autoencoder:
         """Build the autoencoder.
 
@@ -79,7 +74,7 @@ class Builder:
         model = Autoencoder(encoder, decoder, posterior, likelihood)
         if settings.linear_skip:
             pca = PCA.empty(int(np.prod(image_shape)), settings.latent_dim)
-            with _at("model"):
+            with at("model"):
                 if train is not None:
                     pca = _fit_pca(model, train, settings.latent_dim)
                 return add_linear_skip(model, pca, image_shape)
@@ -89,7 +84,7 @@ class Builder:
         """Build the penalty and check that it fits the latent."""
         regularizer = self._make(self.config.slots["regularizer"], seed=self.config.seed)
         posterior = self._make(self.config.slots["model.posterior"])
-        with _at("regularizer"):
+        with at("regularizer"):
             regularizer.check(dim=self.config.model.latent_dim, stochastic=posterior.stochastic)
         return regularizer
 
@@ -124,7 +119,7 @@ class Builder:
         for key, value in known.items():
             if key in accepted and arguments.get(key) is None:
                 arguments[key] = value
-        with _at(slot.path):
+        with at(slot.path):
             made = factory(**arguments)
             contract = _CONTRACTS.get(slot.kind, object)
             if not isinstance(made, contract):
@@ -139,7 +134,7 @@ class Builder:
         else:
             made = self._make(slot, steps=self.config.trainer.steps)
         if slot.kind == "schedule":
-            with _at(slot.path):
+            with at(slot.path):
                 float(made(0))
         return made
 
@@ -154,10 +149,10 @@ class Builder:
         if not callable(factory) or isinstance(factory, nn.Module):
             made: Any = factory
         elif is_function_of("n", factory):
-            made = _sampler(factory, {key: v for key, v in slot.arguments.items() if key != "dim"})
+            made = partial(factory, **{key: v for key, v in slot.arguments.items() if key != "dim"})
         else:
             made = self._make(slot, dim=dim)
-        with _at(slot.path):
+        with at(slot.path):
             prior = as_prior(made, dim)
             if slot.target is not None:
                 check_draws(prior)
@@ -174,39 +169,14 @@ class Builder:
         if open_slots and rest < 1:
             raise InputError(f"{slot.path}.blocks: {dim - rest} dimensions taken of {dim}; none is left open")
         built |= {entry.path: self._prior(entry, rest) for entry in open_slots}
-        with _at(slot.path):
+        with at(slot.path):
             return slot.factory()([built[entry.path] for entry in entries])
 
     def _asset(self, slot: Slot, path: str) -> Tensor:
         if path not in self.assets:
-            with _at(slot.path):
+            with at(slot.path):
                 self.assets[path] = read_codes(path)
         return self.assets[path]
-
-
-def open_splits(slot: Slot, settings: DataSection) -> Splits:
-    """Open a data source and split it as the section says.
-
-    Raises:
-        InputError: data that cannot be opened or split, or a target that returns something else.
-    """
-    with _at(slot.path):
-        source = slot.factory()(**slot.arguments)
-        if isinstance(source, Splits):
-            return source
-        if isinstance(source, ImageSet):
-            source = Source(source)
-        if not isinstance(source, Source):
-            raise InputError(
-                f"{type(source).__name__} returned; a data target returns a Source or an ImageSet"
-            )
-    return make_splits(
-        source,
-        validation=settings.validation,
-        test=settings.test,
-        limit=settings.limit,
-        seed=settings.split_seed,
-    )
 
 
 def choose_device(name: str) -> torch.device:
@@ -241,17 +211,6 @@ def _fit_pca(model: Autoencoder, train: ImageSet, dim: int) -> PCA:
     return fit_pca(chunks, dim)
 
 
-def _sampler(fn: Any, arguments: Mapping[str, Any]) -> Callable[[int, int], Tensor]:
-    """Return a function of (n, dim) for a function of n with arguments of its own."""
-    takes_dim = "dim" in inspect.signature(fn).parameters
-
-    def sampler(n: int, dim: int) -> Tensor:
-        return fn(n, **({"dim": dim} if takes_dim else {}), **arguments)
-
-    sampler.__name__ = fn.__name__
-    return sampler
-
-
 def _takes_dim(slot: Slot) -> bool:
     """Tell a block whose dimension is left to the product."""
     if slot.name == "product":
@@ -261,18 +220,3 @@ def _takes_dim(slot: Slot) -> bool:
         return False
     named = "dim" in inspect.signature(factory).parameters or is_function_of("n", factory)
     return named and slot.arguments.get("dim") is None
-
-
-@contextmanager
-def _at(path: str) -> Iterator[None]:
-    """Put the key path before an error that names an argument only."""
-    try:
-        yield
-    except InputError as error:
-        text = str(error)
-        if text.startswith(path.split(".")[0]):
-            raise
-        names_argument = re.match(r"[a-z_]\w*(, \w+)*: ", text)
-        raise InputError(f"{path}.{text}" if names_argument else f"{path}: {text}") from None
-    except Exception as error:  # whatever the user's own code, or an impossible size, brings up
-        raise InputError(f"{path}: cannot be built ({type(error).__name__}: {reason(error)})") from error

@@ -11,6 +11,7 @@ from mmdprior.config.build import Builder, choose_device
 from mmdprior.config.load import dump_config
 from mmdprior.config.schema import Config
 from mmdprior.config.slots import Slot
+from mmdprior.config.sources import open_splits
 from mmdprior.data import Batches, ResidentBatches, Splits, StreamingBatches, thin
 from mmdprior.data.batches import fits
 from mmdprior.data.source import load_into_memory
@@ -91,7 +92,7 @@ def assemble(
     builder = Builder(config, dict(resume["assets"]) if resume is not None else {})
     regularizer = builder.regularizer().to(device)
     prior = builder.intended_prior()
-    splits, batches = _data(builder, device)
+    splits, batches = _data(config, device)
     shape = splits.train.image_shape
     model = builder.model(shape, splits.train if resume is None else None).to(device)
     if runs is not None:
@@ -140,9 +141,8 @@ def assemble(
     return Experiment(config, splits, trainer, match, logger, directory)
 
 
-def _data(builder: Builder, device: torch.device) -> tuple[Splits, Batches]:
-    config = builder.config
-    splits = builder.splits()
+def _data(config: Config, device: torch.device) -> tuple[Splits, Batches]:
+    splits = open_splits(config.slots["data"], config.data)
     needed = max(30, config.model.latent_dim + 2)
     sizes = {"data.validation": len(splits.validation), "data.test": len(splits.test)}
     monitor = config.evaluation.monitor.removeprefix("lps/")

@@ -1,20 +1,45 @@
-"""Images for a score: the run's own, or others named on the command line."""
+"""Images: of a config, or named on the command line."""
 
 from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
 
-from mmdprior.config.build import Builder, open_splits
 from mmdprior.config.load import parse_value
+from mmdprior.config.paths import at
 from mmdprior.config.schema import Config, DataSection
-from mmdprior.config.slots import check_slot, first_error
-from mmdprior.data import ImageSet, Source, arrays, image_folder
+from mmdprior.config.slots import Slot, check_slot, first_error
+from mmdprior.data import ImageSet, Source, Splits, arrays, image_folder, make_splits
 from mmdprior.errors import InputError
 
-__all__ = ["SplitName", "images_from", "split_to_score"]
+__all__ = ["SplitName", "images_from", "open_splits", "split_to_score"]
 
 SplitName = Literal["train", "validation", "test"]
+
+
+def open_splits(slot: Slot, settings: DataSection) -> Splits:
+    """Open a data source and split it as the section says.
+
+    Raises:
+        InputError: data that cannot be opened or split, or a target that returns something else.
+    """
+    with at(slot.path):
+        source = slot.factory()(**slot.arguments)
+        if isinstance(source, Splits):
+            return source
+        if isinstance(source, ImageSet):
+            source = Source(source)
+        if not isinstance(source, Source):
+            raise InputError(
+                f"{type(source).__name__} returned; a data target returns a Source or an ImageSet"
+            )
+    return make_splits(
+        source,
+        validation=settings.validation,
+        test=settings.test,
+        limit=settings.limit,
+        seed=settings.split_seed,
+    )
 
 
 def split_to_score(
@@ -32,7 +57,7 @@ def split_to_score(
         InputError: data that cannot be opened, or images of another shape.
     """
     if data is None:
-        images: ImageSet = getattr(Builder(config).splits(), split)
+        images: ImageSet = getattr(open_splits(config.slots["data"], config.data), split)
     else:
         images = images_from(data, split, image_shape)
     if tuple(images.image_shape) != tuple(image_shape):

@@ -97,14 +97,17 @@ class FromCallable(_Unseeded):
         if not callable(fn):
             raise InputError(f"fn: {fn!r} received; give a function of n or of (n, dim)")
         self.fn = fn
-        self._takes_dim = _positional_arguments(fn) != 1
+        self._named, self._takes_dim = _takes_dim(fn)
         check_draws(self)
 
     @property
     def _name(self) -> str:
-        return f"prior {getattr(self.fn, '__name__', type(self.fn).__name__)}"
+        fn = getattr(self.fn, "func", self.fn)
+        return f"prior {getattr(fn, '__name__', type(fn).__name__)}"
 
     def _draw(self, n: int) -> Tensor:
+        if self._named:
+            return self.fn(n, dim=self.dim)
         return self.fn(n, self.dim) if self._takes_dim else self.fn(n)
 
 
@@ -209,11 +212,12 @@ def _check(draws: object, n: int, dim: int, name: str) -> Tensor:
     return draws.detach()
 
 
-def _positional_arguments(fn: Callable[..., Tensor]) -> int | None:
-    """Count the positional arguments that fn requires; None where Python cannot tell."""
+def _takes_dim(fn: Callable[..., Tensor]) -> tuple[bool, bool]:
+    """Tell whether fn takes the dimension: as an argument named dim, or as its second one."""
     try:
-        parameters = inspect.signature(fn).parameters.values()
+        parameters = inspect.signature(fn).parameters
     except (TypeError, ValueError):
-        return None
+        return False, True
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(p.kind in positional and p.default is p.empty for p in parameters)
+    required = [p for p in parameters.values() if p.kind in positional and p.default is p.empty]
+    return "dim" in parameters, len(required) != 1
