@@ -95,13 +95,15 @@ class TestGoodInput:
         torch.save(net.state_dict(), tmp_path / "w.pt")
         save_file(net.state_dict(), tmp_path / "w.safetensors")
         results = []
-        for weights in ("w.pt", "w.safetensors"):
+        wrapped = {f"module.{key}": value for key, value in net.state_dict().items()}
+        torch.save({"state_dict": wrapped}, tmp_path / "ddp.pt")
+        for weights in ("w.pt", "w.safetensors", "ddp.pt"):
             arguments = ["--encoder", f"{{target: {TOYS}:ForeignEncoder, width: 6}}"]
             arguments += ["--weights", str(tmp_path / weights), "--data", "{name: sprites, images: 400}"]
             out = tmp_path / "out.json"
             assert main(["score", *arguments, "--predictor", "linear", "--json", str(out)]) == 0
             results.append(json.loads(out.read_text()))
-        assert results[0] == results[1]
+        assert results[0] == results[1] == results[2]
         assert results[0]["dim"] == 6
 
     def test_own_parts_from_own_file(self, tmp_path):
@@ -205,6 +207,8 @@ class TestBadInput:
         foreign = ["score", "--encoder", f"{TOYS}:ForeignEncoder", *data]
         torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "w.pt")
         assert "does not fit" in fails(capsys, *foreign, "--weights", tmp_path / "w.pt")
+        torch.save({1: torch.zeros(1)}, tmp_path / "i.pt")
+        assert "no state dict" in fails(capsys, *foreign, "--weights", tmp_path / "i.pt")
         torch.save({"a": Path("x")}, tmp_path / "o.pt")
         assert "not a plain state dict" in fails(capsys, *foreign, "--weights", tmp_path / "o.pt")
         (tmp_path / "b.safetensors").write_bytes(b"junk")

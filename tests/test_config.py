@@ -339,6 +339,8 @@ def test_mistakes_that_only_building_shows(path, value, message):
         ("- a", "give a mapping of sections"),
         ("name: !!python/object/apply:os.system [ls]", "not YAML"),
         ("{[]: 1}", "x.yaml"),
+        ("name: &a {b: *a}", "holds itself"),
+        ("[" * 5000, "nested too deeply"),
     ],
 )
 def test_files_that_are_no_config(tmp_path, text, message):
@@ -349,6 +351,13 @@ def test_files_that_are_no_config(tmp_path, text, message):
     assert message in str(caught.value)
     with pytest.raises(InputError, match="no such file"):
         load_config(tmp_path / "y.yaml")
+
+
+def test_merge_keys_are_no_duplicates(tmp_path):
+    file = tmp_path / "x.yaml"
+    text = yaml.safe_dump({k: v for k, v in SMALL.items() if k != "data"})
+    file.write_text("data: {<<: {name: sprites, images: 400}, batch_size: 16}\n" + text)
+    assert load_config(file).data.batch_size == 16
 
 
 @pytest.mark.parametrize("override", ["seed", "=3", "a..b=1", "seed.sub=1", "trainer.steps=[1"])

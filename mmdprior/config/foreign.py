@@ -12,6 +12,7 @@ from mmdprior.config.load import parse_value
 from mmdprior.config.targets import import_target
 from mmdprior.errors import InputError, reason, shown
 from mmdprior.models import Autoencoder, DeterministicPosterior, GaussianPosterior
+from mmdprior.training.checkpoint import plain_key
 
 __all__ = ["load_encoder"]
 
@@ -90,6 +91,8 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch raises many kinds for a bad file
         raise InputError(f"--weights: {path}: not a plain state dict ({reason(error)})") from None
     nested = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(nested, dict) or not all(isinstance(v, Tensor) for v in nested.values()):
+    if not isinstance(nested, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in nested.items()
+    ):
         raise InputError(f"--weights: {path}: no state dict; save model.state_dict()")
-    return nested
+    return {plain_key(key): value for key, value in nested.items()}

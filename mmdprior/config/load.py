@@ -20,6 +20,8 @@ class _StrictLoader(yaml.SafeLoader):
         """Build a mapping, refusing a key given twice."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 line = key_node.start_mark.line + 1
@@ -50,7 +52,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give a YAML config") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable ({error})") from None
     raw = parse_value(text, str(path))
     if not isinstance(raw, dict):
@@ -65,6 +67,8 @@ def make_config(raw: Mapping[str, Any], folder: Path, source: str) -> Config:
     try:
         _check_keys(raw)
         return Config(raw, folder)
+    except RecursionError:
+        raise InputError(f"{source}: nested too deeply, or an anchor that holds itself") from None
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
 
@@ -95,6 +99,8 @@ def parse_value(text: str, source: str) -> Any:
         raise InputError(f"{source}: {place}not YAML ({problem})") from None
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
+    except RecursionError:
+        raise InputError(f"{source}: nested too deeply") from None
     except (TypeError, ValueError) as error:
         raise InputError(f"{source}: not usable YAML ({error})") from None
 

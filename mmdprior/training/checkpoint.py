@@ -18,6 +18,7 @@ from mmdprior.errors import InputError
 
 __all__ = [
     "FORMAT_VERSION",
+    "plain_key",
     "plain_state_dict",
     "random_states",
     "read_checkpoint",
@@ -79,10 +80,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def plain_state_dict(module: nn.Module) -> dict[str, Any]:
     """Return a state dict whose keys carry no trace of DDP or torch.compile."""
-    return {_plain(key): value for key, value in module.state_dict().items()}
+    return {plain_key(key): value for key, value in module.state_dict().items()}
 
 
-def _plain(key: str) -> str:
+def plain_key(key: str) -> str:
+    """Return a key without the prefixes of DDP and torch.compile."""
     for prefix in _PREFIXES:
         key = key.replace(prefix, "")
     return key

@@ -3,7 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, reason
 
 __all__ = ["LAST", "create_run_directory", "last_checkpoint"]
 
@@ -25,8 +25,8 @@ def create_run_directory(root: str | Path, name: str) -> Path:
             directory.mkdir(parents=True)
         except FileExistsError:
             continue
-        except OSError as error:
-            raise InputError(f"--runs: {root} cannot be written ({error.strerror}); give another") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"--runs: {root} cannot be written ({reason(error)}); give another") from None
         (directory / "checkpoints").mkdir()
         (directory / "report").mkdir()
         return directory
