@@ -202,22 +202,26 @@ def _auxiliary_optimizer(config: Config, regularizer: Regularizer) -> torch.opti
 
 
 def _settings(config: Config) -> dict[str, object]:
-    """Return what tells runs apart in a table: a few columns, in words."""
+    """Return what tells runs apart in a table, in words.
+
+    TensorBoard sorts the columns by name and shows the first five: the names see to it that these are
+    those of the penalty.
+    """
     penalty = config.slots["regularizer"]
     parts = {key: value for key, value in penalty.arguments.items() if isinstance(value, Slot)}
     return {
-        "data": _title(config.slots["data"]),
-        "batch_size": config.data.batch_size,
-        "encoder": _title(config.slots["model.encoder"]),
+        **{key: _title(part) for key, part in parts.items()},
         "latent_dim": config.model.latent_dim,
-        "linear_skip": config.model.linear_skip,
-        "posterior": _title(config.slots["model.posterior"]),
         "penalty": _title(penalty),
-        "weight": config.regularizer.weight,
-        **{f"{key}": _title(part) for key, part in parts.items()},
-        "learning_rate": config.trainer.learning_rate,
-        "steps": config.trainer.steps,
+        "penalty_weight": config.regularizer.weight,
+        "posterior": _title(config.slots["model.posterior"]),
         "seed": config.seed,
+        "source": _title(config.slots["data"]),
+        "train_batch_size": config.data.batch_size,
+        "train_learning_rate": config.trainer.learning_rate,
+        "train_steps": config.trainer.steps,
+        "with_encoder": _title(config.slots["model.encoder"]),
+        "with_linear_skip": config.model.linear_skip,
     }
 
 
