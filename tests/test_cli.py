@@ -146,7 +146,7 @@ class TestBadInput:
         line = fails(capsys, "train", QUICKSTART, *SHORT, "regularizer.prior.dim=3", "--runs", tmp_path)
         assert "regularizer.prior: dim 3 received; the latent has 4" in line
         line = fails(capsys, "train", QUICKSTART, *SHORT, "regularizer={name: kl}", "--runs", tmp_path)
-        assert "needs gaussian" in line
+        assert "needs model.posterior: gaussian" in line
         assert "give either a config or --resume" in fails(capsys, "train")
         assert "not a folder" in fails(capsys, "train", "--resume", tmp_path / "gone")
 
@@ -201,7 +201,8 @@ class TestBadInput:
         assert "exactly one" in fails(capsys, "score", checkpoint, "--codes", "x.npy")
         assert "do not go with codes" in fails(capsys, "score", "--codes", "z.npy", "--weights", "w.pt")
         assert "a checkpoint has its own" in fails(capsys, "score", checkpoint, "--weights", "w.pt")
-        assert "invalid int value" in fails(capsys, "score", checkpoint, "--limit", "few")
+        assert "give at least 1" in fails(capsys, "score", checkpoint, "--limit", "0")
+        assert "invalid positive value" in fails(capsys, "score", checkpoint, "--limit", "few")
         assert "--data: missing" in fails(capsys, "score", "--encoder", f"{TOYS}:ForeignEncoder")
         data = ["--data", "{name: sprites, images: 400}"]
         foreign = ["score", "--encoder", f"{TOYS}:ForeignEncoder", *data]

@@ -116,6 +116,12 @@ class TestImageFolder:
         images, _ = image_folder(str(tmp_path), size=4, crop=4).train.gather(torch.tensor([0]))
         assert (images == 200).all()
 
+    def test_sixteen_bit_images_keep_their_range(self, tmp_path):
+        pixels = np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16)
+        Image.fromarray(pixels).save(tmp_path / "deep.png")
+        images, _ = image_folder(str(tmp_path), size=8, channels=1).train.gather(torch.tensor([0]))
+        np.testing.assert_allclose(images[0, 0], pixels / 257, atol=0.51)
+
     def test_an_empty_folder_a_missing_one_and_a_broken_file(self, tmp_path):
         with pytest.raises(InputError, match="holds no images"):
             image_folder(str(tmp_path), size=8)
@@ -282,6 +288,10 @@ class TestSplitsAndBatches:
         splits = make_splits(Source(numbered(50), own), validation=5, limit=30)
         assert splits.test is own
         assert len(splits.train) == 30
+
+    def test_test_images_of_another_shape(self):
+        with pytest.raises(InputError, match="give both one shape"):
+            make_splits(Source(numbered(50), numbered(50, (1, 8, 8))))
 
     @pytest.mark.parametrize("settings", [{"validation": 0}, {"validation": 60, "test": 45}, {"limit": 99}])
     def test_impossible_splits(self, settings):

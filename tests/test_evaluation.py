@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmdprior import InputError
 from mmdprior.data import InMemory
 from mmdprior.evaluation import Codes, PriorMatch, encode, evaluate, reconstruction_error
 from mmdprior.latent import Latent
@@ -38,6 +39,13 @@ def test_codes_do_not_depend_on_the_batch_size():
     reconstruction_error(net, data)
     assert net.training
     assert not net.encoder.training
+
+
+def test_codes_that_are_not_finite_are_refused():
+    net = model()
+    torch.nn.init.constant_(net.encoder.layers[0].bias, float("nan"))
+    with pytest.raises(InputError, match="NaN or infinity in 70 of 70 codes"):
+        encode(net, images())
 
 
 @pytest.mark.parametrize("likelihood", [None, Bernoulli()])

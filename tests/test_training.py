@@ -233,6 +233,7 @@ def test_learned_parts_are_trained_apart():
     trained = experiment(regularizer={"target": f"{TOYS}:Predicting"}, trainer__steps=3)
     trained.trainer.validate = None
     penalty = trained.trainer.regularizer
+    penalty.seen_gradient = False
     before = weights(penalty)
     main = {id(p) for group in trained.trainer.optimizer.param_groups for p in group["params"]}
     assert not main & {id(p) for p in penalty.net.parameters()}
@@ -344,6 +345,38 @@ class TestCheckpointFiles:
         with pytest.raises(InputError, match="no such file"):
             read_checkpoint(tmp_path / "gone.pt")
 
+    def test_flipped_bytes_are_detected(self, tmp_path):
+        path = self.written(tmp_path)
+        whole = bytearray(path.read_bytes())
+        for place in range(2000, len(whole) - 2000, len(whole) // 7):
+            broken = bytearray(whole)
+            broken[place : place + 40] = bytes(255 - byte for byte in broken[place : place + 40])
+            path.write_bytes(broken)
+            with pytest.raises(InputError, match="damaged|pickled|not a checkpoint"):
+                read_checkpoint(path)
+
+    @pytest.mark.parametrize(
+        ("key", "value"), [("step", "3"), ("config", None), ("image_shape", None), ("format_version", "1")]
+    )
+    def test_content_of_the_wrong_type(self, tmp_path, key, value):
+        content = read_checkpoint(self.written(tmp_path))
+        write_checkpoint({**content, key: value}, tmp_path / "x.pt")
+        with pytest.raises(InputError, match=f"{key} is"):
+            read_checkpoint(tmp_path / "x.pt")
+
+    @pytest.mark.parametrize("key", ["optimizer", "random", "best", "regularizer"])
+    def test_states_that_do_not_fit_the_run(self, tmp_path, key):
+        content = read_checkpoint(self.written(tmp_path))
+        content.pop(key)
+        with pytest.raises(InputError, match="does not fit this run"):
+            experiment(resume=content)
+
+    def test_optimizer_moments_of_another_shape(self, tmp_path):
+        content = read_checkpoint(self.written(tmp_path))
+        content["optimizer"]["state"][0]["exp_avg"] = torch.zeros(3)
+        with pytest.raises(InputError, match=r"optimizer exp_avg: \(3,\)"):
+            experiment(resume=content)
+
     def test_pickled_objects_are_never_run(self, tmp_path):
         marker = tmp_path / "ran"
 
@@ -376,6 +409,12 @@ class TestCheckpointFiles:
         with pytest.raises(InputError, match="pass --trust"):
             mmdprior.load(tmp_path / "t.pt")
         assert mmdprior.load(tmp_path / "t.pt", trust=True)
+        content["config"]["regularizer"] = {"target": [f"{TOYS}:Predicting"]}
+        write_checkpoint(content, tmp_path / "t.pt")
+        with pytest.raises(InputError, match="pass --trust"):
+            mmdprior.load(tmp_path / "t.pt")
+        with pytest.raises(InputError, match="in quotes"):
+            mmdprior.load(tmp_path / "t.pt", trust=True)
 
     def test_a_failed_write_leaves_the_old_file(self, tmp_path):
         path = self.written(tmp_path)

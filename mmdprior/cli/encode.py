@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmdprior.cli.parser import Parser
+from mmdprior.cli.parser import Parser, positive
 from mmdprior.config.build import choose_device
 from mmdprior.config.rebuild import config_of, model_from_checkpoint
 from mmdprior.config.sources import split_to_score
@@ -24,8 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", required=True, help=".npz with mean, sample, log_var, labels, label_names")
     parser.add_argument("--data", help="other images: a folder, .npz, .npy, or a YAML data section")
     parser.add_argument("--split", choices=("train", "validation", "test"), default="test")
-    parser.add_argument("--limit", type=int, help="encode so many, evenly spaced")
-    parser.add_argument("--batch-size", type=int, default=512)
+    parser.add_argument("--limit", type=positive, help="encode so many, evenly spaced")
+    parser.add_argument("--batch-size", type=positive, default=512)
     parser.add_argument("--seed", type=int, default=0, help="of the posterior noise")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--trust", action="store_true", help="run targets named in the checkpoint")

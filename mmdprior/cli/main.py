@@ -1,6 +1,7 @@
 """The installed command: ``mmdprior train``, ``mmdprior encode``, ``mmdprior score``."""
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from mmdprior.errors import InputError
@@ -12,13 +13,17 @@ _USAGE = "usage: mmdprior {train,encode,score} ...   (mmdprior COMMAND --help fo
 
 def run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     """Run a command; a user's mistake ends it with one line and status 2, Ctrl-C with 130."""
+    warnings.simplefilter("ignore")
     try:
         return command(arguments)
     except (InputError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; train --resume RUN continues from the last checkpoint", file=sys.stderr)
+        print(
+            "interrupted; train --resume RUN continues from its last checkpoint",
+            file=sys.stderr,
+        )
         return 130
 
 

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from mmdprior.errors import InputError
 
-__all__ = ["Parser"]
+__all__ = ["Parser", "positive"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -14,3 +14,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Name what is wrong."""
         raise InputError(f"{self.prog}: {message} (--help lists the options)")
+
+
+def positive(text: str) -> int:
+    """Read an integer of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} received; give at least 1")
+    return value

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmdprior.cli.parser import Parser
+from mmdprior.cli.parser import Parser, positive
 from mmdprior.config.scoring import Scorer
 from mmdprior.errors import InputError
 from mmdprior.evaluation.lps import PREDICTORS
@@ -22,8 +22,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--data", help="other images: a folder, .npz, .npy, or a YAML data section")
     parser.add_argument("--split", choices=("train", "validation", "test"), default="test")
     parser.add_argument("--predictor", nargs="+", choices=sorted(PREDICTORS), default=["linear", "mlp"])
-    parser.add_argument("--limit", type=int, default=10_000, help="images encoded, evenly spaced (10000)")
-    parser.add_argument("--batch-size", type=int, default=512)
+    parser.add_argument("--limit", type=positive, default=10_000, help="images, evenly spaced (10000)")
+    parser.add_argument("--batch-size", type=positive, default=512)
     parser.add_argument("--seed", type=int, default=0, help="of noise, split and predictors")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", metavar="OUT", help="write the result here")

@@ -196,7 +196,7 @@ def choose_device(name: str) -> torch.device:
             return device
     except (AssertionError, NotImplementedError, RuntimeError):
         pass
-    raise InputError(f"trainer.device: {name!r} is not available here; give auto or cpu")
+    raise InputError(f"device: {name!r} is not available here; give auto or cpu")
 
 
 def _fit_pca(model: Autoencoder, train: ImageSet, dim: int) -> PCA:

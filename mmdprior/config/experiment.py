@@ -12,6 +12,7 @@ from mmdprior.config.load import dump_config
 from mmdprior.config.schema import Config
 from mmdprior.config.slots import Slot
 from mmdprior.config.sources import open_splits
+from mmdprior.config.trial import try_once
 from mmdprior.data import Batches, ResidentBatches, Splits, StreamingBatches, thin
 from mmdprior.data.batches import fits
 from mmdprior.data.source import load_into_memory
@@ -62,6 +63,7 @@ class Experiment:
         final["test/steps_per_second"] = self.trainer.steps_per_second
         self.logger.hparams(_settings(self.config), final, self.trainer.step)
         if self.directory is not None:
+            (self.directory / "report").mkdir(exist_ok=True)
             (self.directory / "report" / "test.json").write_text(result.to_json() + "\n")
         self.logger.close()
         return result
@@ -95,6 +97,14 @@ def assemble(
     splits, batches = _data(config, device)
     shape = splits.train.image_shape
     model = builder.model(shape, splits.train if resume is None else None).to(device)
+    try_once(
+        model,
+        regularizer,
+        splits.train,
+        latent_dim=config.model.latent_dim,
+        batch_size=config.data.batch_size,
+        device=device,
+    )
     if runs is not None:
         directory = create_run_directory(runs, config.name)
     if directory is not None and resume is None:

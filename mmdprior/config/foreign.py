@@ -45,14 +45,14 @@ def load_encoder(
     if weights is not None:
         try:
             encoder.load_state_dict(_read_weights(Path(weights)))
-        except RuntimeError as error:
+        except Exception as error:  # the class may load in its own way
             detail = shown(" ".join(str(error).split()))
             raise InputError(f"--weights: {weights} does not fit {target} ({detail})") from None
     kind = GaussianPosterior if posterior == "gaussian" else DeterministicPosterior
     model = Autoencoder(encoder, _NoDecoder(), kind()).eval()
     try:
         with torch.no_grad():
-            model.encode(torch.zeros(1, *image_shape))
+            model.encode(torch.zeros(2, *image_shape))
     except InputError:
         raise
     except Exception as error:  # whatever the user's own code brings up

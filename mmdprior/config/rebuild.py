@@ -34,7 +34,7 @@ def model_from_checkpoint(content: Mapping[str, Any], config: Config) -> Autoenc
     model = Builder(config).model(tuple(content["image_shape"]))
     try:
         model.load_state_dict(content["model"])
-    except RuntimeError as error:
+    except Exception as error:  # a state of another model, or no state
         detail = shown(str(error).splitlines()[-1].strip())
         raise InputError(f"checkpoint: weights do not fit the model of its config ({detail})") from None
     return model.eval()
@@ -49,7 +49,7 @@ def load_model(checkpoint: str | PathLike[str], *, device: str = "cpu", trust: b
 
 def _targets_in(value: Any) -> list[str]:
     if isinstance(value, Mapping):
-        own = [value["target"]] if isinstance(value.get("target"), str) else []
+        own = [str(value["target"])] if value.get("target") is not None else []
         return own + [found for entry in value.values() for found in _targets_in(entry)]
     if isinstance(value, (list, tuple)):
         return [found for entry in value for found in _targets_in(entry)]

@@ -82,7 +82,9 @@ def check_slot(kind: str, value: object, path: str, folder: Path, others: Iterab
             raise InputError(f"{path}.name: {shown(repr(name))} received; {nearest(str(name), NAMES[kind])}")
         factory = NAMES[kind][name]
     else:
-        target = locate(str(target), folder)
+        if not isinstance(target, str):
+            raise InputError(f"{path}.target: {shown(repr(target))} received; give 'module:Object' in quotes")
+        target = locate(target, folder)
         factory = import_target(target, f"{path}.target")
         _check_target(kind, factory, target, path)
     checked = _check_arguments(kind, factory, arguments, path, folder, others)
@@ -171,9 +173,7 @@ def arguments_model(factory: Any, kind: str) -> type[pydantic.BaseModel]:
     ``dim`` of a prior is optional, since the builder fills it in.
     """
     parameters, open_ended = _parameters(factory, kind)
-    inner = factory.func if isinstance(factory, partial) else factory
-    hinted = inner.__init__ if inspect.isclass(inner) else inner
-    hints = typing.get_type_hints(hinted) if parameters else {}
+    hints = _hints(factory)
     fields: dict[str, Any] = {}
     for key, parameter in parameters.items():
         if key in NESTED.get(kind, {}):
@@ -191,6 +191,19 @@ def arguments_model(factory: Any, kind: str) -> type[pydantic.BaseModel]:
         allow_inf_nan=False,
     )
     return pydantic.create_model(f"{kind}_arguments", __config__=config, **fields)
+
+
+def _hints(factory: Any) -> dict[str, Any]:
+    """Return the types of a factory's arguments; none where Python cannot resolve them."""
+    inner = factory.func if isinstance(factory, partial) else factory
+    if inspect.isclass(inner):
+        inner = inner.__init__
+    elif not inspect.isroutine(inner):
+        inner = type(inner).__call__
+    try:
+        return typing.get_type_hints(inner)
+    except Exception:  # names that exist for type checkers alone
+        return {}
 
 
 def _without_tensors(hint: Any) -> Any:

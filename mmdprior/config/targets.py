@@ -24,7 +24,7 @@ def import_target(target: str, path: str = "target") -> Any:
         module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
         for part in attribute.split("."):
             module = getattr(module, part)
-    except Exception as error:  # the user's module runs here
+    except (Exception, SystemExit) as error:  # the user's module runs here
         detail = f"{type(error).__name__}: {reason(error)}"
         raise InputError(f"{path}: {target!r} cannot be imported ({detail})") from error
     return module

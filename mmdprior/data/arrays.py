@@ -43,8 +43,10 @@ def read_array(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
         return loaded if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (EOFError, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a plain .npy or .npz of numbers ({reason(error)})") from None
+    except (EOFError, OSError, ValueError):
+        raise InputError(
+            f"{path}: not a plain .npy or .npz of numbers (pickled objects are never read)"
+        ) from None
     except Exception as error:  # zipfile.BadZipFile and zlib.error share no narrower base
         raise InputError(f"{path}: damaged ({reason(error)})") from None
 
@@ -101,7 +103,7 @@ def _open(path: str) -> InMemory:
     key = next((key for key in _LABEL_KEYS if key in content), None)
     if key is None:
         return InMemory(_to_images(path, images))
-    labels = torch.from_numpy(np.atleast_1d(content[key]))
+    labels = to_numbers(np.atleast_1d(content[key]), f"{path}: {key}")
     labels = labels[:, None] if labels.ndim == 1 else labels
     names = tuple(f"{key}_{i}" for i in range(labels.shape[1]))
     return InMemory(_to_images(path, images), labels, names)
@@ -116,4 +118,5 @@ def _to_images(path: str, images: np.ndarray) -> Tensor:
         raise InputError(f"{path}: images of shape {images.shape} found; give (n, H, W[, C]) or (n, C, H, W)")
     if images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
         images = images.transpose(0, 3, 1, 2)
-    return torch.from_numpy(np.ascontiguousarray(images))
+    kind = np.uint8 if images.dtype == np.uint8 else np.float32
+    return torch.from_numpy(np.ascontiguousarray(images, dtype=kind))

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from mmdprior.data.source import ImageSet, Source
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, reason
 
 __all__ = ["ImageFiles", "image_folder", "to_square"]
 
@@ -25,6 +25,10 @@ def to_square(image: Image.Image, size: int, channels: int, crop: int | None = N
     The centre is cut out, a square of ``crop`` pixels or the largest that fits, then resized
     (bilinear, anti-aliased).
     """
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image, dtype=np.uint16) / 257).round().astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {image.mode} have no fixed range; save 8 or 16 bits")
     image = image.convert("RGB" if channels == 3 else "L")
     side = min(image.size) if crop is None else crop
     if image.size != (side, side):
@@ -83,8 +87,8 @@ class ImageFiles(ImageSet):
         try:
             with Image.open(path) as image:
                 return to_square(image, size, channels, self.crop)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"{path}: not a readable image ({error}); repair or remove it") from None
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise InputError(f"{path}: not a readable image ({reason(error)}); repair or remove it") from None
 
 
 def image_folder(root: str, size: int, channels: Literal[1, 3] = 3, crop: int | None = None) -> Source:
@@ -121,7 +125,7 @@ def _scan(pool: Path, classes: list[str], size: int, channels: int, crop: int | 
         Path(folder, name)
         for folder, _, names in os.walk(pool, followlinks=True)
         for name in names
-        if Path(name).suffix.lower() in _EXTENSIONS
+        if Path(name).suffix.lower() in _EXTENSIONS and Path(folder, name).is_file()
     )
     if not files:
         raise InputError(f"root: {pool} holds no images ({', '.join(sorted(_EXTENSIONS))})")

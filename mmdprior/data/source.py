@@ -167,6 +167,11 @@ def make_splits(
     Raises:
         InputError: nothing left to train on, or an empty held-out split.
     """
+    if source.test is not None and tuple(source.test.image_shape) != tuple(source.train.image_shape):
+        raise InputError(
+            f"data: test images of shape {tuple(source.test.image_shape)} beside training images of "
+            f"{tuple(source.train.image_shape)}; give both one shape"
+        )
     n = len(source.train)
     order = torch.randperm(n, generator=stream(seed, "split"))
     held = _count("data.validation", validation, n)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mmdprior.data import ImageSet
 from mmdprior.data.batches import to_float
+from mmdprior.errors import InputError
 from mmdprior.latent import Latent
 from mmdprior.models import Autoencoder, evaluation_mode
 from mmdprior.seeding import stream
@@ -52,6 +53,9 @@ def encode(
         batch_size: images at a time.
         seed: of the posterior noise.
         device: where the model lies.
+
+    Raises:
+        InputError: codes that are not finite.
     """
     params: list[Tensor] = []
     labels: list[Tensor] = []
@@ -60,6 +64,11 @@ def encode(
             params.append(model.posterior_params(to_float(batch.to(device))))
             labels.append(batch_labels.cpu())
         latent = model.posterior(torch.cat(params), stream(seed, "encode"))
+    bad = ~torch.isfinite(latent.sample).all(1)
+    if bool(bad.any()):
+        raise InputError(
+            f"encoder: NaN or infinity in {int(bad.sum())} of {len(bad)} codes; its weights or images are bad"
+        )
     return Codes(latent, torch.cat(labels), images.label_names)
 
 

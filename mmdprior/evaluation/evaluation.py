@@ -1,6 +1,7 @@
 """Everything that is said of a model on one data set, from one encoding of it."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -88,7 +89,7 @@ class Evaluation:
         line = f"active {self.active} of {self.dim}, effective rank {self.effective_rank:.1f}"
         if self.reconstruction is not None:
             line += f", PSNR {self.reconstruction.psnr:.2f} dB"
-        if self.match is not None:
+        if self.match is not None and math.isfinite(self.match):
             line += f", MMD to the prior {self.match:+.1f} null standard deviations"
         return "\n".join([*lines, line])
 

@@ -111,7 +111,7 @@ class Sum(Kernel):
             raise InputError("kernels: an empty list received; give at least one kernel")
         self.kernels = nn.ModuleList(kernels)
         self.weights = [1.0] * len(kernels) if weights is None else [float(w) for w in weights]
-        if len(self.weights) != len(kernels) or min(self.weights) <= 0:
+        if len(self.weights) != len(kernels) or not all(0 < w < float("inf") for w in self.weights):
             raise InputError(f"weights: {weights} received; give {len(kernels)} positive numbers")
 
     def evaluate(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:

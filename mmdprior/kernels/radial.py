@@ -142,7 +142,7 @@ class WAE_IMQ(Radial):  # noqa: N801 - the name under which the field knows it
         self._published = scale == "wae"
         super().__init__("scale", "sqrt_dim" if self._published else scale)  # type: ignore[arg-type]
         self.factors = [float(factor) for factor in factors]
-        if not self.factors or min(self.factors) <= 0:
+        if not self.factors or not all(0 < factor < float("inf") for factor in self.factors):
             raise InputError(f"factors: {factors} received; give at least one positive number")
 
     def profile(self, squared: Float[Tensor, "n m"], bandwidth: float | Tensor) -> Tensor:

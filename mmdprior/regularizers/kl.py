@@ -52,7 +52,7 @@ class KL(Regularizer):
     def check(self, *, dim: int, stochastic: bool) -> None:
         """Ask for a posterior with a variance, and for a prior of the latent's dimension."""
         if not stochastic:
-            raise InputError("posterior: deterministic received; a kl penalty needs gaussian")
+            raise InputError("latent: deterministic received; a kl penalty needs model.posterior: gaussian")
         if self.prior is not None and self.prior.dim != dim:
             raise InputError(f"prior: dim {self.prior.dim} received; the latent has {dim}")
 

@@ -28,7 +28,13 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
-_REQUIRED = {"format_version", "config", "image_shape", "step", "model"}
+_REQUIRED: Mapping[str, type] = {
+    "format_version": int,
+    "config": dict,
+    "image_shape": list,
+    "step": int,
+    "model": dict,
+}
 _PACKAGES = ("mmdprior", "torch", "torchvision", "numpy")
 _PREFIXES = ("module.", "_orig_mod.")
 
@@ -60,16 +66,25 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file; give a checkpoint (.pt)")
+    damaged = InputError(f"{path}: damaged or no checkpoint; give a file that training wrote")
     try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                raise damaged
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if "Unsupported global" in str(error) or "GLOBAL" in str(error):
             raise InputError(f"{path}: holds pickled objects, which are never run; not read") from None
-        raise InputError(f"{path}: damaged or no checkpoint; give a file that training wrote") from None
-    except (EOFError, KeyError, OSError, RuntimeError, ValueError, zipfile.BadZipFile):
-        raise InputError(f"{path}: damaged or no checkpoint; give a file that training wrote") from None
-    if not isinstance(content, dict) or not content.keys() >= _REQUIRED:
+        raise damaged from None
+    except InputError:
+        raise
+    except Exception:  # torch and zipfile raise many kinds for a bad file
+        raise damaged from None
+    if not isinstance(content, dict) or not content.keys() >= _REQUIRED.keys():
         raise InputError(f"{path}: not a checkpoint of this package; give a file that training wrote")
+    for key, kind in _REQUIRED.items():
+        if not isinstance(content[key], kind):
+            raise InputError(f"{path}: {key} is {type(content[key]).__name__}; the file is damaged")
     if content["format_version"] > FORMAT_VERSION:
         raise InputError(
             f"{path}: format_version {content['format_version']} received; this package reads up to "

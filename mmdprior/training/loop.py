@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mmdprior.data import Batch, Batches
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, reason
 from mmdprior.models import Autoencoder
 from mmdprior.regularizers import Regularizer
 from mmdprior.seeding import stream
@@ -101,6 +101,7 @@ class Trainer:
         self.steps_per_second = math.nan
         self._learning_rates = [group["lr"] for group in self.optimizer.param_groups]
         self._broken = torch.zeros((), dtype=torch.bool, device=self.device)
+        self._parts: _Parts | None = None
         self._versions = versions()
 
     def run(self) -> None:
@@ -133,6 +134,7 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             norm = self._clip()
+            self._parts = _Parts(reconstruction.detach(), penalty.detach(), norm)
             self._stop_if_not_finite(loss.detach(), norm)
             self.optimizer.step()
             self._train_auxiliary(latent.detach())
@@ -179,14 +181,23 @@ class Trainer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue the run that wrote the state."""
-        self.model.load_state_dict(state["model"])
-        self.regularizer.load_state_dict(state["regularizer"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.auxiliary_optimizer is not None and state["auxiliary_optimizer"] is not None:
-            self.auxiliary_optimizer.load_state_dict(state["auxiliary_optimizer"])
-        self.step, self.best = state["step"], state["best"]
-        restore_random_states(state["random"])
+        """Continue the run that wrote the state.
+
+        Raises:
+            InputError: a state that lacks something or belongs to another run.
+        """
+        try:
+            self.model.load_state_dict(state["model"])
+            self.regularizer.load_state_dict(state["regularizer"])
+            _load_optimizer(self.optimizer, state["optimizer"])
+            if self.auxiliary_optimizer is not None:
+                _load_optimizer(self.auxiliary_optimizer, state["auxiliary_optimizer"])
+            self.step, self.best = int(state["step"]), float(state["best"])
+            restore_random_states(state["random"])
+        except Exception as error:  # torch raises many kinds for a state that does not fit
+            raise InputError(
+                f"checkpoint: does not fit this run ({type(error).__name__}: {reason(error)})"
+            ) from error
 
     def _forward(self, batch: Batch) -> tuple[Any, Tensor]:
         noise = stream(self.seed, "posterior", self.step, self.device)
@@ -215,10 +226,11 @@ class Trainer:
 
     def _raise_if_broken(self) -> None:
         if bool(self._broken):
+            kept = "" if self.checkpoints is None else "; the last checkpoint, if there is one, is kept"
             raise NonFiniteLossError(
-                f"loss: not finite at step {self.step} or up to {self.log_every} before; the last "
-                "checkpoint is kept; lower trainer.learning_rate or regularizer.weight, or set "
-                "trainer.gradient_clip"
+                f"loss: not finite at step {self.step} or up to {self.log_every} before "
+                f"({self._parts}){kept}; lower trainer.learning_rate or regularizer.weight, set "
+                "trainer.gradient_clip, or look at the part that is not finite"
             )
 
     def _freeze_auxiliary(self, *, frozen: bool) -> None:
@@ -268,3 +280,27 @@ class Trainer:
     def _write(self, name: str) -> None:
         if self.checkpoints is not None:
             write_checkpoint(self.state_dict(), self.checkpoints / name)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The parts of the last loss, for the message when one of them is not finite."""
+
+    reconstruction: Tensor
+    penalty: Tensor
+    norm: Tensor
+
+    def __str__(self) -> str:
+        return (
+            f"reconstruction {float(self.reconstruction):g}, penalty {float(self.penalty):g}, "
+            f"gradient norm {float(self.norm):g}"
+        )
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Load an optimizer's state; moments of another shape than their parameters would crash a step."""
+    optimizer.load_state_dict(dict(state))
+    for parameter, entries in optimizer.state.items():
+        for name, entry in entries.items():
+            if isinstance(entry, Tensor) and entry.ndim > 0 and entry.shape != parameter.shape:
+                raise InputError(f"optimizer {name}: {tuple(entry.shape)} for {tuple(parameter.shape)}")
