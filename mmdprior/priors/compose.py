@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmdprior.errors import InputError
-from mmdprior.priors.prior import Moments, Prior
+from mmdprior.priors.prior import Marginal, Moments, Prior
 
 __all__ = ["Product"]
 
@@ -45,6 +45,15 @@ class Product(Prior):
         return Moments(
             torch.cat([m.mean for m in moments]), torch.block_diag(*[m.covariance for m in moments])
         )
+
+    @property
+    def independent(self) -> bool:
+        """Whether the dimensions within every block are independent."""
+        return all(block.independent for block in self._blocks())
+
+    def marginals(self) -> list[Marginal]:
+        """Return the blocks' marginals, one after another."""
+        return [marginal for block in self._blocks() for marginal in block.marginals()]
 
     def _blocks(self) -> list[Prior]:
         return [block for block in self.blocks if isinstance(block, Prior)]

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.priors.prior import Moments, Prior
+from mmdprior.priors.marginals import NormalMarginal, UniformMarginal
+from mmdprior.priors.prior import Marginal, Moments, Prior
 
 __all__ = ["Gaussian", "Uniform"]
 
@@ -49,6 +50,15 @@ class Gaussian(Prior):
         """Mean and covariance."""
         return Moments(self.mean, torch.diag(self.scale.square()))
 
+    @property
+    def independent(self) -> bool:
+        """True."""
+        return True
+
+    def marginals(self) -> list[Marginal]:
+        """Return N(mean_i, scale_i^2)."""
+        return [NormalMarginal(*p) for p in zip(self.mean.tolist(), self.scale.tolist(), strict=True)]
+
 
 class Uniform(Prior):
     """Uniform box, the product of U[low, high].
@@ -86,3 +96,12 @@ class Uniform(Prior):
     def moments(self) -> Moments:
         """Mean and covariance."""
         return Moments((self.low + self.high) / 2, torch.diag((self.high - self.low).square() / 12))
+
+    @property
+    def independent(self) -> bool:
+        """True."""
+        return True
+
+    def marginals(self) -> list[Marginal]:
+        """Return U[low_i, high_i]."""
+        return [UniformMarginal(*p) for p in zip(self.low.tolist(), self.high.tolist(), strict=True)]

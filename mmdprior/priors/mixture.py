@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.priors.prior import Moments, Prior, numbers
+from mmdprior.priors.marginals import MixtureMarginal, NormalMarginal
+from mmdprior.priors.prior import Marginal, Moments, Prior, numbers
 
 __all__ = ["GaussianMixture"]
 
@@ -76,6 +77,15 @@ class GaussianMixture(Prior):
         offsets = self.means - mean
         within = torch.diag(self.weights @ self.scales.square())
         return Moments(mean, within + (offsets.T * self.weights) @ offsets)
+
+    def marginals(self) -> list[Marginal]:
+        """Return the mixtures of the components' normal marginals."""
+        weights = self.weights.tolist()
+        columns = zip(self.means.T.tolist(), self.scales.T.tolist(), strict=True)
+        return [
+            MixtureMarginal(weights, [NormalMarginal(*p) for p in zip(means, scales, strict=True)])
+            for means, scales in columns
+        ]
 
     def components(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return weights (k,), means (k, d) and standard deviations (k, d)."""

@@ -4,12 +4,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from mmdprior.errors import InputError, reason
 
-__all__ = ["Moments", "Prior", "numbers", "positive_int"]
+__all__ = ["Marginal", "Moments", "Prior", "numbers", "positive_int"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,15 @@ class Prior(nn.Module, ABC):
         raise InputError(f"{self._name} has no closed-form moments; estimate them from samples")
 
     @property
+    def independent(self) -> bool:
+        """Whether the dimensions are known to be independent: then the marginals say everything."""
+        return False
+
+    def marginals(self) -> list["Marginal"]:
+        """Return the d one-dimensional marginals, of dependent dimensions too."""
+        raise InputError(f"{self._name} has no closed-form marginals; estimate them from samples")
+
+    @property
     def _name(self) -> str:
         return type(self).__name__
 
@@ -89,6 +98,22 @@ class Prior(nn.Module, ABC):
         if positive and not bool((vector > 0).all()):
             raise InputError(f"{name}: {value} received; every entry must be positive")
         return vector
+
+
+class Marginal(ABC):
+    """The distribution of one dimension. Methods act on each entry of a tensor of any shape."""
+
+    @abstractmethod
+    def cdf(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Probability of at most x."""
+
+    @abstractmethod
+    def quantile(self, u: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Smallest x whose cdf is at least u, for u in (0, 1)."""
+
+    @abstractmethod
+    def characteristic(self, t: Float[Tensor, "*shape"]) -> Complex[Tensor, "*shape"]:
+        """E exp(i t x), in complex128."""
 
 
 def positive_int(name: str, value: object) -> int:
