@@ -129,7 +129,8 @@ class Builder:
     def _nested(self, slot: Slot) -> Any:
         if slot.kind == "prior":
             return self._prior(slot, self.config.model.latent_dim)
-        if slot.kind == "schedule" and is_function_of("step", slot.factory()):
+        itself = {"schedule": "step", "estimator": "z"}.get(slot.kind)
+        if itself is not None and is_function_of(itself, slot.factory()):
             made = partial(slot.factory(), **slot.arguments)
         else:
             made = self._make(slot, steps=self.config.trainer.steps)

@@ -7,7 +7,20 @@ from typing import Any
 from torch import Tensor
 
 from mmdprior.data import arrays, image_folder, sprites, tiny_imagenet, torchvision_set
-from mmdprior.kernels import IMQ, RBF, WAE_IMQ, Sum
+from mmdprior.kernels import (
+    ANOVA,
+    IMQ,
+    RBF,
+    WAE_IMQ,
+    Energy,
+    Laplacian,
+    Matern32,
+    Matern52,
+    RationalQuadratic,
+    Sliced,
+    Sum,
+)
+from mmdprior.kernels import Product as KernelProduct
 from mmdprior.models import (
     Bernoulli,
     ConvDecoder,
@@ -26,6 +39,7 @@ from mmdprior.models import (
 from mmdprior.priors import Gaussian as GaussianPrior
 from mmdprior.priors import GaussianMixture, Product, Samples, Uniform
 from mmdprior.regularizers import KL, MMD, NoPenalty
+from mmdprior.regularizers.estimators import ESTIMATORS
 from mmdprior.training import Constant, Cosine, Cyclical, Warmup
 
 __all__ = ["INJECTED", "LISTS", "NAMES", "NESTED", "samples"]
@@ -41,6 +55,11 @@ def samples(path: str, file_content: Tensor) -> Samples:
     return Samples(file_content)
 
 
+def _by_name(name: str) -> str:
+    """Leave the choice to the penalty, which knows the kernel and the prior."""
+    return name
+
+
 NAMES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "prior": {
         "gaussian": GaussianPrior,
@@ -49,7 +68,25 @@ NAMES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "samples": samples,
         "uniform": Uniform,
     },
-    "kernel": {"imq": IMQ, "rbf": RBF, "sum": Sum, "wae_imq": WAE_IMQ},
+    "kernel": {
+        "anova": ANOVA,
+        "energy": Energy,
+        "imq": IMQ,
+        "laplacian": Laplacian,
+        "matern32": Matern32,
+        "matern52": Matern52,
+        "product": KernelProduct,
+        "rational_quadratic": RationalQuadratic,
+        "rbf": RBF,
+        "sliced": Sliced,
+        "sum": Sum,
+        "wae_imq": WAE_IMQ,
+    },
+    "estimator": {
+        **ESTIMATORS,
+        "auto": partial(_by_name, "auto"),
+        "known_prior": partial(_by_name, "known_prior"),
+    },
     "regularizer": {"kl": KL, "mmd": MMD, "none": NoPenalty},
     "schedule": {"constant": Constant, "cosine": Cosine, "cyclical": Cyclical, "warmup": Warmup},
     "encoder": {
@@ -90,6 +127,7 @@ NAMES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
 INJECTED: Mapping[str, frozenset[str]] = {
     "prior": frozenset({"file_content"}),
     "kernel": frozenset(),
+    "estimator": frozenset(),
     "regularizer": frozenset({"seed"}),
     "schedule": frozenset({"steps"}),
     "encoder": frozenset({"image_shape", "num_params"}),
@@ -103,7 +141,7 @@ INJECTED: Mapping[str, frozenset[str]] = {
 NESTED: Mapping[str, Mapping[str, str]] = {
     "prior": {"blocks": "prior"},
     "kernel": {"kernels": "kernel"},
-    "regularizer": {"prior": "prior", "kernel": "kernel"},
+    "regularizer": {"prior": "prior", "kernel": "kernel", "estimator": "estimator"},
 }
 """Slot -> arguments that are slots themselves -> of which kind."""
 

@@ -152,6 +152,8 @@ def _parameters(factory: Any, kind: str) -> tuple[dict[str, inspect.Parameter], 
         found["dim"] = inspect.Parameter("dim", inspect.Parameter.KEYWORD_ONLY)
     if kind == "schedule" and is_function_of("step", factory):
         del found["step"]
+    if kind == "estimator" and is_function_of("z", factory):
+        found = dict(list(found.items())[3:])
     open_ended = any(p.kind is p.VAR_KEYWORD for p in found.values())
     named = {
         key: p
@@ -162,7 +164,10 @@ def _parameters(factory: Any, kind: str) -> tuple[dict[str, inspect.Parameter], 
 
 
 def is_function_of(argument: str, factory: Any) -> bool:
-    """Tell a function that is the thing itself (a prior of n, a schedule of step) from one that makes it."""
+    """Tell a function that is the thing itself from one that makes it, by its first argument.
+
+    A prior is a function of n, a schedule one of step, an estimator one of z, y and kernel.
+    """
     return inspect.isfunction(factory) and next(iter(inspect.signature(factory).parameters), "") == argument
 
 
