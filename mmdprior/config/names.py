@@ -49,7 +49,8 @@ def samples(path: str, file_content: Tensor) -> Samples:
     """Draw rows of a file with replacement.
 
     Args:
-        path: ``.npy``, ``.npz`` or ``.pt`` with one (m, d) array.
+        path: ``.npy``, ``.npz`` or ``.pt`` with one (m, d) array, or another run's checkpoint: the codes of
+            its training images, encoded once.
         file_content: the array, read by the builder or taken from a checkpoint.
     """
     return Samples(file_content)
