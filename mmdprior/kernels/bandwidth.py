@@ -85,7 +85,8 @@ class _SquaredDistance(torch.autograd.Function):
             norms = x.square().sum(1)
             others = norms if y is x else y.square().sum(1)
             distances = torch.addmm(norms[:, None] + others, x, y.T, alpha=-2.0)
-        return distances.clamp_(min=0)
+            distances.clamp_(min=0)
+        return distances.fill_diagonal_(0) if y is x else distances
 
     @staticmethod
     def backward(

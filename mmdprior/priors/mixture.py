@@ -78,6 +78,11 @@ class GaussianMixture(Prior):
         within = torch.diag(self.weights @ self.scales.square())
         return Moments(mean, within + (offsets.T * self.weights) @ offsets)
 
+    @property
+    def independent(self) -> bool:
+        """Whether there is one dimension or one component."""
+        return self.dim == 1 or len(self.weights) == 1
+
     def marginals(self) -> list[Marginal]:
         """Return the mixtures of the components' normal marginals."""
         weights = self.weights.tolist()

@@ -35,7 +35,7 @@ class CodeQueue(nn.Module):
         """
         if self.size == 0:
             return z
-        past = self.codes[: self._filled].to(z)
+        past = self.codes[: self._filled].to(z, copy=True)
         if keep:
             recent = torch.cat([z.detach().to(self.codes), self.codes[: self._filled]])[: self.size]
             self.codes[: len(recent)] = recent
