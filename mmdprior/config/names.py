@@ -36,8 +36,43 @@ from mmdprior.models import (
     ResNetDecoder,
     ResNetEncoder,
 )
-from mmdprior.priors import Gaussian as GaussianPrior
-from mmdprior.priors import GaussianMixture, Product, Samples, Uniform
+from mmdprior.priors import (
+    Affine,
+    Ball,
+    Beta,
+    Chain,
+    Circle,
+    Corners,
+    Correlated,
+    FullGaussian,
+    GaussianMixture,
+    GeneralizedGaussian,
+    Grid,
+    GroupSparse,
+    Logistic,
+    LowRankGaussian,
+    Pinwheel,
+    Product,
+    Rotation,
+    Samples,
+    Sphere,
+    SpikeAndSlab,
+    StudentT,
+    SwissRoll,
+    Transform,
+    Tree,
+    TwoMoons,
+    Uniform,
+)
+from mmdprior.priors import (
+    Bernoulli as BernoulliPrior,
+)
+from mmdprior.priors import (
+    Gaussian as GaussianPrior,
+)
+from mmdprior.priors import (
+    Laplace as LaplacePrior,
+)
 from mmdprior.regularizers import KL, MMD, NoPenalty
 from mmdprior.regularizers.estimators import ESTIMATORS
 from mmdprior.training import Constant, Cosine, Cyclical, Warmup
@@ -63,10 +98,38 @@ def _by_name(name: str) -> str:
 
 NAMES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "prior": {
+        "affine": Affine,
+        "ball": Ball,
+        "bernoulli": BernoulliPrior,
+        "beta": Beta,
+        "chain": Chain,
+        "circle": Circle,
+        "corners": Corners,
+        "correlated": Correlated,
+        "full_gaussian": FullGaussian,
         "gaussian": GaussianPrior,
         "gaussian_mixture": GaussianMixture,
+        "gaussian_mixture_grid": GaussianMixture.grid,
+        "gaussian_mixture_hypercube": GaussianMixture.hypercube,
+        "gaussian_mixture_ring": GaussianMixture.ring,
+        "gaussian_mixture_simplex": GaussianMixture.simplex,
+        "generalized_gaussian": GeneralizedGaussian,
+        "grid": Grid,
+        "group_sparse": GroupSparse,
+        "laplace": LaplacePrior,
+        "logistic": Logistic,
+        "low_rank_gaussian": LowRankGaussian,
+        "pinwheel": Pinwheel,
         "product": Product,
+        "rotation": Rotation,
         "samples": samples,
+        "sphere": Sphere,
+        "spike_and_slab": SpikeAndSlab,
+        "student_t": StudentT,
+        "swiss_roll": SwissRoll,
+        "transform": Transform,
+        "tree": Tree,
+        "two_moons": TwoMoons,
         "uniform": Uniform,
     },
     "kernel": {
@@ -83,6 +146,7 @@ NAMES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "sum": Sum,
         "wae_imq": WAE_IMQ,
     },
+    "function": {},
     "estimator": {
         **ESTIMATORS,
         "auto": partial(_by_name, "auto"),
@@ -128,6 +192,7 @@ NAMES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
 INJECTED: Mapping[str, frozenset[str]] = {
     "prior": frozenset({"file_content"}),
     "kernel": frozenset(),
+    "function": frozenset(),
     "estimator": frozenset(),
     "regularizer": frozenset({"seed"}),
     "schedule": frozenset({"steps"}),
@@ -140,7 +205,7 @@ INJECTED: Mapping[str, frozenset[str]] = {
 """Arguments that the builder supplies where a signature has them; YAML cannot set them."""
 
 NESTED: Mapping[str, Mapping[str, str]] = {
-    "prior": {"blocks": "prior"},
+    "prior": {"base": "prior", "blocks": "prior", "fn": "function"},
     "kernel": {"kernels": "kernel"},
     "regularizer": {"prior": "prior", "kernel": "kernel", "estimator": "estimator"},
 }

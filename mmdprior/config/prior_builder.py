@@ -41,12 +41,17 @@ class PriorBuilder:
             made = partial(factory, **{key: v for key, v in slot.arguments.items() if key != "dim"})
         else:
             content = self._asset(slot) if slot.name == "samples" else None
-            made = make(slot, lambda base: self.build(base, dim), dim=dim, file_content=content)
+            inner = _base_dim(slot, dim)
+            made = make(slot, lambda part: self._part(part, inner), dim=dim, file_content=content)
         with at(slot.path):
             prior = as_prior(made, dim)
             if slot.target is not None:
                 check_draws(prior)
         return prior
+
+    def _part(self, slot: Slot, dim: int) -> Any:
+        """Build what a prior is made of: another prior, or a function of the user's own."""
+        return partial(slot.factory(), **slot.arguments) if slot.kind == "function" else self.build(slot, dim)
 
     def _product(self, slot: Slot, dim: int) -> Prior:
         """Build blocks; one that states no dimension takes what the others leave."""
@@ -71,10 +76,19 @@ class PriorBuilder:
         return self.assets[path]
 
 
+def _base_dim(slot: Slot, dim: int) -> int:
+    """Return the dimension of the prior that another one is made of: an affine map may change it."""
+    matrix = slot.arguments.get("matrix")
+    return len(matrix[0]) if isinstance(matrix, list) and matrix and isinstance(matrix[0], list) else dim
+
+
 def _takes_dim(slot: Slot) -> bool:
     """Tell a block whose dimension is left to the product."""
     if slot.name == "product":
         return any(_takes_dim(entry) for entry in slot.arguments["blocks"])
+    base = slot.arguments.get("base")
+    if isinstance(base, Slot):
+        return "matrix" not in slot.arguments and _takes_dim(base)
     factory = slot.factory()
     if not callable(factory) or isinstance(factory, nn.Module):
         return False

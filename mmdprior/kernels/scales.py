@@ -12,8 +12,10 @@ from mmdprior.kernels.bandwidth import squared_distance
 from mmdprior.kernels.pairs import BLOCK, recomputed
 from mmdprior.kernels.spectrum import Spectrum
 from mmdprior.priors import (
+    FullGaussian,
     Gaussian,
     GaussianMixture,
+    LowRankGaussian,
     Prior,
     Product,
     Samples,
@@ -46,7 +48,10 @@ def scale_means(prior: Prior, squared: Float[Tensor, "J"]) -> Scales | None:
         return _product(prior, squared)
     if isinstance(prior, Gaussian):
         return _gaussian(prior.mean, prior.scale.square(), None, squared)
-    # FULL
+    if isinstance(prior, (FullGaussian, LowRankGaussian)):
+        moments = prior.moments()
+        variances, axes = torch.linalg.eigh(moments.covariance.cpu().double())
+        return _gaussian(moments.mean, variances.clamp(min=0), axes, squared)
     if isinstance(prior, GaussianMixture):
         return _mixture(*prior.components(), squared)
     if isinstance(prior, Samples) and len(prior.points) <= _MOST_POINTS:
@@ -163,7 +168,7 @@ def _independent(prior: Prior, squared: Tensor) -> Scales | None:
 
 def _product(prior: Product, squared: Tensor) -> Scales | None:
     """Blocks: an RBF of the whole is the product of RBFs of the blocks."""
-    found = [(dims, scale_means(block, squared)) for dims, block in _placed(prior)]
+    found = [(dims, scale_means(block, squared)) for dims, block in prior.placed()]
     known: Sequence[tuple[list[int], Scales]] = [(dims, part) for dims, part in found if part is not None]
     if len(known) < len(found):
         return None
@@ -175,10 +180,3 @@ def _product(prior: Product, squared: Tensor) -> Scales | None:
         return total
 
     return Scales(of, torch.stack([part.energies for _, part in known]).prod(0))
-
-
-def _placed(prior: Product) -> list[tuple[list[int], Prior]]:
-    """Return the blocks with the dimensions that each occupies."""
-    blocks = [block for block in prior.blocks if isinstance(block, Prior)]
-    ends = torch.tensor([0, *[block.dim for block in blocks]]).cumsum(0).tolist()
-    return [(list(range(a, b)), block) for a, b, block in zip(ends, ends[1:], blocks, strict=False)]

@@ -66,6 +66,15 @@ class Product(Prior):
         """Return the blocks."""
         return [block for block in self.blocks if isinstance(block, Prior)]
 
+    def placed(self) -> list[tuple[list[int], Prior]]:
+        """Return each block with the dimensions that it occupies."""
+        order = list(range(self.dim) if self._order is None else self._order)
+        found = []
+        for block in self.parts():
+            found.append((order[: block.dim], block))
+            order = order[block.dim :]
+        return found
+
     def _placed(self, values: Tensor) -> Tensor:
         """Move the last axis from the order of the blocks to that of the product."""
         return values if self._order is None else values[..., self._places()]

@@ -171,7 +171,16 @@ class LocationScale(Factorized):
 
 
 class Laplace(LocationScale):
-    """Laplace, the product of exp(-|z - loc| / scale) / (2 scale); its variance is 2 scale^2."""
+    """Laplace, the product of exp(-|z - loc| / scale) / (2 scale); its variance is 2 scale^2.
+
+    Args:
+        dim: number of dimensions d.
+        loc: centre, one number or one a dimension.
+        scale: in units of the codes, one number or one a dimension.
+
+    Raises:
+        InputError: a non-positive scale, or a sequence that is not d long.
+    """
 
     def _standard(self, n: int, generator: torch.Generator | None) -> Tensor:
         size = -torch.log1p(-self._uniform((n, self.dim), generator))
@@ -189,7 +198,16 @@ class Laplace(LocationScale):
 
 
 class Logistic(LocationScale):
-    """Logistic, cdf 1 / (1 + exp(-(z - loc) / scale)) each; its variance is pi^2 scale^2 / 3."""
+    """Logistic, cdf 1 / (1 + exp(-(z - loc) / scale)) each; its variance is pi^2 scale^2 / 3.
+
+    Args:
+        dim: number of dimensions d.
+        loc: centre, one number or one a dimension.
+        scale: in units of the codes, one number or one a dimension.
+
+    Raises:
+        InputError: a non-positive scale, or a sequence that is not d long.
+    """
 
     def _standard(self, n: int, generator: torch.Generator | None) -> Tensor:
         # P(|X| <= x) = tanh(x / 2); a size below 1 stays finite where the logit of a zero would not.
