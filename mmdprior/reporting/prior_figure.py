@@ -6,7 +6,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-__all__ = ["pair_plot"]
+__all__ = ["overlay", "pair_plot"]
 
 _MOST = 5
 _INK, _FAINT = "#1f4e79", "#9db8d2"
@@ -53,3 +53,21 @@ def _quantiles(axes: "matplotlib.axes.Axes", draws: Tensor) -> None:
     axes.plot(dims, middle, "o", ms=2.5, color="white", mec=_INK, mew=0.6, label="median")
     axes.set_xlabel("dimension")
     axes.legend(loc="upper right", ncols=3, frameon=False)
+
+
+def overlay(draws: Float[Tensor, "n d"], codes: Float[Tensor, "m d"], title: str) -> Figure:
+    """Draw the first two dimensions of prior draws and of codes, side by side on the same axes.
+
+    Args:
+        draws: from the prior.
+        codes: of a model.
+        title: above the picture.
+    """
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    figure.suptitle(title)
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axes, points, label in ((left, draws, "prior"), (right, codes, "codes")):
+        z = points.detach().cpu().numpy()
+        axes.plot(z[:, 0], z[:, 1], ",", color=_INK, alpha=0.6)
+        axes.set_title(label, fontsize=9)
+    return figure
