@@ -4,6 +4,7 @@ from mmdprior.evaluation.codes import Codes, active_dimensions, encode, represen
 from mmdprior.evaluation.evaluation import Evaluation, evaluate, score_codes
 from mmdprior.evaluation.independence import PriorMatch, effective_rank
 from mmdprior.evaluation.lps import LPSResult, lps
+from mmdprior.evaluation.protocol import Protocol
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Evaluation",
     "LPSResult",
     "PriorMatch",
+    "Protocol",
     "Reconstruction",
     "active_dimensions",
     "effective_rank",

@@ -80,7 +80,7 @@ class AdditivePredictor(Predictor):
 
 
 class _Basis:
-    """(p, b, d) codes -> (p, b, d m + d): the features, those of a coordinate side by side, then the codes."""
+    """(p, b, d) codes -> (p, b, d m + d): features, a coordinate's side by side, then the codes."""
 
     def __init__(self, train: Tensor, features: int) -> None:
         self.dim, self.features = train.shape[2], features
@@ -159,9 +159,7 @@ def _own_rows(matrix: Tensor, d: int, m: int) -> Tensor:
     return matrix.unflatten(1, (d, m)).diagonal(dim1=1, dim2=3)
 
 
-def _choose(
-    candidates: Sequence[_Functions], basis: _Basis, mean: Tensor, validation: Tensor
-) -> _Functions:
+def _choose(candidates: Sequence[_Functions], basis: _Basis, mean: Tensor, validation: Tensor) -> _Functions:
     """Take every dimension's functions from the candidate that predicts its validation codes best."""
     p, d = len(validation), basis.dim
     sums = mean.new_zeros(len(candidates), 6, p, d)

@@ -99,8 +99,9 @@ class Descent:
         loss: Loss,
         generators: Sequence[torch.Generator],
     ) -> None:
-        settings = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "fused": True}
-        optimizer = torch.optim.AdamW(model.parameters(), **settings)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
+        )
         best = _Best(model, validation, loss)
         count, device = train.inputs.shape[1], train.inputs.device
         for _ in range(self.epochs):
@@ -135,9 +136,7 @@ def _shrink(model: BatchedMLP, optimizer: torch.optim.Optimizer, best: "_Best", 
     """Go on with some networks alone: those that are done would cost as much as before."""
     for old, new in model.keep(kept):
         state = optimizer.state.pop(old)
-        optimizer.state[new] = {
-            name: value[kept] if value.ndim else value for name, value in state.items()
-        }
+        optimizer.state[new] = {name: value[kept] if value.ndim else value for name, value in state.items()}
     optimizer.param_groups[0]["params"] = list(model.parameters())
     best.networks, best.waited = best.networks[kept], best.waited[kept]
 

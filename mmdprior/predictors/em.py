@@ -55,9 +55,7 @@ class Mixture:
         squared = (y[..., None] - at).square() / variance
         return self.log_gate(x) - 0.5 * (squared + (2 * torch.pi * variance).log())
 
-    def log_likelihood(
-        self, x: Float[Tensor, "p n D"], y: Float[Tensor, "p n t"]
-    ) -> Float[Tensor, "p n t"]:
+    def log_likelihood(self, x: Float[Tensor, "p n D"], y: Float[Tensor, "p n t"]) -> Float[Tensor, "p n t"]:
         """Log p(y|x)."""
         return self.log_joint(x, y).logsumexp(3)
 
@@ -74,7 +72,7 @@ def expectation_maximisation(
     """Yield the mixture after each iteration, without end (Jordan & Jacobs, 1994).
 
     E-step: r_k prop. to softmax_k(W x) p_k(y|x). M-step: see `maximisation`. No step size: for exponential
-    families this is mirror descent with unit step (arXiv 2411.06056, theorem 3.1 and its section 4).
+    families this is mirror descent with unit step (arXiv 2411.06056).
 
     Args:
         x: inputs, with a column of ones where an intercept is wanted.
@@ -121,7 +119,7 @@ def maximisation(
         ridge: on all coefficients, relative to the number of rows.
         newton_steps: an M-step.
     """
-    p, n, width = x.shape
+    p, width = x.shape[0], x.shape[2]
     t, k = responsibilities.shape[2:]
     allowed = x.new_ones(t, width, dtype=torch.bool) if mask is None else mask
     zero = x.new_zeros(p, t, k, width)
@@ -143,9 +141,7 @@ def _products(x: Tensor, coefficients: Tensor) -> Tensor:
     return (x @ coefficients.flatten(1, 2).mT).unflatten(2, coefficients.shape[1:3])
 
 
-def _least_squares(
-    x: Tensor, y: Tensor, responsibilities: Tensor, allowed: Tensor, ridge: float
-) -> Tensor:
+def _least_squares(x: Tensor, y: Tensor, responsibilities: Tensor, allowed: Tensor, ridge: float) -> Tensor:
     t, k = responsibilities.shape[2:]
     grams = weighted_grams(x, responsibilities.flatten(2)).unflatten(1, (t, k))
     right = ((responsibilities * y[..., None]).flatten(2).mT @ x).unflatten(1, (t, k))
@@ -165,7 +161,7 @@ def _logistic(
     newton_steps: int,
 ) -> Tensor:
     """Weighted logistic regressions: two-way softmaxes whose targets are r y and r (1 - y)."""
-    p, n, t, k = responsibilities.shape
+    t, k = responsibilities.shape[2:]
     share = torch.stack([responsibilities * y[..., None], responsibilities * (1 - y[..., None])], 4)
     start = torch.stack([experts, torch.zeros_like(experts)], 3).flatten(1, 2)
     repeated = allowed.repeat_interleave(k, 0)

@@ -90,9 +90,7 @@ class ExpertsPredictor(Predictor):
 
         return outcome
 
-    def _tried(
-        self, train: Tensor, validation: Tensor, generators: Sequence[torch.Generator]
-    ) -> Mixture:
+    def _tried(self, train: Tensor, validation: Tensor, generators: Sequence[torch.Generator]) -> Mixture:
         """Return, dimension by dimension, the best of the starts after a few iterations."""
         p, _, d = train.shape
         own = ~torch.eye(d + 1, dtype=torch.bool, device=train.device)[:-1].repeat(self.starts, 1)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
@@ -72,7 +73,7 @@ class BatchedMLP(nn.Module):
 
 
 def _pairs(widths: Sequence[int]) -> list[tuple[int, int]]:
-    return list(zip(widths[:-1], widths[1:], strict=True))
+    return list(pairwise(widths))
 
 
 def _uniform(dim: int, before: int, after: int, generator: torch.Generator) -> Tensor:

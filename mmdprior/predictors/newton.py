@@ -18,7 +18,7 @@ def weighted_grams(x: Float[Tensor, "p n D"], weights: Float[Tensor, "p n w"]) -
     One matrix product of the weights with the rows' outer products, in blocks of rows: the D (D + 1) / 2
     distinct entries are shared by all weights.
     """
-    p, n, width = x.shape
+    p, width = x.shape[0], x.shape[2]
     upper = torch.triu_indices(width, width, device=x.device)
     distinct = x.new_zeros(p, weights.shape[2], upper.shape[1])
     block = max(1, _ENTRIES // (p * upper.shape[1]))
@@ -80,7 +80,7 @@ def _objective(x: Tensor, shares: Tensor, free: Tensor, penalty: float) -> Tenso
 
 
 def _direction(x: Tensor, shares: Tensor, free: Tensor, allowed: Tensor, penalty: float) -> Tensor:
-    (p, n, width), (t, k) = x.shape, free.shape[1:3]
+    p, t, k, width = free.shape
     weight = shares.sum(3, keepdim=True)
     probability = _logits(x, free).softmax(3)[..., :-1]
     gradient = ((shares[..., :-1] - weight * probability).flatten(2).mT @ x).unflatten(1, (t, k))

@@ -35,7 +35,11 @@ class Outcome(ABC):
 
     @abstractmethod
     def pairings(self) -> Iterator[tuple[Float[Tensor, "p k d"], Float[Tensor, "p k d"]]]:
-        """Yield pairs (a, b): the sum of a_s(k) b_k over k and pairs falls as permuting targets by s costs."""
+        """Yield (a, b) such that targets permuted by s lose as the sum of a_s(k) b_k is small."""
+
+    @abstractmethod
+    def take(self, problems: slice) -> "Outcome":
+        """Return the outcome of some of the problems."""
 
     @abstractmethod
     def nats(self) -> Float[Tensor, "p d"]:
@@ -94,6 +98,12 @@ class Regression(Outcome):
         """One pair: of a squared error permuting changes the product of target and prediction alone."""
         yield self.target, self.prediction
 
+    def take(self, problems: slice) -> "Regression":
+        """Select problems."""
+        beside = {name: values[problems] for name, values in self.beside.items()}
+        plain = None if self.plain is None else self.plain[problems]
+        return Regression(self.target[problems], self.prediction[problems], beside, plain)
+
     def nats(self) -> Float[Tensor, "p d"]:
         """-1/2 log(1 - R2) of the plain codes; a lower bound of I(z_i; others) where z_i is Gaussian."""
         r2 = self.r2() if self.plain is None else self.plain
@@ -146,6 +156,10 @@ class Classification(Outcome):
         """One pair a bin: whether the target lies in it, and its log-probability."""
         for index in range(self.log_probabilities.shape[3]):
             yield (self.bins == index).to(self.work), self.log_probabilities[..., index].to(self.work)
+
+    def take(self, problems: slice) -> "Classification":
+        """Select problems."""
+        return Classification(self.bins[problems], self.log_probabilities[problems])
 
     def nats(self) -> Float[Tensor, "p d"]:
         """I clipped at 0."""

@@ -12,7 +12,7 @@ from mmdprior.predictors.outcome import Outcome
 __all__ = ["Fitted", "Predictor"]
 
 Fitted = Callable[[Tensor], Outcome]
-"""(p, k, d) held-out codes -> what the fitted predictor made of them; column i is predicted without column i."""
+"""(p, k, d) held-out codes -> what came of predicting them; column i is predicted without column i."""
 
 
 class Predictor(ABC):

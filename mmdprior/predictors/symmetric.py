@@ -17,7 +17,7 @@ _EXACT = 50
 
 @dataclass(frozen=True)
 class SymmetricMixture:
-    """z = +-1 with P(z = 1|x) = sigma(w'x), and y = z b'x + N(0, 1) (arXiv 2411.06056, section 5).
+    """z = +-1 with P(z = 1|x) = sigma(w'x), and y = z b'x + N(0, 1) (arXiv 2411.06056).
 
     Attributes:
         b: (D,) the expert.
@@ -27,9 +27,7 @@ class SymmetricMixture:
     b: Float[Tensor, "D"]
     w: Float[Tensor, "D"]
 
-    def sample(
-        self, x: Float[Tensor, "n D"], generator: torch.Generator | None = None
-    ) -> Float[Tensor, "n"]:
+    def sample(self, x: Float[Tensor, "n D"], generator: torch.Generator | None = None) -> Float[Tensor, "n"]:
         """Draw y for each input."""
         first = torch.rand(len(x), generator=generator, dtype=x.dtype) < (x @ self.w).sigmoid()
         noise = torch.randn(len(x), generator=generator, dtype=x.dtype)
