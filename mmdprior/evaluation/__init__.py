@@ -2,6 +2,7 @@
 
 from mmdprior.evaluation.codes import Codes, active_dimensions, encode, representations
 from mmdprior.evaluation.evaluation import Evaluation, evaluate, score_codes
+from mmdprior.evaluation.importance import importance
 from mmdprior.evaluation.independence import PriorMatch, effective_rank
 from mmdprior.evaluation.lps import LPSResult, lps
 from mmdprior.evaluation.protocol import Protocol
@@ -18,6 +19,7 @@ __all__ = [
     "effective_rank",
     "encode",
     "evaluate",
+    "importance",
     "lps",
     "reconstruction_error",
     "representations",

@@ -18,7 +18,7 @@ from mmdprior.evaluation.result import LPSResult, or_none
 from mmdprior.predictors import PREDICTORS, Predictor
 from mmdprior.predictors.moments import covariance
 
-__all__ = ["LPSResult", "PREDICTORS", "check_codes", "find_predictor", "lps", "or_none"]
+__all__ = ["LPSResult", "PREDICTORS", "active_columns", "check_codes", "find_predictor", "lps", "or_none"]
 
 _ACTIVE_SHARE = 1e-3
 _RANK_ROWS = 10_000
@@ -73,7 +73,7 @@ def lps(
     z = check_codes(codes)
     name, model = find_predictor(predictor)
     protocol = Protocol(transform, folds, seeds, null, permutations, bootstrap)
-    mask = _active(z, active)
+    mask = active_columns(z, active)
     noted = concerns(codes, z, mask)
     for text in noted:
         warnings.warn(f"codes: {text}", stacklevel=2)
@@ -147,7 +147,8 @@ def find_predictor(predictor: str | Predictor) -> tuple[str, Predictor]:
     return predictor, PREDICTORS[predictor]()
 
 
-def _active(z: Tensor, active: Tensor | np.ndarray | None) -> Tensor:
+def active_columns(z: Tensor, active: Tensor | np.ndarray | None) -> Tensor:
+    """Return the dimensions to score: those given, or those whose spread is over 1e-3 of the largest."""
     if active is None:
         std = z.std(0)
         return (std > _ACTIVE_SHARE * std.max()) & (std > 0)

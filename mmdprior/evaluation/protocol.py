@@ -12,7 +12,7 @@ from mmdprior.errors import InputError
 from mmdprior.predictors import Outcome, Predictor, Ranks
 from mmdprior.seeding import stream
 
-__all__ = ["Problem", "Protocol", "Split", "run", "splits"]
+__all__ = ["Problem", "Protocol", "Split", "parts", "run", "splits"]
 
 Transform = Literal["standardise", "rank_gaussian", "none"]
 
@@ -120,11 +120,22 @@ def run(
     at_once = max(1, _ENTRIES // z.numel())
     for first in range(0, len(problems), at_once):
         group = problems[first : first + at_once]
-        parts = [_parts(z, problem, rows, protocol.transform, seed) for problem in group]
-        train, validation, test = (_stacked(list(each)) for each in zip(*parts, strict=True))
-        del parts
-        generators = [stream(seed, f"predictor/{p.copy}/{p.fold}", p.seed) for p in group]
+        train, validation, test, generators = parts(z, group, rows, protocol.transform, seed)
         yield group, predictor.fit(train, validation, generators)(test)
+
+
+def parts(
+    z: Float[Tensor, "n d"],
+    problems: Sequence[Problem],
+    rows: Sequence[Split],
+    transform: Transform,
+    seed: int,
+) -> tuple[Float[Tensor, "p a d"], Float[Tensor, "p b d"], Float[Tensor, "p c d"], list[torch.Generator]]:
+    """Return the transformed training, validation and test rows of problems, and their generators."""
+    found = [_parts(z, problem, rows, transform, seed) for problem in problems]
+    train, validation, test = (_stacked(list(each)) for each in zip(*found, strict=True))
+    generators = [stream(seed, f"predictor/{p.copy}/{p.fold}", p.seed) for p in problems]
+    return train, validation, test, generators
 
 
 def _stacked(parts: list[Tensor]) -> Tensor:

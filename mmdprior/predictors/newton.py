@@ -10,6 +10,7 @@ __all__ = ["maximise", "weighted_grams"]
 
 _ENTRIES = 1 << 24
 _HALVINGS = 6
+_SETTLED = 1e-12
 
 
 def weighted_grams(x: Float[Tensor, "p n D"], weights: Float[Tensor, "p n w"]) -> Float[Tensor, "p w D D"]:
@@ -62,10 +63,14 @@ def maximise(
             if bool(climbs.all()):
                 break
             direction = torch.where(climbs[:, :, None, None], direction, direction / 2)
-        tried = _objective(x, shares, free + direction, penalty)
-        climbs = tried >= value
-        free = torch.where(climbs[:, :, None, None], free + direction, free)
-        value = torch.where(climbs, tried, value)
+        else:
+            climbs = _objective(x, shares, free + direction, penalty) >= value
+        step = torch.where(climbs[:, :, None, None], direction, 0.0)
+        free = free + step
+        if steps > 1:
+            if float(step.abs().max()) <= _SETTLED * (1 + float(free.abs().max())):
+                break
+            value = _objective(x, shares, free, penalty)
     return torch.cat([free, torch.zeros_like(start[:, :, -1:])], 2)
 
 

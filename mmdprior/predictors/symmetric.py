@@ -12,8 +12,6 @@ from mmdprior.predictors.newton import maximise
 
 __all__ = ["SymmetricMixture"]
 
-_EXACT = 50
-
 
 @dataclass(frozen=True)
 class SymmetricMixture:
@@ -45,18 +43,27 @@ class SymmetricMixture:
         half = (x @ self.w).abs() / 2
         return ((x @ self.b).square() / 2 + half + torch.log1p(torch.exp(-2 * half))).mean()
 
-    def em_step(self, x: Float[Tensor, "n D"], y: Float[Tensor, "n"]) -> "SymmetricMixture":
-        """One iteration of EM, exact.
+    def expectation(self, x: Float[Tensor, "n D"], y: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        """E[z|x, y] = tanh(y b'x + w'x / 2)."""
+        return torch.tanh(y * (x @ self.b) + (x @ self.w) / 2)
 
-        E[z|x, y] = r = tanh(y b'x + w'x / 2); b+ = (X'X)^-1 X'(r y); w+ solves X'(tanh(X w / 2) - r) = 0.
-        It satisfies grad A(theta+) = grad A(theta) - grad L(theta): mirror descent with unit step.
-        """
-        r = torch.tanh(y * (x @ self.b) + (x @ self.w) / 2)
-        b = solve(x.T @ x, x.T @ (r * y))
+    def gate_step(self, x: Float[Tensor, "n D"], r: Float[Tensor, "n"], newton_steps: int) -> Tensor:
+        """Newton steps of the gate towards X'(tanh(X w / 2) - r) = 0; each evaluates one gradient."""
         shares = torch.stack([(1 + r) / 2, (1 - r) / 2], 1)[None, :, None]
         start = torch.stack([self.w, torch.zeros_like(self.w)])[None, None]
         allowed = torch.ones(1, len(self.w), dtype=torch.bool, device=x.device)
-        return SymmetricMixture(b, maximise(x[None], shares, start, allowed, 0.0, _EXACT)[0, 0, 0])
+        return maximise(x[None], shares, start, allowed, 0.0, newton_steps)[0, 0, 0]
+
+    def em_step(
+        self, x: Float[Tensor, "n D"], y: Float[Tensor, "n"], newton_steps: int = 50
+    ) -> "SymmetricMixture":
+        """One iteration of EM, exact unless the gate is given fewer Newton steps than it needs.
+
+        b+ = (X'X)^-1 X'(r y) and w+ solves X'(tanh(X w / 2) - r) = 0. Exact steps satisfy grad A(theta+) =
+        grad A(theta) - grad L(theta): mirror descent with unit step.
+        """
+        r = self.expectation(x, y)
+        return SymmetricMixture(solve(x.T @ x, x.T @ (r * y)), self.gate_step(x, r, newton_steps))
 
     def em(self, x: Float[Tensor, "n D"], y: Float[Tensor, "n"]) -> Iterator["SymmetricMixture"]:
         """Yield the iterates of EM, without end."""
