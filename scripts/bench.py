@@ -6,6 +6,7 @@ python scripts/bench.py detection    # what each kernel sees, in null standard d
 
 import importlib
 import sys
+import warnings
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
@@ -17,6 +18,7 @@ def main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] not in NAMES:
         print(f"usage: bench.py {{{','.join(NAMES)}}} ...   (bench.py NAME --help for each)")
         return 2
+    warnings.simplefilter("ignore", UserWarning)
     return int(importlib.import_module(f"benches.{sys.argv[1]}").main(sys.argv[2:]) or 0)
 
 

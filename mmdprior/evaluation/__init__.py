@@ -2,8 +2,10 @@
 
 from mmdprior.evaluation.codes import Codes, active_dimensions, encode, representations
 from mmdprior.evaluation.evaluation import Evaluation, evaluate, score_codes
+from mmdprior.evaluation.importance import importance
 from mmdprior.evaluation.independence import PriorMatch, effective_rank
 from mmdprior.evaluation.lps import LPSResult, lps
+from mmdprior.evaluation.protocol import Protocol
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
 
 __all__ = [
@@ -11,11 +13,13 @@ __all__ = [
     "Evaluation",
     "LPSResult",
     "PriorMatch",
+    "Protocol",
     "Reconstruction",
     "active_dimensions",
     "effective_rank",
     "encode",
     "evaluate",
+    "importance",
     "lps",
     "reconstruction_error",
     "representations",

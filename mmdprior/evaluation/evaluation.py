@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 
@@ -11,6 +11,7 @@ from mmdprior.data import ImageSet
 from mmdprior.evaluation.codes import Codes, active_dimensions, encode, representations
 from mmdprior.evaluation.independence import PriorMatch, effective_rank
 from mmdprior.evaluation.lps import LPSResult, lps, or_none
+from mmdprior.evaluation.protocol import Protocol
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
 from mmdprior.models import Autoencoder
 
@@ -94,14 +95,21 @@ class Evaluation:
         return "\n".join([*lines, line])
 
 
-def score_codes(codes: Codes, predictors: Sequence[str] = ("linear", "mlp"), *, seed: int = 0) -> Evaluation:
+def score_codes(
+    codes: Codes,
+    predictors: Sequence[str] = ("linear", "mlp"),
+    *,
+    seed: int = 0,
+    protocol: Protocol = Protocol(),  # noqa: B008, it is frozen
+) -> Evaluation:
     """Score codes with every predictor, means and samples by one mask of active dimensions.
 
-    One dimension alone has no LPS.
+    One dimension alone has no LPS. The protocol holds the keyword arguments of `lps`.
     """
+    settings = asdict(protocol)
     active = active_dimensions(codes.latent)
     results = {
-        (representation, predictor): lps(z, predictor, seed=seed, active=active)
+        (representation, predictor): lps(z, predictor, seed=seed, active=active, **settings)
         for predictor in (predictors if codes.latent.dim > 1 else ())
         for representation, z in representations(codes.latent).items()
     }
@@ -114,6 +122,7 @@ def evaluate(
     *,
     predictors: Sequence[str] = ("linear", "mlp"),
     match: PriorMatch | None = None,
+    protocol: Protocol = Protocol(),  # noqa: B008, it is frozen
     seed: int = 0,
     batch_size: int = 512,
     device: torch.device | str = "cpu",
@@ -125,12 +134,13 @@ def evaluate(
         images: held-out ones.
         predictors: names for `lps`.
         match: the intended prior; None leaves that score out.
+        protocol: of LPS; `Protocol.quick` while training.
         seed: of posterior noise, splits and predictors.
         batch_size: images at a time.
         device: where to compute.
     """
     codes = encode(model, images, batch_size=batch_size, seed=seed, device=device)
-    scored = score_codes(codes, predictors, seed=seed)
+    scored = score_codes(codes, predictors, seed=seed, protocol=protocol)
     error = reconstruction_error(model, images, batch_size=batch_size, seed=seed, device=device)
     matched = None if match is None else match(codes.latent.sample)
     return (
