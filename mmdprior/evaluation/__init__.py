@@ -2,13 +2,14 @@
 
 from mmdprior.evaluation.codes import Codes, active_dimensions, encode, representations
 from mmdprior.evaluation.evaluation import Evaluation, evaluate, score_codes
-from mmdprior.evaluation.independence import PriorMatch, effective_rank
+from mmdprior.evaluation.independence import Independence, PriorMatch, effective_rank, independence
 from mmdprior.evaluation.lps import LPSResult, lps
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
 
 __all__ = [
     "Codes",
     "Evaluation",
+    "Independence",
     "LPSResult",
     "PriorMatch",
     "Reconstruction",
@@ -16,6 +17,7 @@ __all__ = [
     "effective_rank",
     "encode",
     "evaluate",
+    "independence",
     "lps",
     "reconstruction_error",
     "representations",
