@@ -14,8 +14,8 @@ from mmdprior.config.paths import at
 from mmdprior.config.schema import Config
 from mmdprior.config.slots import Slot, is_function_of
 from mmdprior.data import ImageSet, Subset
-from mmdprior.data.arrays import read_codes
 from mmdprior.data.batches import to_float
+from mmdprior.data.codes import read_codes
 from mmdprior.errors import InputError
 from mmdprior.kernels import Kernel
 from mmdprior.models import PCA, Autoencoder, Likelihood, Posterior, add_linear_skip, fit_pca

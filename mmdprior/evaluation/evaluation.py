@@ -153,6 +153,7 @@ def evaluate(
     """
     codes = encode(model, images, batch_size=batch_size, seed=seed, device=device)
     scored = score_codes(codes, predictors, seed=seed, thorough=thorough)
-    error = reconstruction_error(model, images, batch_size=batch_size, seed=seed, device=device)
-    matched = None if match is None else match(codes.latent.sample)
+    sample = codes.latent.sample
+    error = reconstruction_error(model, images, sample, batch_size=batch_size, device=device)
+    matched = None if match is None else match(sample)
     return replace(scored, reconstruction=error, match=matched), codes
