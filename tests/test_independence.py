@@ -201,7 +201,7 @@ class TestJoint:
         assert pairs.max < 2 * pairs.level
 
     def test_p_values_are_uniform_under_independence(self):
-        p = [dhsic(torch.rand(40, 3), permutations=19, seed=s).p_value for s in range(100)]
+        p = [dhsic(torch.rand(40, 3), permutations=19, seed=s).p_value for s in range(60)]
         assert 0.01 <= np.mean(np.array(p) <= 0.1) <= 0.2
         assert 0.4 < np.mean(p) < 0.65
 

@@ -2,7 +2,7 @@
 
 import csv
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ def read_table(path: str | Path) -> np.ndarray:
     """Read a table of numbers: a row a line, cells apart by commas, semicolons, tabs or blanks.
 
     A first line of names is skipped: no cell of it is a number, or it counts the columns from 0, as
-    pandas writes columns without names, or it begins with ``#``.
+    pandas writes columns without names. Empty lines and those that begin with ``#`` are skipped too.
 
     Raises:
         InputError: no such file, no text, no numbers, an index column, or a cell that is no number or
@@ -29,14 +29,14 @@ def read_table(path: str | Path) -> np.ndarray:
     """
     try:
         with Path(path).open(encoding="utf-8-sig", newline=None) as file:
-            lines: Iterator[tuple[int, str]] = ((i, line) for i, line in enumerate(file, 1) if line.strip())
+            lines = _content(file)
             first = next(lines, None)
             if first is None:
                 raise InputError(f"{path}: no numbers; the file is empty")
             delimiter = next((mark for mark in _DELIMITERS if mark in first[1]), None)
             names = _cells(first[1], delimiter)
             _refuse_index(path, names)
-            if not _is_header(first[1], names):
+            if not _is_header(names):
                 lines = itertools.chain([first], lines)
             blocks: list[np.ndarray] = []
             while chunk := list(itertools.islice(lines, _LINES)):
@@ -48,6 +48,11 @@ def read_table(path: str | Path) -> np.ndarray:
     if not blocks:
         raise InputError(f"{path}: no numbers below the header")
     return np.concatenate(blocks)
+
+
+def _content(file: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Yield lines with their numbers from 1."""
+    return ((i, line) for i, line in enumerate(file, 1) if line.strip() and not line.startswith("#"))
 
 
 def _parse(
@@ -84,9 +89,9 @@ def _refuse_index(path: str | Path, names: list[str]) -> None:
         )
 
 
-def _is_header(line: str, names: list[str]) -> bool:
+def _is_header(names: list[str]) -> bool:
     counted = len(names) > 1 and names == [str(column) for column in range(len(names))]
-    return line.startswith("#") or counted or not any(_is_number(name) for name in names)
+    return counted or not any(_is_number(name) for name in names)
 
 
 def _cells(line: str, delimiter: str | None) -> list[str]:

@@ -80,6 +80,8 @@ def r2_bars(evaluation: Evaluation) -> Figure:
         axes.axhline(result.score, color="tab:red", linewidth=1)
         axes.set_title(f"{predictor}, {representation} codes: LPS {result.score:.4f}", fontsize="medium")
         axes.set_ylabel("R2")
+    highest = np.nanmax([0.1, *(result.max for result in evaluation.lps.values())])
+    panels[0].set_ylim(top=1.05 * highest)  # a tenth at least: what chance gives should look like nothing
     panels[-1].set_xlabel("dimension")
     return figure
 
