@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mmdprior.data import thin
-from mmdprior.data.arrays import read_codes
+from mmdprior.data.codes import read_codes
 from mmdprior.errors import InputError
 from mmdprior.evaluation import encode
 from mmdprior.training import is_checkpoint, read_checkpoint

@@ -14,7 +14,7 @@ from mmdprior.errors import InputError, reason, shown
 from mmdprior.models import Autoencoder, DeterministicPosterior, GaussianPosterior
 from mmdprior.training.checkpoint import plain_key
 
-__all__ = ["load_encoder"]
+__all__ = ["as_model", "load_encoder"]
 
 
 class _NoDecoder(nn.Module):
@@ -48,18 +48,42 @@ def load_encoder(
         except Exception as error:  # the class may load in its own way
             detail = shown(" ".join(str(error).split()))
             raise InputError(f"--weights: {weights} does not fit {target} ({detail})") from None
+    return as_model(encoder, f"--encoder: {target}", posterior, image_shape)
+
+
+def as_model(
+    encoder: nn.Module,
+    name: str,
+    posterior: Literal["deterministic", "gaussian"],
+    image_shape: tuple[int, int, int],
+    device: torch.device | str = "cpu",
+) -> Autoencoder:
+    """Return an encoder as a model that can only encode, after a trial with two black images.
+
+    Raises:
+        InputError: outputs that are not (n, p), or whatever the encoder raises.
+    """
     kind = GaussianPosterior if posterior == "gaussian" else DeterministicPosterior
     model = Autoencoder(encoder, _NoDecoder(), kind()).eval()
     try:
         with torch.no_grad():
-            model.encode(torch.zeros(2, *image_shape))
-    except InputError:
-        raise
+            returned = encoder(torch.zeros(2, *image_shape, device=device))
+            if not isinstance(returned, Tensor):
+                raise InputError(f"{name}: {type(returned).__name__} returned; return (n, outputs)")
+            model.encode(torch.zeros(2, *image_shape, device=device))
+    except InputError as error:
+        text = str(error)
+        raise error if text.startswith(name) else InputError(f"{name}: {text}") from None
     except Exception as error:  # whatever the user's own code brings up
-        raise InputError(
-            f"--encoder: {target} does not take images of {image_shape} ({reason(error)})"
-        ) from error
+        raise InputError(f"{name} does not take images of {image_shape} ({_gist(error)})") from error
     return model
+
+
+def _gist(error: Exception) -> str:
+    """Return the first telling line; TorchScript puts a traceback before it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if "Error: " in line]
+    return shown(told[-1]) if told else reason(error)
 
 
 def _build(target: str) -> nn.Module:

@@ -1,22 +1,30 @@
-"""Score whatever a user has: a checkpoint, a foreign encoder, a file of codes."""
+"""Score whatever a user has: a checkpoint, codes in a file, a foreign encoder, a saved model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mmdprior.config.build import choose_device
+from mmdprior.config.build import Builder, choose_device
 from mmdprior.config.foreign import load_encoder
+from mmdprior.config.kinds import kind_of
+from mmdprior.config.programs import load_program
 from mmdprior.config.rebuild import config_of, model_from_checkpoint
 from mmdprior.config.sources import SplitName, images_from, split_to_score
-from mmdprior.data import thin
-from mmdprior.data.arrays import read_codes
+from mmdprior.data import ImageSet, thin
+from mmdprior.data.codes import read_latent
 from mmdprior.errors import InputError
-from mmdprior.evaluation import Codes, Evaluation, encode, evaluate, score_codes
+from mmdprior.evaluation import Codes, Evaluation, PriorMatch, encode, evaluate, score_codes
 from mmdprior.evaluation.lps import check_codes
 from mmdprior.latent import Latent
+from mmdprior.models import Autoencoder
 from mmdprior.training import read_checkpoint
 
-__all__ = ["Scorer"]
+__all__ = ["Scored", "Scorer"]
+
+_IMAGES = 10_000
+
+Scored = tuple[Evaluation, Codes]
+"""The scores, and the codes they are of."""
 
 
 @dataclass(frozen=True)
@@ -27,56 +35,95 @@ class Scorer:
         predictors: of LPS.
         data: other images than the checkpoint's own; see `images_from`.
         split: which part of the data.
-        limit: images encoded, evenly spaced.
+        limit: images or codes taken, evenly spaced; None takes 10,000 images, or all codes.
         batch_size: images at a time.
         seed: of noise, split and predictors.
         device: a torch device, or ``auto``.
+        posterior: of foreign models: whether their outputs are codes, or means and log-variances.
+        trust: run targets named in checkpoints, and models that carry code.
     """
 
     predictors: Sequence[str] = ("linear", "mlp")
     data: str | None = None
     split: SplitName = "test"
-    limit: int | None = 10_000
+    limit: int | None = None
     batch_size: int = 512
     seed: int = 0
     device: str = "auto"
+    posterior: Literal["deterministic", "gaussian"] = "deterministic"
+    trust: bool = False
 
-    def codes(self, path: str) -> Evaluation:
-        """Score a file of codes."""
-        z = check_codes(read_codes(path)).to(choose_device(self.device))
-        return score_codes(Codes(Latent(z, z), z[:, :0], ()), self.predictors, seed=self.seed)
+    def file(self, path: str) -> Scored:
+        """Score whatever a file holds, told by its content."""
+        kind = kind_of(path)
+        if kind == "codes":
+            return self.codes(path)
+        return self.checkpoint(path) if kind == "checkpoint" else self.program(path)
 
-    def checkpoint(self, path: str, *, trust: bool = False) -> Evaluation:
-        """Rebuild a checkpoint's model and data, and score it; trust lets its targets run."""
+    def codes(self, path: str) -> Scored:
+        """Score a file of codes; see `read_latent`."""
+        device = choose_device(self.device)
+        read = read_latent(path, self.limit)
+        parts = {"": read.mean}
+        if read.log_var is not None:
+            parts |= {"sample: ": read.sample, "log_var: ": read.log_var}
+        for name, part in parts.items():
+            try:
+                check_codes(part)
+            except InputError as error:
+                raise InputError(f"{path}: {name}{str(error).removeprefix('codes: ')}") from None
+        mean = read.mean.to(device)
+        latent = Latent(mean, mean)
+        if read.log_var is not None:
+            latent = Latent(read.sample.to(device), mean, read.log_var.to(device))
+        return self._score(Codes(latent, mean[:, :0], ()))
+
+    def checkpoint(self, path: str) -> Scored:
+        """Rebuild a checkpoint's model and data, and score it."""
         content = read_checkpoint(path)
-        config = config_of(content, path, trust=trust)
+        config = config_of(content, path, trust=self.trust)
         device = choose_device(self.device)
         model = model_from_checkpoint(content, config).to(device)
         images = split_to_score(config, self.data, self.split, tuple(content["image_shape"]))
-        result, _ = evaluate(
+        prior = Builder(config, dict(content.get("assets", {}))).intended_prior()
+        return evaluate(
             model,
-            thin(images, self.limit),
+            self._thinned(images),
             predictors=self.predictors,
+            match=PriorMatch(prior, n=config.evaluation.match_samples),
             seed=self.seed,
             batch_size=self.batch_size,
             device=device,
+            thorough=True,
         )
-        return result
 
-    def encoder(
-        self, target: str, weights: str | None, posterior: Literal["deterministic", "gaussian"]
-    ) -> Evaluation:
+    def encoder(self, target: str, weights: str | None) -> Scored:
         """Score a foreign encoder on ``data``."""
-        if self.data is None:
-            raise InputError("--data: missing; a foreign encoder needs images to encode")
+        images = self._images("a foreign encoder")
+        model = load_encoder(target, weights, self.posterior, images.image_shape)
+        return self._encode(model.to(choose_device(self.device)), images)
+
+    def program(self, path: str) -> Scored:
+        """Score a model that carries its code on ``data``."""
+        if not self.trust:  # before anything is asked for that would not help
+            load_program(path, self.posterior, (1, 1, 1), choose_device("cpu"), trust=False)
+        images, device = self._images(path), choose_device(self.device)
+        model = load_program(path, self.posterior, images.image_shape, device, trust=self.trust)
+        return self._encode(model, images)
+
+    def _encode(self, model: Autoencoder, images: ImageSet) -> Scored:
         device = choose_device(self.device)
-        images = images_from(self.data, self.split)
-        model = load_encoder(target, weights, posterior, images.image_shape).to(device)
-        codes = encode(
-            model,
-            thin(images, self.limit),
-            batch_size=self.batch_size,
-            seed=self.seed,
-            device=device,
+        return self._score(
+            encode(model, self._thinned(images), batch_size=self.batch_size, seed=self.seed, device=device)
         )
-        return score_codes(codes, self.predictors, seed=self.seed)
+
+    def _score(self, codes: Codes) -> Scored:
+        return score_codes(codes, self.predictors, seed=self.seed, thorough=True), codes
+
+    def _images(self, model: str) -> ImageSet:
+        if self.data is None:
+            raise InputError(f"--data: missing; {model} needs images to encode")
+        return images_from(self.data, self.split)
+
+    def _thinned(self, images: ImageSet) -> ImageSet:
+        return thin(images, _IMAGES if self.limit is None else self.limit)

@@ -1,6 +1,5 @@
 """Images in NumPy files."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from torch import Tensor
 from mmdprior.data.source import InMemory, Source
 from mmdprior.errors import InputError, reason
 
-__all__ = ["arrays", "read_array", "read_codes", "to_numbers"]
+__all__ = ["arrays", "read_array", "to_numbers"]
 
 _LABEL_KEYS = ("factors", "latents_classes", "labels", "targets")
 _IMAGE_KEYS = ("images", "imgs")
@@ -51,23 +50,6 @@ def read_array(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
         raise InputError(f"{path}: damaged ({reason(error)})") from None
 
 
-def read_codes(path: str | Path) -> Tensor:
-    """Read one (n, d) array of numbers from ``.npy``, ``.npz`` or ``.pt``.
-
-    Raises:
-        InputError: missing, not plain numbers, or not exactly one array.
-    """
-    if str(path).endswith(".pt"):
-        return _read_tensor(Path(path))
-    content = read_array(path)
-    if isinstance(content, Mapping):
-        key = "mean" if "mean" in content else "codes" if "codes" in content else next(iter(content), "")
-        if key not in ("mean", "codes") and len(content) != 1:
-            raise InputError(f"{path}: arrays {sorted(content)} found; name the codes 'codes'")
-        content = content[key]
-    return to_numbers(content, str(path))
-
-
 def to_numbers(array: np.ndarray, name: str) -> Tensor:
     """Return an array of real numbers as a tensor, of float64 where torch lacks its type.
 
@@ -79,18 +61,6 @@ def to_numbers(array: np.ndarray, name: str) -> Tensor:
     known = {np.dtype(kind) for kind in (np.float16, np.float32, np.float64, np.int64)}
     plain = array.dtype.newbyteorder("=")
     return torch.from_numpy(np.ascontiguousarray(array, dtype=plain if plain in known else np.float64))
-
-
-def _read_tensor(path: Path) -> Tensor:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a bad file
-        raise InputError(f"{path}: not a plain tensor ({reason(error)})") from None
-    if not isinstance(content, Tensor):
-        raise InputError(f"{path}: {type(content).__name__} found; give one (n, d) tensor")
-    return content
 
 
 def _open(path: str) -> InMemory:

@@ -3,7 +3,7 @@
 from mmdprior.evaluation.codes import Codes, active_dimensions, encode, representations
 from mmdprior.evaluation.evaluation import Evaluation, evaluate, score_codes
 from mmdprior.evaluation.importance import importance
-from mmdprior.evaluation.independence import PriorMatch, effective_rank
+from mmdprior.evaluation.independence import Independence, PriorMatch, effective_rank, independence
 from mmdprior.evaluation.lps import LPSResult, lps
 from mmdprior.evaluation.protocol import Protocol
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
@@ -11,6 +11,7 @@ from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_er
 __all__ = [
     "Codes",
     "Evaluation",
+    "Independence",
     "LPSResult",
     "PriorMatch",
     "Protocol",
@@ -20,6 +21,7 @@ __all__ = [
     "encode",
     "evaluate",
     "importance",
+    "independence",
     "lps",
     "reconstruction_error",
     "representations",

@@ -1,6 +1,9 @@
 """Encode data once; every score is computed from these codes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,6 +12,7 @@ from torch import Tensor
 from mmdprior.data import ImageSet
 from mmdprior.data.batches import to_float
 from mmdprior.errors import InputError
+from mmdprior.kernels.kernel import full_precision
 from mmdprior.latent import Latent
 from mmdprior.models import Autoencoder, evaluation_mode
 from mmdprior.seeding import stream
@@ -45,7 +49,8 @@ def encode(
     """Encode a data set in order.
 
     The posterior noise of all images is drawn at once and on the CPU, so neither the batch size nor
-    the device changes it.
+    the device changes it; and the encoder runs in full precision, whatever autocast or TF32 say, so that
+    codes of two devices agree.
 
     Args:
         model: in evaluation mode while it encodes, left as it was.
@@ -59,7 +64,8 @@ def encode(
     """
     params: list[Tensor] = []
     labels: list[Tensor] = []
-    with evaluation_mode(model):
+    kind = torch.device(device).type
+    with evaluation_mode(model), full_precision(kind), _full_convolutions():
         for batch, batch_labels in images.chunks(batch_size):
             params.append(model.posterior_params(to_float(batch.to(device))))
             labels.append(batch_labels.cpu())
@@ -70,6 +76,23 @@ def encode(
             f"encoder: NaN or infinity in {int(bad.sum())} of {len(bad)} codes; its weights or images are bad"
         )
     return Codes(latent, torch.cat(labels), images.label_names)
+
+
+@contextmanager
+def _full_convolutions() -> Iterator[None]:
+    """Switch off TF32 convolutions, the default on GPUs that have them; they keep ten mantissa bits."""
+    cudnn: Any = torch.backends.cudnn
+    parts = [getattr(cudnn, name) for name in ("conv", "rnn") if hasattr(cudnn, name)]
+    setting, exact = ("fp32_precision", "ieee") if parts else ("allow_tf32", False)
+    parts = parts or [cudnn]
+    before = [getattr(part, setting) for part in parts]
+    try:
+        for part in parts:
+            setattr(part, setting, exact)
+        yield
+    finally:
+        for part, value in zip(parts, before, strict=True):
+            setattr(part, setting, value)
 
 
 def representations(latent: Latent) -> dict[str, Float[Tensor, "n d"]]:
@@ -86,7 +109,8 @@ def active_dimensions(latent: Latent) -> Bool[Tensor, "d"]:
     samples, since a collapsed dimension flatters the score of the samples (pure noise) and inflates
     that of the means. Without one, standard deviation above 1e-3 of the largest.
     """
-    spread = latent.mean.var(0)
+    dtype = torch.promote_types(latent.mean.dtype, torch.float32)
+    spread = latent.mean.to(dtype).var(0)
     if latent.log_var is None:
         return (spread.sqrt() > 1e-3 * spread.sqrt().max()) & (spread > 0)
-    return spread > _ACTIVE_SHARE * (spread + latent.log_var.exp().mean(0))
+    return spread > _ACTIVE_SHARE * (spread + latent.log_var.to(dtype).exp().mean(0))

@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
 from mmdprior.data import ImageSet
 from mmdprior.evaluation.codes import Codes, active_dimensions, encode, representations
-from mmdprior.evaluation.independence import PriorMatch, effective_rank
+from mmdprior.evaluation.independence import Independence, PriorMatch, effective_rank, independence
 from mmdprior.evaluation.lps import LPSResult, lps, or_none
 from mmdprior.evaluation.protocol import Protocol
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
@@ -26,9 +26,10 @@ class Evaluation:
         lps: results by (representation, predictor); the representation is ``mean`` or ``sample``.
         active: number of dimensions that carry information.
         dim: number of dimensions.
-        effective_rank: of the mean codes.
+        effective_rank: of the active mean codes.
         reconstruction: errors over the images, or None for plain codes.
         match: standardised MMD of the sampled codes to the intended prior, or None without one.
+        independence: companions of LPS by representation.
     """
 
     lps: dict[tuple[str, str], LPSResult]
@@ -37,6 +38,7 @@ class Evaluation:
     effective_rank: float
     reconstruction: Reconstruction | None = None
     match: float | None = None
+    independence: Mapping[str, Independence] = field(default_factory=dict)
 
     def scalars(self) -> dict[str, float]:
         """Return the numbers by TensorBoard tag; those of sampled codes end in ``_sample``."""
@@ -48,6 +50,9 @@ class Evaluation:
             tag = f"lps/{predictor}" + ("_sample" if representation == "sample" else "")
             values[tag] = result.score
             values[f"{tag}_max"] = result.max
+        for representation, companions in self.independence.items():
+            end = "_sample" if representation == "sample" else ""
+            values |= {f"independence/{name}{end}": value for name, value in companions.scalars().items()}
         if self.match is not None:
             values["match/mmd_standardised"] = self.match
         if self.reconstruction is not None:
@@ -66,6 +71,8 @@ class Evaluation:
                 for (representation, _), result in self.lps.items()
             ],
         }
+        if self.independence:
+            plain["independence"] = {name: found.to_dict() for name, found in self.independence.items()}
         if self.reconstruction is not None:
             plain["reconstruction"] = {
                 "mse": self.reconstruction.mse,
@@ -92,7 +99,8 @@ class Evaluation:
             line += f", PSNR {self.reconstruction.psnr:.2f} dB"
         if self.match is not None and math.isfinite(self.match):
             line += f", MMD to the prior {self.match:+.1f} null standard deviations"
-        return "\n".join([*lines, line])
+        companions = [f"independence, {name} codes\n{found}" for name, found in self.independence.items()]
+        return "\n".join([*lines, line, *companions])
 
 
 def score_codes(
@@ -101,10 +109,12 @@ def score_codes(
     *,
     seed: int = 0,
     protocol: Protocol = Protocol(),  # noqa: B008, it is frozen
+    thorough: bool = False,
 ) -> Evaluation:
     """Score codes with every predictor, means and samples by one mask of active dimensions.
 
-    One dimension alone has no LPS. The protocol holds the keyword arguments of `lps`.
+    One dimension alone has no LPS. The protocol holds the keyword arguments of `lps`; the companions of LPS
+    are the closed forms, or all of them if thorough.
     """
     settings = asdict(protocol)
     active = active_dimensions(codes.latent)
@@ -113,7 +123,13 @@ def score_codes(
         for predictor in (predictors if codes.latent.dim > 1 else ())
         for representation, z in representations(codes.latent).items()
     }
-    return Evaluation(results, int(active.sum()), codes.latent.dim, effective_rank(codes.latent.mean))
+    mean = codes.latent.mean
+    companions = {
+        representation: independence(z, means=mean, active=active, thorough=thorough, seed=seed)
+        for representation, z in (representations(codes.latent) if codes.latent.dim > 1 else {}).items()
+    }
+    rank = companions["mean"].effective_rank if companions else effective_rank(mean)
+    return Evaluation(results, int(active.sum()), codes.latent.dim, rank, independence=companions)
 
 
 def evaluate(
@@ -126,6 +142,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 512,
     device: torch.device | str = "cpu",
+    thorough: bool = False,
 ) -> tuple[Evaluation, Codes]:
     """Encode, reconstruct and score a data set; return the scores and the codes.
 
@@ -138,12 +155,11 @@ def evaluate(
         seed: of posterior noise, splits and predictors.
         batch_size: images at a time.
         device: where to compute.
+        thorough: all companions of LPS, not the closed forms alone.
     """
     codes = encode(model, images, batch_size=batch_size, seed=seed, device=device)
-    scored = score_codes(codes, predictors, seed=seed, protocol=protocol)
-    error = reconstruction_error(model, images, batch_size=batch_size, seed=seed, device=device)
-    matched = None if match is None else match(codes.latent.sample)
-    return (
-        Evaluation(scored.lps, scored.active, scored.dim, scored.effective_rank, error, matched),
-        codes,
-    )
+    scored = score_codes(codes, predictors, seed=seed, protocol=protocol, thorough=thorough)
+    sample = codes.latent.sample
+    error = reconstruction_error(model, images, sample, batch_size=batch_size, device=device)
+    matched = None if match is None else match(sample)
+    return replace(scored, reconstruction=error, match=matched), codes

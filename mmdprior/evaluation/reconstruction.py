@@ -4,9 +4,12 @@ import math
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from mmdprior.data import ImageSet
 from mmdprior.data.batches import to_float
+from mmdprior.errors import InputError
 from mmdprior.models import Autoencoder, evaluation_mode
 from mmdprior.seeding import stream
 
@@ -35,19 +38,33 @@ class Reconstruction:
 def reconstruction_error(
     model: Autoencoder,
     images: ImageSet,
+    codes: Float[Tensor, "n d"] | None = None,
     *,
     batch_size: int = 512,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Reconstruction:
-    """Reconstruct a data set and measure the error."""
+    """Reconstruct a data set and measure the error.
+
+    Args:
+        model: on ``device``.
+        images: in the order of ``codes``.
+        codes: draws of all images; by default they are drawn here, by an order that the batch size changes.
+        batch_size: images at a time.
+        seed: of the draws made here.
+        device: where to compute.
+    """
     squared = loss = 0.0
-    pixels = math.prod(images.image_shape)
+    start, pixels = 0, math.prod(images.image_shape)
     generator = stream(seed, "reconstruct")
     with evaluation_mode(model):
         for batch, _ in images.chunks(batch_size):
             x = to_float(batch.to(device))
-            _, output = model(x, generator)
+            z = model.encode(x, generator).sample if codes is None else codes[start : start + len(x)].to(x)
+            output = model.decoder(z).to(x)
+            if output.shape != x.shape:
+                raise InputError(f"decoder: {tuple(output.shape)} returned; return {tuple(x.shape)}")
+            start += len(x)
             squared += float((model.likelihood.mean(output) - x).square().sum())
             loss += float(model.likelihood.loss(output, x)) * len(x)
     return Reconstruction(mse=squared / (len(images) * pixels), loss=loss / len(images))

@@ -1,0 +1,85 @@
+"""Several evaluations side by side."""
+
+import json
+from dataclasses import dataclass, field
+
+from mmdprior.evaluation.evaluation import Evaluation
+
+__all__ = ["Comparison", "short_names"]
+
+_COMPANIONS = {
+    "TC, ranks": "total_correlation_ranks",
+    "cov. ratio": "covariance_ratio",
+    "max MI": "mutual_information_max",
+    "max dCor2": "distance_correlation_max",
+    "dHSIC p": "dhsic_p_value",
+    "units": "active_units",
+    "rank": "effective_rank",
+}
+_NOTE = (
+    "TC: total correlation as if Gaussian, and MI: mutual information, in nats; cov. ratio: sum C_ii^2 / "
+    "sum C_ij^2, our reading"
+)
+
+
+@dataclass
+class Comparison:
+    """Scores of several inputs, and what went wrong with the others.
+
+    Attributes:
+        results: evaluations by path.
+        errors: lines by path.
+    """
+
+    results: dict[str, Evaluation] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what `Evaluation.to_dict` gives by path, and ``{"error": line}`` for what failed."""
+        plain: dict[str, object] = {path: result.to_dict() for path, result in self.results.items()}
+        return plain | {path: {"error": line} for path, line in self.errors.items()}
+
+    def to_json(self) -> str:
+        """Return the comparison as JSON."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def __str__(self) -> str:
+        """A row a set of codes and predictor, then the companions, a row a set of codes."""
+        names = short_names(list(self.results))
+        wide = max([len(name) for name in names.values()], default=4)
+        lines = [f"{'file':{wide}} codes  predictor        LPS      max   active    PSNR"]
+        beside = [f"{'file':{wide}} codes  {' '.join(f'{title:>11}' for title in _COMPANIONS)}"]
+        for path, result in self.results.items():
+            lines += [f"{names[path]:{wide}} {row}" for row in _scores(result)]
+            beside += [f"{names[path]:{wide}} {row}" for row in _companions(result)]
+        return "\n".join([*lines, *([] if len(beside) == 1 else ["", *beside, _NOTE])])
+
+
+def _scores(result: Evaluation) -> list[str]:
+    psnr = "" if result.reconstruction is None else f"{result.reconstruction.psnr:8.2f}"
+    active = f"{result.active}/{result.dim}"
+    return [
+        f"{codes:6} {predictor:11} {r.score:8.4f} {r.max:8.4f} {active:>8}{psnr}"
+        for (codes, predictor), r in result.lps.items()
+    ]
+
+
+def _companions(result: Evaluation) -> list[str]:
+    rows = []
+    for codes, found in result.independence.items():
+        numbers = found.scalars()
+        values = [numbers.get(name) for name in _COMPANIONS.values()]
+        cells = ["" if value is None else f"{value:.4f}" for value in values]
+        rows.append(f"{codes:6} {' '.join(f'{cell:>11}' for cell in cells)}".rstrip())
+    return rows
+
+
+def short_names(paths: list[str]) -> dict[str, str]:
+    """Return the shortest ends of paths, in whole parts, that tell them apart."""
+    parts = {path: path.replace("\\", "/").strip("/").split("/") for path in paths}
+    names = {}
+    for path, own in parts.items():
+        others = [other for key, other in parts.items() if key != path]
+        count = next((k for k in range(1, len(own)) if all(o[-k:] != own[-k:] for o in others)), len(own))
+        names[path] = "/".join(own[-count:])
+    return names
