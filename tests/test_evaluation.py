@@ -41,6 +41,26 @@ def test_codes_do_not_depend_on_the_batch_size():
     assert not net.encoder.training
 
 
+def test_the_modes_of_the_caller_do_not_change_the_codes():
+    net, data = model(GaussianPosterior()), images()
+    expected = encode(net, data).latent.sample
+    before = torch.backends.cudnn.allow_tf32
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        assert torch.equal(encode(net, data).latent.sample, expected)
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
+def test_reconstructions_of_given_codes_are_those_of_the_model():
+    net, data = model(), images()
+    codes = encode(net, data).latent.sample
+    given, own = reconstruction_error(net, data, codes, batch_size=9), reconstruction_error(net, data)
+    assert given.mse == pytest.approx(own.mse, rel=1e-6)
+    assert given.loss == pytest.approx(own.loss, rel=1e-6)
+    narrow = Autoencoder(LinearEncoder(SHAPE, 4), torch.nn.Linear(4, 3))
+    with pytest.raises(InputError, match=r"decoder: \(70, 3\) returned"):
+        reconstruction_error(narrow, data, codes)
+
+
 def test_codes_that_are_not_finite_are_refused():
     net = model()
     torch.nn.init.constant_(net.encoder.layers[0].bias, float("nan"))
