@@ -37,7 +37,7 @@ def covariance(
     width = shift.shape[2]
     total, product = torch.zeros_like(shift), shift.new_zeros(p, width, width)
     for block in z.split(max(1, _ENTRIES // (p * width)), dim=1):
-        exact = rows_of(block) - shift
+        exact = (block if features is None else rows_of(block)).to(shift.device) - shift
         total += exact.sum(1, keepdim=True)
         product.baddbmm_(exact.mT, exact)
     mean = total / n
@@ -50,9 +50,8 @@ def inverse(matrix: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d d"]:
     Not by LU: batches of more than about 150 columns come back wrong, without an error, from the CPU's LU
     of torch 2.14.
     """
-    factor, info = torch.linalg.cholesky_ex(matrix)
+    factor, bad = _factor(matrix)
     found = torch.cholesky_inverse(factor)
-    bad = (info != 0) | ~torch.isfinite(found).flatten(-2).all(-1)
     if bool(bad.any()):
         found[bad] = torch.linalg.pinv(matrix[bad], hermitian=True)
     return found
@@ -61,9 +60,16 @@ def inverse(matrix: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d d"]:
 def solve(matrix: Float[Tensor, "*batch d d"], right: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
     """Solve positive definite systems in float64 by Cholesky factors; singular ones by least norm."""
     exact, target = matrix.double(), right.double()[..., None]
-    factor, info = torch.linalg.cholesky_ex(exact)
+    factor, bad = _factor(exact)
     found = torch.cholesky_solve(target, factor)
-    bad = (info != 0) | ~torch.isfinite(found).flatten(-2).all(-1)
     if bool(bad.any()):
         found[bad] = torch.linalg.pinv(exact[bad], hermitian=True) @ target[bad]
     return found.squeeze(-1).to(right)
+
+
+def _factor(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return Cholesky factors, and which matrices have none; the identity stands for theirs."""
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    bad = (info != 0) | ~torch.isfinite(factor).flatten(-2).all(-1)
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    return torch.where(bad[..., None, None], identity, factor), bad
