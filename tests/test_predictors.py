@@ -142,6 +142,13 @@ def test_covariance_in_blocks_is_numpys(monkeypatch):
         np.testing.assert_allclose(cov[i], np.cov(z[i].double().T, bias=True), atol=1e-9)
 
 
+def test_many_features_are_summed_in_single_precision(monkeypatch):
+    z = torch.rand(1, 5000, 3)
+    exact = covariance(z, torch.cos)[1]
+    monkeypatch.setattr("mmdprior.predictors.moments._SLOW", 0)
+    torch.testing.assert_close(covariance(z, torch.cos)[1], exact, atol=1e-6, rtol=0)
+
+
 def test_inverses_of_batches_larger_than_a_hundred_columns():
     """The CPU's batched LU of torch 2.14 is wrong there, and says nothing."""
     a = torch.randn(3, 200, 400, dtype=torch.float64)
