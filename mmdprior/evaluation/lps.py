@@ -48,8 +48,9 @@ def lps(
     Beside it stand what chance gives (column-shuffled copies through the same fits), a p-value (exact:
     z_i permuted over the test rows, predictor fixed, Bonferroni over i) and a bootstrap interval of the
     mean R2_i that the predictor's class could reach: the held-out R2 is too low by the error of
-    estimation, which the shuffled copies measure and `corrected` takes out. The interval covers the
-    sampling of rows; how far trained predictors differ by seed is in ``seed_scores``.
+    estimation, which the shuffled copies measure and `corrected` takes out. For exact predictors that is
+    the population's value; early-stopped ones stay below it where codes are few. How far they differ
+    by seed is in ``seed_scores``.
 
     Args:
         codes: one row a datum.
