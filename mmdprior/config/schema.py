@@ -14,6 +14,7 @@ __all__ = ["Config", "SECTIONS"]
 
 Positive = pydantic.PositiveInt
 Share = float | int
+PredictorName = Literal["linear", "additive", "mlp", "experts", "information", "trees"]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -124,12 +125,21 @@ class EvaluationSection(Section):
     )
     limit: Positive | None = Field(10_000, description="Images encoded for a score; null for all.")
     batch_size: Positive = Field(512, description="Images at a time.")
-    predictors: list[Literal["linear", "mlp"]] = Field(["linear"], description="LPS while training.")
-    final_predictors: list[Literal["linear", "mlp"]] = Field(
+    predictors: list[PredictorName] = Field(["linear"], description="LPS while training.")
+    final_predictors: list[PredictorName] = Field(
         ["linear", "mlp"], description="LPS at the end, on the test split."
     )
     match_samples: int = Field(512, ge=2, description="Codes and draws in the standardised MMD.")
-    monitor: Literal["reconstruction/psnr", "lps/linear", "lps/mlp", "match/mmd_standardised"] = Field(
+    monitor: Literal[
+        "reconstruction/psnr",
+        "lps/linear",
+        "lps/additive",
+        "lps/mlp",
+        "lps/experts",
+        "lps/information",
+        "lps/trees",
+        "match/mmd_standardised",
+    ] = Field(
         "reconstruction/psnr",
         description="What selects checkpoints/best.pt: the highest psnr, or the lowest of another.",
     )

@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmdprior.evaluation.inference import bootstrap_counts, combined, corrected, interval, permuted
-from mmdprior.evaluation.protocol import Problem, Protocol
+from mmdprior.evaluation.protocol import Problem, Protocol, Split
 from mmdprior.predictors import Outcome
 from mmdprior.seeding import stream
 
@@ -30,39 +31,44 @@ class Evidence:
 
     Attributes:
         protocol: what was asked for.
+        rows: the splits.
         seed: of permutations and bootstrap draws.
     """
 
     protocol: Protocol
+    rows: Sequence[Split]
     seed: int
     _r2: dict[Problem, Tensor] = field(default_factory=dict)
     _chance: dict[Problem, Tensor] = field(default_factory=dict)
     _nats: list[Tensor] = field(default_factory=list)
     _beside: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
-    _draws: list[Tensor] = field(default_factory=list)
+    _draws: dict[Problem, Tensor] = field(default_factory=dict)
     _agreement: dict[int, list[Tensor]] = field(default_factory=dict)
 
     def add(self, problems: list[Problem], outcome: Outcome) -> None:
         """Take in what a group of problems gave; those of the codes themselves come first."""
         self._r2.update(zip(problems, _exact(outcome.r2()), strict=True))
-        self._chance.update(zip(problems, _exact(outcome.chance()), strict=True))
+        self._bootstrap(problems, outcome)
         real = [problem for problem in problems if problem.copy == 0]
+        shuffled = problems[len(real) :]
+        if shuffled:
+            chance = outcome.take(slice(len(real), None)).chance()
+            self._chance.update(zip(shuffled, _exact(chance), strict=True))
         if not real:
             return
         outcome = outcome if len(real) == len(problems) else outcome.take(slice(len(real)))
         self._nats += _exact(outcome.nats())
         for name, values in outcome.beside.items():
             self._beside[name] += _exact(values)
-        self._bootstrap(outcome)
         self._permute(real, outcome)
 
-    def _bootstrap(self, outcome: Outcome) -> None:
+    def _bootstrap(self, problems: list[Problem], outcome: Outcome) -> None:
         if self.protocol.bootstrap == 0:
             return
         first, _ = next(outcome.pairings())
         blocks = bootstrap_counts(first.shape[1], self.protocol.bootstrap, stream(self.seed, "bootstrap"))
         drawn = [outcome.resampled(counts.to(first.device)).cpu() for counts in blocks]
-        self._draws += torch.cat(drawn).double().unbind(1)
+        self._draws.update(zip(problems, torch.cat(drawn).double().unbind(1), strict=True))
 
     def _permute(self, problems: list[Problem], outcome: Outcome) -> None:
         """Sum the agreement over predictor seeds: they share the test rows and the permutations."""
@@ -101,15 +107,35 @@ class Evidence:
 
     def interval(self) -> tuple[float, tuple[float, float]]:
         """The mean R2, corrected where there are shuffled copies, and its bootstrap interval."""
-        r2, chance = self.r2(), self._mean(self._chance, real=False)
+        r2, chance = self.r2(), _average(list(self._chance.values()))
         if r2 is None:
             return math.nan, (math.nan, math.nan)
         error = torch.zeros_like(r2) if chance is None else chance
         center = float(corrected(r2, error).mean())
         if not self._draws:
             return center, (math.nan, math.nan)
-        draws = corrected(torch.stack(self._draws).mean(0), error).mean(1)
-        return center, interval(draws, center, self.protocol.folds)
+        own = self._mean(self._draws, real=True)
+        shuffled = [self._of_copy(1 + copy) for copy in range(self.protocol.null)]
+        assert own is not None
+        draws = corrected(own, error).mean(1)
+        chance_draws = torch.stack([corrected(copy, error).mean(1) for copy in shuffled] or [draws])
+        return center, interval(draws, center, self._beyond_test_rows() * float(chance_draws.var(1).mean()))
+
+    def _of_copy(self, copy: int) -> Tensor:
+        return torch.stack([drawn for problem, drawn in self._draws.items() if problem.copy == copy]).mean(0)
+
+    def _beyond_test_rows(self) -> float:
+        """The variance that the bootstrap, with its predictors fixed, leaves out, in units of a null's own.
+
+        For the mean R2 of d independent codes under linear predictors the variance over k test rows is
+        8 (d - 1) / (d k n), and that over the n training rows 4 (d - 1) / (d n^2), once for the codes and
+        once for every shuffled copy in the mean that corrects them. With several folds every pair of rows
+        meets twice, once each way, which doubles the former. Dependence adds to the variance over test rows
+        alone.
+        """
+        tested = sum(len(split.test) for split in self.rows)
+        fits = 1 + (1 / self.protocol.null if self.protocol.null else 0)
+        return (len(self.rows) > 1) + fits * tested / (2 * len(self.rows[0].train))
 
     def p_values(self) -> Tested:
         """The share of permutations that agree at least as well, the identity among them."""

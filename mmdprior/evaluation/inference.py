@@ -1,7 +1,7 @@
 """How sure a held-out score is: permutation p-values and bootstrap intervals, predictors fixed."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
@@ -90,17 +90,21 @@ def corrected(r2: Float[Tensor, "*b d"], chance: Float[Tensor, "d"]) -> Float[Te
 
 
 def interval(
-    draws: Sequence[Float[Tensor, "b"]] | Float[Tensor, "b"], center: float, folds: int, level: float = 0.95
+    draws: Float[Tensor, "b"], center: float, variance: float = 0.0, level: float = 0.95
 ) -> tuple[float, float]:
     """Return the bootstrap percentiles around ``center``.
 
     The draws are shifted to have the mean ``center``: the entropy of resampled bins, for one, is too small.
-    With several folds every pair of rows meets twice, once each way, which doubles the variance of the part
-    of a mean R2 that is chance; so the interval is sqrt(2) times as wide, which is right for independent
-    codes and wide for dependent ones.
+
+    Args:
+        draws: of the mean R2.
+        center: the mean R2.
+        variance: what else the mean varies by; the percentiles move away from it in proportion.
+        level: of the interval.
     """
-    values = torch.cat(list(draws)) if not isinstance(draws, Tensor) else draws
-    spread = (values - values.mean()) * (math.sqrt(2) if folds > 1 else 1.0)
     tail = (1 - level) / 2
-    low, high = torch.quantile(spread, torch.tensor([tail, 1 - tail], dtype=spread.dtype)).tolist()
+    levels = torch.tensor([tail, 1 - tail], dtype=draws.dtype)
+    own = float(draws.var())
+    widening = math.sqrt(1 + variance / own) if own > 0 else 1.0
+    low, high = (torch.quantile(draws - draws.mean(), levels) * widening).tolist()
     return center + low, center + high

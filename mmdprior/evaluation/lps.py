@@ -16,7 +16,6 @@ from mmdprior.evaluation.evidence import Evidence
 from mmdprior.evaluation.protocol import Protocol, Split, Transform, run, splits
 from mmdprior.evaluation.result import LPSResult, or_none
 from mmdprior.predictors import PREDICTORS, Predictor
-from mmdprior.predictors.moments import covariance
 
 __all__ = ["LPSResult", "PREDICTORS", "active_columns", "check_codes", "find_predictor", "lps", "or_none"]
 
@@ -49,8 +48,9 @@ def lps(
     Beside it stand what chance gives (column-shuffled copies through the same fits), a p-value (exact:
     z_i permuted over the test rows, predictor fixed, Bonferroni over i) and a bootstrap interval of the
     mean R2_i that the predictor's class could reach: the held-out R2 is too low by the error of
-    estimation, which the shuffled copies measure and `corrected` takes out. The interval covers the
-    sampling of test rows; that of trained predictors' seeds is in ``seed_scores``.
+    estimation, which the shuffled copies measure and `corrected` takes out. For exact predictors that is
+    the population's value; early-stopped ones stay below it where codes are few. How far they differ
+    by seed is in ``seed_scores``.
 
     Args:
         codes: one row a datum.
@@ -78,7 +78,7 @@ def lps(
     for text in noted:
         warnings.warn(f"codes: {text}", stacklevel=2)
     rows = splits(len(z), folds, seed, model.uses_validation)
-    evidence = Evidence(protocol, seed)
+    evidence = Evidence(protocol, rows, seed)
     if int(mask.sum()) >= 2:
         used = z if bool(mask.all()) else z[:, mask]
         with torch.no_grad():
@@ -162,7 +162,7 @@ def _effective_rank(z: Tensor) -> float:
     """Exponential of the entropy of the covariance's normalised eigenvalues; NaN without columns."""
     if z.shape[1] == 0:
         return math.nan
-    _, cov = covariance(z[None] / z.abs().max().clamp(min=torch.finfo(torch.float32).tiny))
-    values = torch.linalg.eigvalsh(cov[0]).clamp(min=0)
+    scaled = (z / z.abs().max().clamp(min=torch.finfo(torch.float32).tiny)).float()
+    values = torch.linalg.eigvalsh(torch.atleast_2d(torch.cov(scaled.T)).double().cpu()).clamp(min=0)
     shares = values / values.sum()
     return float(torch.exp(-torch.special.xlogy(shares, shares).sum()))

@@ -44,8 +44,8 @@ class ExpertsPredictor(Predictor):
         experts: int = 8,
         starts: int = 2,
         trial: int = 10,
-        iterations: int = 60,
-        patience: int = 5,
+        iterations: int = 150,
+        patience: int = 8,
         ridge: float = 1e-6,
     ) -> None:
         settings = {

@@ -53,7 +53,8 @@ def against_mlp(codes: np.ndarray) -> None:
     own = lps(codes, "mlp", **QUICK)
     seconds = time.perf_counter() - begun
     begun = time.perf_counter()
-    found = looped(codes, lambda i: MLPRegressor((64, 64), early_stopping=True, random_state=i))
+    settings = {"hidden_layer_sizes": (64, 64), "early_stopping": True}
+    found = looped(codes, lambda i: MLPRegressor(**settings, random_state=i))
     theirs = time.perf_counter() - begun
     print(f"mlp, {len(codes)} x {codes.shape[1]}: mean held-out R2 {own.mean_r2:.4f} in {seconds:.1f} s")
     ratio = theirs / seconds
