@@ -107,7 +107,7 @@ def test_overrides_reach_every_depth(tmp_path):
     assert config.seed == 7
     assert config.trainer.learning_rate == 3e-4
     regularizer = config.to_dict()["regularizer"]
-    assert regularizer["kernel"] == {"name": "imq", "scale": 2.5}
+    assert regularizer["kernel"] == {"name": "imq", "scale": 2.5, "factors": [1.0]}
     assert regularizer["prior"]["low"] == -2
     assert config.evaluation.predictors == ["linear", "mlp"]
 
@@ -230,7 +230,7 @@ MISTAKES = [
     (
         "regularizer.estimator",
         "best",
-        "regularizer.estimator: 'best' received; expected 'unbiased' or 'biased'",
+        "regularizer.estimator.name: 'best' received; known: auto, biased, block, known_prior, unbiased",
     ),
     ("regularizer.weight", -1.0, "regularizer.weight: -1.0 received"),
     (

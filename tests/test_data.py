@@ -26,7 +26,7 @@ from mmdprior.data import (
     tiny_imagenet,
     torchvision_set,
 )
-from mmdprior.data.arrays import read_codes
+from mmdprior.data.codes import read_codes
 from mmdprior.data.source import load_into_memory
 from mmdprior.data.sprites import FACTOR_SIZES, factors_of, render
 

@@ -150,7 +150,7 @@ def test_kl_and_mmd_runs_share_their_tags(tmp_path):
         directory = run_directory(tmp_path)
         experiment(directory, **changes).run()
         found.append(set(EventAccumulator(str(directory)).Reload().Tags()["scalars"]))
-    own = {"penalty/mmd", "penalty/kl"}
+    own = {"penalty/mmd", "penalty/standardised", "penalty/kl"}
     assert found[0] - own <= found[1]
 
 

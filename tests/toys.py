@@ -135,3 +135,7 @@ def halves(step, base=0.5):
 
 def broken(dim):
     return "not a prior"
+
+
+def squared(x, factor=1.0):
+    return factor * x**2

@@ -1,4 +1,4 @@
-"""The installed command: ``mmdprior train``, ``mmdprior encode``, ``mmdprior score``."""
+"""The installed command: ``mmdprior train``, ``mmdprior encode``, ``mmdprior score``, ``mmdprior prior``."""
 
 import sys
 import warnings
@@ -8,7 +8,7 @@ from mmdprior.errors import InputError
 
 __all__ = ["main", "run"]
 
-_USAGE = "usage: mmdprior {train,encode,score} ...   (mmdprior COMMAND --help for each)"
+_USAGE = "usage: mmdprior {train,encode,score,prior} ...   (mmdprior COMMAND --help for each)"
 
 
 def run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
@@ -29,9 +29,9 @@ def run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> in
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command named first."""
-    from mmdprior.cli import encode, score, train
+    from mmdprior.cli import encode, prior, score, train
 
-    commands = {"train": train.main, "encode": encode.main, "score": score.main}
+    commands = {"train": train.main, "encode": encode.main, "score": score.main, "prior": prior.main}
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] not in commands:
         print(_USAGE, file=sys.stdout if given in (["-h"], ["--help"]) else sys.stderr)

@@ -39,6 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         experiment = assemble(config, runs=given.runs)
     directory = experiment.directory or Path()
     print(f"run {directory} on {experiment.trainer.device}")
+    print(f"penalty: {experiment.trainer.regularizer.describe()}")
     result = experiment.run()
     print(
         f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {experiment.trainer.step}"

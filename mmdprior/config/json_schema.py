@@ -49,7 +49,7 @@ def _section(section: type[Section]) -> dict[str, Any]:
 
 
 def _short(kind: str) -> list[dict[str, Any]]:
-    return [{"enum": sorted(NAMES[kind])}]
+    return [{"enum": sorted(NAMES[kind])}] if NAMES[kind] else []
 
 
 def _variants(kind: str, beside: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -76,7 +76,9 @@ def check_slot(kind: str, value: object, path: str, folder: Path, others: Iterab
     name, target = mapping.get("name"), mapping.get("target")
     if (name is None) == (target is None):
         known = ", ".join(sorted(NAMES[kind]))
-        raise InputError(f"{path}: give either name (one of {known}) or target")
+        raise InputError(
+            f"{path}: give either name (one of {known}) or target" if known else f"{path}: give target"
+        )
     if name is not None:
         if not isinstance(name, str) or name not in NAMES[kind]:
             raise InputError(f"{path}.name: {shown(repr(name))} received; {nearest(str(name), NAMES[kind])}")
@@ -152,6 +154,10 @@ def _parameters(factory: Any, kind: str) -> tuple[dict[str, inspect.Parameter], 
         found["dim"] = inspect.Parameter("dim", inspect.Parameter.KEYWORD_ONLY)
     if kind == "schedule" and is_function_of("step", factory):
         del found["step"]
+    if kind == "function":
+        found = dict(list(found.items())[1:])
+    if kind == "estimator" and is_function_of("z", factory):
+        found = dict(list(found.items())[3:])
     open_ended = any(p.kind is p.VAR_KEYWORD for p in found.values())
     named = {
         key: p
@@ -162,7 +168,10 @@ def _parameters(factory: Any, kind: str) -> tuple[dict[str, inspect.Parameter], 
 
 
 def is_function_of(argument: str, factory: Any) -> bool:
-    """Tell a function that is the thing itself (a prior of n, a schedule of step) from one that makes it."""
+    """Tell a function that is the thing itself from one that makes it, by its first argument.
+
+    A prior is a function of n, a schedule one of step, an estimator one of z, y and kernel.
+    """
     return inspect.isfunction(factory) and next(iter(inspect.signature(factory).parameters), "") == argument
 
 

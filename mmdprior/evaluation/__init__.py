@@ -2,8 +2,10 @@
 
 from mmdprior.evaluation.codes import Codes, active_dimensions, encode, representations
 from mmdprior.evaluation.evaluation import Evaluation, evaluate, score_codes
+from mmdprior.evaluation.importance import importance
 from mmdprior.evaluation.independence import Independence, PriorMatch, effective_rank, independence
 from mmdprior.evaluation.lps import LPSResult, lps
+from mmdprior.evaluation.protocol import Protocol
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
 
 __all__ = [
@@ -12,11 +14,13 @@ __all__ = [
     "Independence",
     "LPSResult",
     "PriorMatch",
+    "Protocol",
     "Reconstruction",
     "active_dimensions",
     "effective_rank",
     "encode",
     "evaluate",
+    "importance",
     "independence",
     "lps",
     "reconstruction_error",

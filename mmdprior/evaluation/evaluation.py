@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
@@ -11,6 +11,7 @@ from mmdprior.data import ImageSet
 from mmdprior.evaluation.codes import Codes, active_dimensions, encode, representations
 from mmdprior.evaluation.independence import Independence, PriorMatch, effective_rank, independence
 from mmdprior.evaluation.lps import LPSResult, lps, or_none
+from mmdprior.evaluation.protocol import Protocol
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
 from mmdprior.models import Autoencoder
 
@@ -107,15 +108,18 @@ def score_codes(
     predictors: Sequence[str] = ("linear", "mlp"),
     *,
     seed: int = 0,
+    protocol: Protocol = Protocol(),  # noqa: B008, it is frozen
     thorough: bool = False,
 ) -> Evaluation:
     """Score codes with every predictor, means and samples by one mask of active dimensions.
 
-    One dimension alone has no LPS. The companions of LPS are the closed forms, or all of them if thorough.
+    One dimension alone has no LPS. The protocol holds the keyword arguments of `lps`. The companions of
+    LPS are the closed forms, or all of them if thorough.
     """
+    settings = asdict(protocol)
     active = active_dimensions(codes.latent)
     results = {
-        (representation, predictor): lps(z, predictor, seed=seed, active=active)
+        (representation, predictor): lps(z, predictor, seed=seed, active=active, **settings)
         for predictor in (predictors if codes.latent.dim > 1 else ())
         for representation, z in representations(codes.latent).items()
     }
@@ -134,6 +138,7 @@ def evaluate(
     *,
     predictors: Sequence[str] = ("linear", "mlp"),
     match: PriorMatch | None = None,
+    protocol: Protocol = Protocol(),  # noqa: B008, it is frozen
     seed: int = 0,
     batch_size: int = 512,
     device: torch.device | str = "cpu",
@@ -146,13 +151,14 @@ def evaluate(
         images: held-out ones.
         predictors: names for `lps`.
         match: the intended prior; None leaves that score out.
+        protocol: of LPS; `Protocol.quick` while training.
         seed: of posterior noise, splits and predictors.
         batch_size: images at a time.
         device: where to compute.
         thorough: all companions of LPS, not the closed forms alone.
     """
     codes = encode(model, images, batch_size=batch_size, seed=seed, device=device)
-    scored = score_codes(codes, predictors, seed=seed, thorough=thorough)
+    scored = score_codes(codes, predictors, seed=seed, protocol=protocol, thorough=thorough)
     sample = codes.latent.sample
     error = reconstruction_error(model, images, sample, batch_size=batch_size, device=device)
     matched = None if match is None else match(sample)

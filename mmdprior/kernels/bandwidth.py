@@ -68,21 +68,25 @@ def squared_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[
     By one matrix product on centred inputs, clamped at zero; its gradient 2(x - y) is exact where a
     root's would be infinite, also at distance zero.
     """
-    distances: Tensor = _SquaredDistance.apply(x, y)
+    distances: Tensor = _SquaredDistance.apply(x, None if y is x else y)
     return distances
 
 
 class _SquaredDistance(torch.autograd.Function):
-    """|x - y|^2, keeping only x and y for the backward pass."""
+    """|x - y|^2, keeping only x and y for the backward pass; y None stands for x."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, y: Tensor) -> Tensor:
-        ctx.save_for_backward(x, y)
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, y: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, y)  # type: ignore[arg-type]
         with full_precision(x.device.type):
-            centre = y.mean(0)
-            x, y = x - centre, y - centre
-            distances = torch.addmm(x.square().sum(1)[:, None] + y.square().sum(1), x, y.T, alpha=-2.0)
-        return distances.clamp_(min=0)
+            centre = x.mean(0) if y is None else y.mean(0)
+            x = x - centre
+            y = x if y is None else y - centre
+            norms = x.square().sum(1)
+            others = norms if y is x else y.square().sum(1)
+            distances = torch.addmm(norms[:, None] + others, x, y.T, alpha=-2.0)
+            distances.clamp_(min=0)
+        return distances.fill_diagonal_(0) if y is x else distances
 
     @staticmethod
     def backward(
@@ -90,12 +94,15 @@ class _SquaredDistance(torch.autograd.Function):
     ) -> tuple[Tensor | None, Tensor | None]:
         x, y = ctx.saved_tensors  # type: ignore[attr-defined]
         (grad,) = grads
-        centre = y.mean(0)
-        x, y = x - centre, y - centre
-        grad_x = grad_y = None
-        with full_precision(x.device.type):
-            if ctx.needs_input_grad[0]:  # type: ignore[attr-defined]
-                grad_x = 2 * (x * grad.sum(1, keepdim=True) - grad @ y)
-            if ctx.needs_input_grad[1]:  # type: ignore[attr-defined]
-                grad_y = 2 * (y * grad.sum(0)[:, None] - grad.T @ x)
-        return grad_x, grad_y
+        if y is None:
+            return _pull(grad + grad.T, x, x), None
+        needs_x, needs_y = ctx.needs_input_grad  # type: ignore[attr-defined]
+        return (_pull(grad, x, y) if needs_x else None), (_pull(grad.T, y, x) if needs_y else None)
+
+
+def _pull(grad: Float[Tensor, "n m"], x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Tensor:
+    """Return 2 sum_b grad_ab (x_a - y_b)."""
+    centre = y.mean(0)
+    x, y = x - centre, y - centre
+    with full_precision(x.device.type):
+        return 2 * (x * grad.sum(1, keepdim=True) - grad @ y)

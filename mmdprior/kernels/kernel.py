@@ -1,8 +1,8 @@
 """The contract of a kernel, and the precision in which kernels are evaluated."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -10,17 +10,36 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmdprior.errors import InputError
+from mmdprior.kernels.pairs import sum_across, sum_within
 from mmdprior.priors import Prior
 
-__all__ = ["Kernel", "Sum", "full_precision"]
+__all__ = ["Kernel", "full_precision"]
 
 
-@contextmanager
-def full_precision(device_type: str) -> Iterator[None]:
+def full_precision(device_type: str) -> AbstractContextManager[None]:
     """Switch autocast and reduced-precision matrix products off for the length of a block.
 
     An MMD is a small difference of large means: ten mantissa bits would drown it.
     """
+    return nullcontext() if _in_force(device_type) else _switched(device_type)
+
+
+def _in_force(device_type: str) -> bool:
+    """Tell whether nothing needs to be switched; asking is cheaper than switching."""
+    if torch.is_autocast_enabled(device_type) or not hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+        return False
+    backends: Any = torch.backends
+    settings = {
+        backends.cuda.matmul.fp32_precision,
+        backends.mkldnn.matmul.fp32_precision,
+        backends.mkldnn.fp32_precision,
+        backends.fp32_precision,
+    }
+    return settings <= {"ieee", "none"}
+
+
+@contextmanager
+def _switched(device_type: str) -> Iterator[None]:
     with torch.autocast(device_type, enabled=False):
         if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
             with _ieee():
@@ -60,9 +79,17 @@ class Kernel(nn.Module, ABC):
     """A positive definite function of pairs of codes.
 
     Calling a kernel gives the (n, m) matrix k(x_a, y_b), in float32 at least, whatever autocast or
-    TF32 say. Subclasses write `evaluate`. A kernel that depends on the prior (by a bandwidth, say)
-    resolves that in `bind`; one that depends on the batch in `adapt`.
+    TF32 say; `means_within` and `means_across` average it without ever holding more than a block of
+    it. Subclasses write `evaluate`. A kernel that depends on the prior (by a bandwidth, say) resolves
+    that in `bind`; one that depends on the batch, or is drawn anew for it, in `adapt`.
+
+    Attributes:
+        part_names: the p terms of a kernel that is a sum, logged apart; one without a name by default.
+        part_weights: their weights: k = sum_p w_p k_p.
     """
+
+    part_names: tuple[str, ...] = ("",)
+    part_weights: tuple[float, ...] = (1.0,)
 
     def forward(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
         """Evaluate the kernel on every pair of rows.
@@ -70,64 +97,76 @@ class Kernel(nn.Module, ABC):
         Raises:
             InputError: not two axes, or different widths.
         """
-        if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
-            raise InputError(
-                f"codes: shapes {tuple(x.shape)} and {tuple(y.shape)} received; give (n, d) and (m, d)"
-            )
-        dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+        x, y = _prepared(x, y)
         with full_precision(x.device.type):
-            return self.evaluate(x.to(dtype), y.to(dtype))
+            return self.evaluate(x, y)
 
     @abstractmethod
     def evaluate(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
         """Evaluate on inputs of equal width and type; full precision is in force."""
 
+    def parts(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "p n m"]:
+        """Evaluate every part; as `evaluate`. One part by default."""
+        return self.evaluate(x, y)[None]
+
+    def _parts(self, x: Tensor, y: Tensor) -> Tensor:
+        with full_precision(x.device.type):
+            return self.parts(x, y)
+
+    def means_within(self, x: Float[Tensor, "n d"], *, unbiased: bool) -> Float[Tensor, "p"]:
+        """Average every part over the pairs of one sample, without a row's pair with itself if unbiased.
+
+        Raises:
+            InputError: not two axes, or fewer than two rows for the unbiased average.
+        """
+        x, _ = _prepared(x, x)
+        if unbiased and len(x) < 2:
+            raise InputError(f"codes: {len(x)} rows received; an average over pairs needs 2")
+        count = len(x) * (len(x) - 1) if unbiased else len(x) ** 2
+        return sum_within(self._parts, x, diagonal=not unbiased) / count
+
+    def means_across(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "p"]:
+        """Average every part over all pairs of a row of x and a row of y."""
+        x, y = _prepared(x, y)
+        return sum_across(self._parts, x, y) / (len(x) * len(y))
+
     def bind(self, prior: Prior) -> "Kernel":
         """Return the kernel to use against a prior; itself by default."""
         return self
 
-    def adapt(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> "Kernel":
+    def adapt(
+        self,
+        x: Float[Tensor, "n d"],
+        y: Float[Tensor, "m d"],
+        generator: torch.Generator | None = None,
+    ) -> "Kernel":
         """Return the kernel to use for one estimate on these two samples; itself by default.
 
-        All three terms of an MMD must share one kernel, so whatever a batch decides is decided here.
+        All three terms of an MMD must share one kernel, so whatever a batch or chance decides is
+        decided here.
         """
         return self
 
+    def rbf_mixture(self, dim: int) -> tuple[Tensor, Tensor] | None:
+        """Write the kernel as sum_j w_j exp(-r^2 / (2 l_j^2)) in d dimensions, if it can be.
 
-class Sum(Kernel):
-    """Weighted sum of kernels, sum_i w_i k_i.
+        Returns:
+            Weights w (j,) and squared length-scales l^2 (j,) in float64: by these it has a closed mean
+            embedding wherever the RBF has one. None by default.
+        """
+        return None
 
-    Args:
-        kernels: at least one.
-        weights: positive numbers, one a kernel; ones by default.
+    @property
+    def adaptive(self) -> bool:
+        """Whether `adapt` changes the kernel, which then has no fixed mean embedding."""
+        return False
 
-    Raises:
-        InputError: no kernels, or weights that are not one positive number a kernel.
-    """
 
-    def __init__(self, kernels: Sequence[Kernel], weights: Sequence[float] | None = None) -> None:
-        super().__init__()
-        if not kernels:
-            raise InputError("kernels: an empty list received; give at least one kernel")
-        self.kernels = nn.ModuleList(kernels)
-        self.weights = [1.0] * len(kernels) if weights is None else [float(w) for w in weights]
-        if len(self.weights) != len(kernels) or not all(0 < w < float("inf") for w in self.weights):
-            raise InputError(f"weights: {weights} received; give {len(kernels)} positive numbers")
-
-    def evaluate(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-        """Evaluate every term and add."""
-        total = torch.zeros((), dtype=x.dtype, device=x.device)
-        for weight, kernel in zip(self.weights, self._kernels(), strict=True):
-            total = total + weight * kernel.evaluate(x, y)
-        return total
-
-    def bind(self, prior: Prior) -> "Sum":
-        """Bind every term."""
-        return Sum([kernel.bind(prior) for kernel in self._kernels()], self.weights)
-
-    def adapt(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> "Sum":
-        """Adapt every term."""
-        return Sum([kernel.adapt(x, y) for kernel in self._kernels()], self.weights)
-
-    def _kernels(self) -> list[Kernel]:
-        return [kernel for kernel in self.kernels if isinstance(kernel, Kernel)]
+def _prepared(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both in one type of at least float32."""
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
+        raise InputError(
+            f"codes: shapes {tuple(x.shape)} and {tuple(y.shape)} received; give (n, d) and (m, d)"
+        )
+    dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    return x.to(dtype), y.to(dtype)

@@ -1,7 +1,45 @@
 """Predictors of every code dimension from the others."""
 
+from collections.abc import Callable, Mapping
+
+from mmdprior.predictors.additive import AdditivePredictor
+from mmdprior.predictors.em import Mixture, expectation_maximisation
+from mmdprior.predictors.experts import ExpertsPredictor
+from mmdprior.predictors.information import InformationPredictor
 from mmdprior.predictors.linear import LinearPredictor
 from mmdprior.predictors.mlp import MLPPredictor
-from mmdprior.predictors.predictor import Predict, Predictor
+from mmdprior.predictors.outcome import Classification, Outcome, Regression
+from mmdprior.predictors.predictor import Fitted, Predictor
+from mmdprior.predictors.ranks import Ranks
+from mmdprior.predictors.symmetric import SymmetricMixture
+from mmdprior.predictors.trees import LoopedPredictor, TreesPredictor
 
-__all__ = ["LinearPredictor", "MLPPredictor", "Predict", "Predictor"]
+__all__ = [
+    "AdditivePredictor",
+    "Classification",
+    "ExpertsPredictor",
+    "Fitted",
+    "InformationPredictor",
+    "LinearPredictor",
+    "LoopedPredictor",
+    "MLPPredictor",
+    "Mixture",
+    "Outcome",
+    "PREDICTORS",
+    "Predictor",
+    "Ranks",
+    "Regression",
+    "SymmetricMixture",
+    "TreesPredictor",
+    "expectation_maximisation",
+]
+
+PREDICTORS: Mapping[str, Callable[[], Predictor]] = {
+    "linear": LinearPredictor,
+    "additive": AdditivePredictor,
+    "mlp": MLPPredictor,
+    "experts": ExpertsPredictor,
+    "information": InformationPredictor,
+    "trees": TreesPredictor,
+}
+"""Predictors by the name that people give."""

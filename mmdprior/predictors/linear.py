@@ -1,11 +1,15 @@
 """Ridge regression of every dimension on the others, from one inverse."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.predictors.predictor import Predict, Predictor
+from mmdprior.predictors.moments import covariance, in_float64, inverse
+from mmdprior.predictors.outcome import Regression
+from mmdprior.predictors.predictor import Fitted, Predictor
 
 __all__ = ["LinearPredictor"]
 
@@ -26,42 +30,30 @@ class LinearPredictor(Predictor):
     """
 
     uses_validation = False
+    random = False
 
     def __init__(self, ridge: float = 1e-8) -> None:
         if ridge < 0:
             raise InputError(f"ridge: {ridge} received; give a number >= 0")
         self.ridge = ridge
 
+    @torch.no_grad()
     def fit(
         self,
-        train: Float[Tensor, "n d"],
-        validation: Float[Tensor, "m d"],
-        generator: torch.Generator,
-    ) -> Predict:
+        train: Float[Tensor, "p n d"],
+        validation: Float[Tensor, "p m d"],
+        generators: Sequence[torch.Generator],
+    ) -> Fitted:
         """Invert the covariance of the training codes; validation codes are not used."""
-        exact = _in_float64(train)
-        mean = exact.mean(0)
-        centred = exact - mean
-        covariance = centred.T @ centred / len(centred)
-        covariance.diagonal().add_(self.ridge * covariance.diagonal().mean())
-        precision = _inverse(covariance)
+        mean, cov = covariance(train)
+        diagonal = cov.diagonal(dim1=1, dim2=2)
+        diagonal.add_(self.ridge * diagonal.mean(1, keepdim=True))
+        precision = inverse(cov)
+        weights = precision / precision.diagonal(dim1=1, dim2=2)[:, None]
 
-        def predict(z: Tensor) -> Tensor:
-            z64 = _in_float64(z)
-            residual = (z64 - mean) @ precision / precision.diagonal()
-            return (z64 - residual).to(z.device)
+        @torch.no_grad()
+        def outcome(z: Tensor) -> Regression:
+            exact = in_float64(z)
+            return Regression(exact, exact - (exact - mean) @ weights)
 
-        return predict
-
-
-def _in_float64(z: Tensor) -> Tensor:
-    """Return z in float64, on the CPU where its device has none (MPS)."""
-    return z.cpu().double() if z.device.type == "mps" else z.double()
-
-
-def _inverse(covariance: Tensor) -> Tensor:
-    """Invert a covariance; a singular one by its pseudo-inverse."""
-    inverse, info = torch.linalg.inv_ex(covariance)
-    if int(info) or not bool(torch.isfinite(inverse).all()):
-        return torch.linalg.pinv(covariance, hermitian=True)
-    return inverse
+        return outcome

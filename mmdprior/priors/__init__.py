@@ -1,22 +1,54 @@
 """Programmable priors: distributions over the latent space that can be sampled."""
 
+from mmdprior.priors.atomic import Bernoulli, Corners, Grid
 from mmdprior.priors.compose import Product
+from mmdprior.priors.copula import Chain, Correlated, Tree
 from mmdprior.priors.empirical import FromCallable, FromDistribution, PriorLike, Samples, as_prior
-from mmdprior.priors.factorized import Gaussian, Uniform
+from mmdprior.priors.factorized import Factorized, Gaussian, Laplace, Logistic, Uniform
+from mmdprior.priors.gaussian import FullGaussian, LowRankGaussian
+from mmdprior.priors.manifolds import Circle, Pinwheel, SwissRoll, TwoMoons
 from mmdprior.priors.mixture import GaussianMixture
 from mmdprior.priors.prior import Marginal, Moments, Prior
+from mmdprior.priors.shaped import Beta, GeneralizedGaussian, StudentT
+from mmdprior.priors.structured import Ball, GroupSparse, Sphere, SpikeAndSlab
+from mmdprior.priors.transform import Affine, Rotation, Transform
 
 __all__ = [
+    "Affine",
+    "Ball",
+    "Bernoulli",
+    "Beta",
+    "Chain",
+    "Circle",
+    "Corners",
+    "Correlated",
+    "Factorized",
     "FromCallable",
     "FromDistribution",
+    "FullGaussian",
     "Gaussian",
     "GaussianMixture",
+    "GeneralizedGaussian",
+    "Grid",
+    "GroupSparse",
+    "Laplace",
+    "Logistic",
+    "LowRankGaussian",
     "Marginal",
     "Moments",
+    "Pinwheel",
     "Prior",
     "PriorLike",
     "Product",
+    "Rotation",
     "Samples",
+    "Sphere",
+    "SpikeAndSlab",
+    "StudentT",
+    "SwissRoll",
+    "Transform",
+    "Tree",
+    "TwoMoons",
     "Uniform",
     "as_prior",
 ]

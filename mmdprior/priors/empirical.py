@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError, reason
-from mmdprior.priors.prior import Moments, Prior
+from mmdprior.priors.marginals import AtomsMarginal
+from mmdprior.priors.prior import Marginal, Moments, Prior, full_matmul
 
 __all__ = ["FromCallable", "FromDistribution", "PriorLike", "Samples", "as_prior"]
 
@@ -52,7 +53,18 @@ class Samples(Prior):
         """Mean and covariance of the stored points (divided by m: they are the whole prior)."""
         mean = self.points.mean(0)
         centred = self.points - mean
-        return Moments(mean, centred.T @ centred / len(centred))
+        return Moments(mean, full_matmul(centred.T, centred) / len(centred))
+
+    @property
+    def independent(self) -> bool:
+        """Whether there is one dimension alone: rows keep their dimensions together."""
+        return self.dim == 1
+
+    def marginals(self) -> list[Marginal]:
+        """Return the stored numbers of each dimension, equally likely."""
+        columns = self.points.double().sort(dim=0).values.T.contiguous()
+        weights = torch.full_like(columns[0], 1 / len(self.points))
+        return [AtomsMarginal(column, weights) for column in columns]
 
 
 class _Unseeded(Prior):
@@ -76,7 +88,7 @@ class _Unseeded(Prior):
             return self._checked(n)
 
     def _checked(self, n: int) -> Tensor:
-        return _check(self._draw(n), n, self.dim, self._name).to(self.device, self.dtype)
+        return check(self._draw(n), n, self.dim, self._name).to(self.device, self.dtype)
 
 
 class FromCallable(_Unseeded):
@@ -198,12 +210,13 @@ def as_prior(source: object, dim: int | None = None) -> Prior:
 def check_draws(prior: Prior) -> None:
     """Draw once from a prior of the user's own and raise `InputError` unless the draws can serve."""
     with torch.random.fork_rng([]):
-        draws = _check(prior.sample(8), 8, prior.dim, prior._name)
+        draws = check(prior.sample(8), 8, prior.dim, prior._name)
     if not bool(torch.isfinite(draws).all()):
         raise InputError(f"{prior._name}: NaN or infinity returned; return finite draws")
 
 
-def _check(draws: object, n: int, dim: int, name: str) -> Tensor:
+def check(draws: object, n: int, dim: int, name: str) -> Tensor:
+    """Return draws detached, or raise `InputError` unless they are a floating (n, dim) tensor."""
     if not isinstance(draws, Tensor) or not draws.is_floating_point():
         kind = draws.dtype if isinstance(draws, Tensor) else type(draws).__name__
         raise InputError(f"{name}: {kind} returned; return a floating-point torch.Tensor")

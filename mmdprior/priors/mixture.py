@@ -9,9 +9,12 @@ from torch import Tensor
 
 from mmdprior.errors import InputError
 from mmdprior.priors.marginals import MixtureMarginal, NormalMarginal
-from mmdprior.priors.prior import Marginal, Moments, Prior, numbers
+from mmdprior.priors.prior import Marginal, Moments, Prior, full_matmul, number, numbers, positive_int
 
 __all__ = ["GaussianMixture"]
+
+_LARGEST = 4096
+"""Means of a layout."""
 
 
 class GaussianMixture(Prior):
@@ -44,6 +47,87 @@ class GaussianMixture(Prior):
         self.scales: Tensor
         self.weights: Tensor
 
+    @classmethod
+    def ring(cls, k: int = 8, radius: float = 2.0, scale: float = 0.3, dim: int = 2) -> "GaussianMixture":
+        """Place k means evenly on a circle in the first two dimensions; the others are N(0, scale^2).
+
+        Args:
+            k: components.
+            radius: of the circle.
+            scale: standard deviation of every component.
+            dim: number of dimensions d, at least 2.
+
+        Raises:
+            InputError: fewer than 2 dimensions, or a non-positive argument.
+        """
+        if positive_int("dim", dim) < 2:
+            raise InputError(f"dim: {dim} received; a ring needs at least 2")
+        angles = 2 * math.pi * torch.arange(positive_int("k", k), dtype=torch.float64) / k
+        means = torch.zeros(k, dim, dtype=torch.float64)
+        means[:, 0], means[:, 1] = angles.cos(), angles.sin()
+        return cls(number("radius", radius) * means, scale)
+
+    @classmethod
+    def grid(
+        cls, levels: int = 3, spacing: float = 2.0, scale: float = 0.3, dim: int = 2
+    ) -> "GaussianMixture":
+        """Place levels^d means on a cubic grid around the origin.
+
+        Args:
+            levels: means per side.
+            spacing: distance between neighbours.
+            scale: standard deviation of every component.
+            dim: number of dimensions d.
+
+        Raises:
+            InputError: more than 4,096 means, or a non-positive argument.
+        """
+        if positive_int("levels", levels) ** positive_int("dim", dim) > _LARGEST:
+            raise InputError(
+                f"dim: {dim} received, which makes {levels}^{dim} means; at most {_LARGEST} are allowed, "
+                "so lower levels or dim, or use the prior Grid"
+            )
+        side = number("spacing", spacing) * (torch.arange(levels) - (levels - 1) / 2)
+        return cls(torch.cartesian_prod(*[side] * dim).reshape(-1, dim), scale)
+
+    @classmethod
+    def simplex(cls, dim: int, radius: float = 2.0, scale: float = 0.3) -> "GaussianMixture":
+        """Place d + 1 means on the vertices of a regular simplex around the origin.
+
+        Args:
+            dim: number of dimensions d.
+            radius: distance of every mean from the origin.
+            scale: standard deviation of every component.
+
+        Raises:
+            InputError: a non-positive argument.
+        """
+        rows = torch.arange(1, positive_int("dim", dim) + 1, dtype=torch.float64)[:, None]
+        columns = torch.arange(dim + 1, dtype=torch.float64)
+        # Helmert's basis of the vectors that sum to zero: row k has k ones and then -k.
+        helmert = torch.where(columns < rows, 1.0, torch.where(columns == rows, -rows, 0.0))
+        vertices = (helmert / (rows * (rows + 1)).sqrt()).T * math.sqrt((dim + 1) / dim)
+        return cls(number("radius", radius) * vertices, scale)
+
+    @classmethod
+    def hypercube(cls, dim: int, half_side: float = 1.0, scale: float = 0.3) -> "GaussianMixture":
+        """Place 2^d means on the corners {-half_side, half_side}^d.
+
+        Args:
+            dim: number of dimensions d, at most 12.
+            half_side: of the cube.
+            scale: standard deviation of every component.
+
+        Raises:
+            InputError: more than 12 dimensions, or a non-positive argument.
+        """
+        if positive_int("dim", dim) > 12:
+            raise InputError(
+                f"dim: {dim} received, which makes 2^{dim} means; give at most 12, or use a product of "
+                "two-component mixtures"
+            )
+        return cls.grid(2, 2 * number("half_side", half_side), scale, dim)
+
     def _scales(self, scale: object, k: int) -> Tensor:
         scales = numbers("scale", scale)
         if scales.ndim == 1:
@@ -73,10 +157,16 @@ class GaussianMixture(Prior):
 
     def moments(self) -> Moments:
         """Mean and covariance, within plus between components."""
-        mean = self.weights @ self.means
+        weights = self.weights[:, None]
+        mean = (weights * self.means).sum(0)
         offsets = self.means - mean
-        within = torch.diag(self.weights @ self.scales.square())
-        return Moments(mean, within + (offsets.T * self.weights) @ offsets)
+        within = torch.diag((weights * self.scales.square()).sum(0))
+        return Moments(mean, within + full_matmul(offsets.T, weights * offsets))
+
+    @property
+    def independent(self) -> bool:
+        """Whether there is one dimension or one component."""
+        return self.dim == 1 or len(self.weights) == 1
 
     def marginals(self) -> list[Marginal]:
         """Return the mixtures of the components' normal marginals."""

@@ -1,5 +1,6 @@
 """The contract of a prior: anything that can be sampled."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -9,7 +10,16 @@ from torch import Tensor, nn
 
 from mmdprior.errors import InputError, reason
 
-__all__ = ["Marginal", "Moments", "Prior", "numbers", "positive_int"]
+__all__ = [
+    "Marginal",
+    "Moments",
+    "Prior",
+    "full_matmul",
+    "number",
+    "numbers",
+    "positive_int",
+    "unit_number",
+]
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,19 @@ class Prior(nn.Module, ABC):
         draws = torch.rand(shape, generator=generator, device=device, dtype=self.dtype)
         return draws.to(self.device)
 
+    def _signs(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+        """Draw -1 or 1 with equal probability."""
+        halves = self._uniform(shape, generator) < 0.5
+        return 1 - 2 * halves.to(self.dtype)
+
+    def _register_ends(self, low: object, high: object) -> None:
+        """Keep the buffers ``low`` and ``high``, every entry of high above that of low."""
+        ends = self._vector("low", low), self._vector("high", high)
+        if not bool((ends[1] > ends[0]).all()):
+            raise InputError(f"high: {high} received; every entry must exceed low ({low})")
+        self.register_buffer("low", ends[0])
+        self.register_buffer("high", ends[1])
+
     def _vector(self, name: str, value: object, *, positive: bool = False) -> Tensor:
         """Turn a number or a sequence of d numbers into a (d,) tensor."""
         vector = numbers(name, value)
@@ -121,6 +144,31 @@ def positive_int(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InputError(f"{name}: {value!r} received; give an integer of at least 1")
     return value
+
+
+def number(name: str, value: object, *, zero: bool = False) -> float:
+    """Return value as a finite float above zero (or at least zero), or raise `InputError` naming it."""
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not plain or not (0 <= float(value) < math.inf) or (value == 0 and not zero):  # type: ignore[arg-type]
+        remedy = "of at least 0" if zero else "above 0"
+        raise InputError(f"{name}: {value!r} received; give a finite number {remedy}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def unit_number(name: str, value: object) -> float:
+    """Return value as a float in [0, 1], or raise `InputError` naming it."""
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not plain or not 0 <= float(value) <= 1:  # type: ignore[arg-type]
+        raise InputError(f"{name}: {value!r} received; give a probability, from 0 to 1")
+    return float(value)  # type: ignore[arg-type]
+
+
+def full_matmul(x: Tensor, y: Tensor) -> Tensor:
+    """Multiply in full precision: neither autocast nor TF32 reaches float64."""
+    if x.device.type == "mps":
+        with torch.autocast("mps", enabled=False):
+            return x @ y
+    return (x.double() @ y.double()).to(x.dtype)
 
 
 def numbers(name: str, value: object) -> Tensor:

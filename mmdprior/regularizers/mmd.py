@@ -1,6 +1,9 @@
 """Maximum mean discrepancy between the aggregate posterior and a prior."""
 
-from typing import Literal, get_args
+import logging
+import math
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -8,83 +11,125 @@ from torch import Tensor
 
 from mmdprior.errors import InputError
 from mmdprior.kernels import RBF, Kernel
+from mmdprior.kernels.embedding import embedding, null_variance
 from mmdprior.latent import Latent
 from mmdprior.priors import PriorLike, as_prior
+from mmdprior.regularizers.estimators import (
+    Biased,
+    Estimator,
+    FromFunction,
+    KnownPrior,
+    Unbiased,
+    as_estimator,
+)
+from mmdprior.regularizers.queue import CodeQueue
 from mmdprior.regularizers.regularizer import Regularizer, codes_of
 from mmdprior.seeding import stream
 
-__all__ = ["Estimator", "MMD", "mmd"]
+__all__ = ["MMD", "mmd"]
 
-Estimator = Literal["unbiased", "biased"]
+_log = logging.getLogger(__name__)
 
 
 def mmd(
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "m d"],
     kernel: Kernel,
-    estimator: Estimator = "unbiased",
+    estimator: Literal["unbiased", "biased", "block"] | Estimator = "unbiased",
 ) -> Float[Tensor, ""]:
     """Estimate MMD^2 = E k(x,x') - 2 E k(x,y) + E k(y,y') from two samples.
 
-    ``unbiased`` is the U-statistic (Gretton et al., JMLR 13, 2012, lemma 6): off-diagonal means within
-    each set, the full mean across; it may be negative, so take neither root nor log. ``biased`` is the
-    V-statistic (eq. 5): full means, at least zero, too large by 2(1 - E k)/n under the null when
-    k(x, x) = 1 and n = m.
+    Peak memory does not grow with n^2: large samples are compared block by block.
 
     Args:
         x: one sample, n >= 2.
         y: the other, m >= 2.
         kernel: evaluated in float32 at least.
-        estimator: ``unbiased`` or ``biased``.
+        estimator: ``unbiased``, the U-statistic, which may be negative, so take neither root nor log of it;
+            ``biased``, the V-statistic; ``block``, the mean of U-statistics of 64 rows; or an `Estimator`.
 
     Raises:
         InputError: samples of different width, an unknown estimator, or fewer than two rows for the
             unbiased one.
     """
-    _check_estimator(estimator)
-    if estimator == "unbiased" and min(len(x), len(y)) < 2:
+    how = as_estimator(estimator)
+    if not isinstance(how, Biased) and min(len(x), len(y)) < 2:
         raise InputError(f"mmd: {len(x)} and {len(y)} rows received; the unbiased estimator needs 2")
     dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
     x, y = x.to(dtype), y.to(dtype)
     kernel = kernel.adapt(x, y)
-    within = _mean_within(kernel(x, x), estimator) + _mean_within(kernel(y, y), estimator)
-    return within - 2 * kernel(x, y).mean()
+    return weighted(how(x, y, kernel), kernel, how)
 
 
 class MMD(Regularizer):
     """MMD^2 between the codes of a batch, z ~ q(z), and a prior p (arXiv 2510.11953).
 
-    The value is the estimate of `mmd` between the batch and fresh draws from the prior.
+    Terms for the log, besides ``mmd``: ``standardised``, MMD^2 in standard deviations of its null (a batch of
+    prior draws in place of the codes), comparable across kernels, priors and batch sizes; and each
+    part of a kernel that is a sum, ANOVA's orders among them.
 
     Args:
         prior: anything that `as_prior` takes.
         kernel: ``RBF()`` (l = sqrt(d)) by default; bound to the prior here.
-        estimator: ``unbiased`` or ``biased``.
-        num_samples: prior draws per value; as many as the batch has rows by default.
+        estimator: ``auto`` takes ``known_prior`` where the pair of kernel and prior has a mean embedding and
+            ``unbiased`` elsewhere, and says which in `describe`; or ``biased``, ``block``, an
+            `Estimator`, or a function of (z, y, kernel).
+        num_samples: prior draws per value; as many as there are codes by default.
+        queue: codes of past batches to compare along, without a gradient; the batch's own gradient is
+            scaled by (n + queue) / n, so that the weight keeps its meaning.
         seed: draw from the stream of (seed, step), the same on every device of a run and after a
             resume; None draws from torch's global generator.
 
     Raises:
-        InputError: something that cannot be sampled, an unknown estimator, or num_samples below 2.
+        InputError: something that cannot be sampled, an unknown estimator, ``known_prior`` for a pair without
+            an embedding, or num_samples below 2.
     """
 
     def __init__(
         self,
         prior: PriorLike,
         kernel: Kernel | None = None,
-        estimator: Estimator = "unbiased",
+        estimator: str | Estimator | Callable[[Tensor, Tensor, Kernel], Tensor] = "auto",
         num_samples: int | None = None,
+        queue: int = 0,
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        _check_estimator(estimator)
         if num_samples is not None and num_samples < 2:
             raise InputError(f"num_samples: {num_samples} received; give at least 2")
         self.prior = as_prior(prior)
         self.kernel = (RBF() if kernel is None else kernel).bind(self.prior)
-        self.estimator: Estimator = estimator
+        self.estimator = self._choose(estimator, num_samples)
         self.num_samples = num_samples
         self.seed = seed
+        self.queue = CodeQueue(queue, self.prior.dim)
+        self._null: float | None = None
+        _log.info("%s", self.describe())
+
+    def _choose(self, estimator: object, num_samples: int | None) -> Estimator:
+        if estimator not in ("auto", "known_prior"):
+            return as_estimator(estimator)
+        found = embedding(self.kernel, self.prior) if num_samples is None or estimator != "auto" else None
+        if found is not None:
+            return KnownPrior(found)
+        if estimator == "known_prior":
+            raise InputError(
+                f"estimator: 'known_prior' received; {type(self.prior).__name__} has no closed mean "
+                f"embedding under {type(self.kernel).__name__}; leave it to 'auto', or give 'unbiased'"
+            )
+        return Unbiased()
+
+    def describe(self) -> str:
+        """Say in a line what is compared, and how."""
+        draws = f"{self.num_samples or 'as many'} prior draws"
+        if isinstance(self.estimator, KnownPrior):
+            draws = "the prior by its mean embedding, no draws"
+        past = f", {self.queue.size} past codes" if self.queue.size else ""
+        return (
+            f"mmd to {type(self.prior).__name__}({self.prior.dim}) under "
+            f"{type(self.kernel).__name__}({self.kernel.extra_repr()}); estimate: "
+            f"{type(self.estimator).__name__}, {draws}{past}"
+        )
 
     def check(self, *, dim: int, stochastic: bool) -> None:
         """Ask for a prior of the latent's dimension."""
@@ -101,24 +146,45 @@ class MMD(Regularizer):
         """
         z = codes_of(latent)
         self.check(dim=z.shape[1], stochastic=False)
-        value = mmd(z, self._draw(len(z), step).to(z.device), self.kernel, self.estimator)
-        self.terms = {"mmd": value.detach()}
+        if len(z) < 2 and not isinstance(self.estimator, Biased):
+            raise InputError(f"mmd: {len(z)} rows received; the unbiased estimator needs 2")
+        z = self.queue.joined(z.to(torch.promote_types(z.dtype, torch.float32)), keep=self.training)
+        y = self._draw(len(z), step).to(z) if self.estimator.uses_draws else None
+        kernel = self.kernel.adapt(z, z if y is None else y, self._stream("kernel", step))
+        parts = self.estimator(z, y, kernel)
+        value = weighted(parts, kernel, self.estimator)
+        self._log(parts.detach(), value.detach(), kernel, z.detach(), y)
         return value
 
+    def _log(self, parts: Tensor, value: Tensor, kernel: Kernel, z: Tensor, y: Tensor | None) -> None:
+        if self._null is None:
+            self._null = null_variance(self.kernel, self.prior)
+        count = len(z) if y is None else len(y)
+        deviation = math.sqrt(self._null * self.estimator.spread(len(z), count))
+        self.terms = {"mmd": value, "standardised": (value - self._bias(kernel, z, y)) / deviation}
+        if len(parts) > 1:
+            self.terms |= dict(zip(kernel.part_names, parts, strict=True))
+
+    @torch.no_grad()
+    def _bias(self, kernel: Kernel, z: Tensor, y: Tensor | None) -> Tensor | float:
+        """Return what the diagonals add to the biased estimate; zero for the others."""
+        if not isinstance(self.estimator, Biased) or y is None:
+            return 0.0
+        parts = torch.stack(
+            [kernel.means_within(c, unbiased=False) - kernel.means_within(c, unbiased=True) for c in (z, y)]
+        )
+        return weighted(parts.sum(0), kernel, self.estimator)
+
     def _draw(self, n: int, step: int) -> Tensor:
-        n = self.num_samples or n
-        if self.seed is None:
-            return self.prior.sample(n)
-        return self.prior.sample(n, stream(self.seed, "prior", step, self.prior.device))
+        return self.prior.sample(self.num_samples or n, self._stream("prior", step))
+
+    def _stream(self, name: str, step: int) -> torch.Generator | None:
+        return None if self.seed is None else stream(self.seed, name, step, self.prior.device)
 
 
-def _check_estimator(estimator: str) -> None:
-    if estimator not in get_args(Estimator):
-        raise InputError(f"estimator: {estimator!r} received; give one of {get_args(Estimator)}")
-
-
-def _mean_within(gram: Float[Tensor, "n n"], estimator: Estimator) -> Float[Tensor, ""]:
-    if estimator == "biased":
-        return gram.mean()
-    n = len(gram)
-    return (gram.sum() - gram.diagonal().sum()) / (n * (n - 1))
+def weighted(parts: Float[Tensor, "p"], kernel: Kernel, estimator: Estimator) -> Float[Tensor, ""]:
+    """Add the estimates of a kernel's parts by their weights; a user's function has returned the sum."""
+    if isinstance(estimator, FromFunction) or kernel.part_weights == (1.0,):
+        return parts[0]
+    terms = [weight * part for weight, part in zip(kernel.part_weights, parts, strict=True)]
+    return torch.stack(terms).sum()

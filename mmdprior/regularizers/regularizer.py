@@ -46,6 +46,10 @@ class Regularizer(nn.Module, ABC):
             stochastic: whether the posterior has a variance.
         """
 
+    def describe(self) -> str:
+        """Say in a line what is penalised, and how."""
+        return type(self).__name__
+
     def auxiliary_modules(self) -> list[nn.Module]:
         """Learned parts (a discriminator, predictors), whose optimizer the loop owns."""
         return []

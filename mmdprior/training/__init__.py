@@ -1,6 +1,6 @@
 """Training: the loop, its checkpoints, schedules, run directories and loggers."""
 
-from mmdprior.training.checkpoint import read_checkpoint, write_checkpoint
+from mmdprior.training.checkpoint import is_checkpoint, read_checkpoint, write_checkpoint
 from mmdprior.training.loggers import Logger, RunLogger
 from mmdprior.training.loop import NonFiniteLossError, Trainer
 from mmdprior.training.run_directory import create_run_directory, last_checkpoint
@@ -19,6 +19,7 @@ __all__ = [
     "Validation",
     "Warmup",
     "create_run_directory",
+    "is_checkpoint",
     "last_checkpoint",
     "read_checkpoint",
     "write_checkpoint",

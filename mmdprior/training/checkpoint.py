@@ -17,6 +17,7 @@ from torch import nn
 from mmdprior.errors import InputError
 
 __all__ = [
+    "is_checkpoint",
     "FORMAT_VERSION",
     "plain_key",
     "plain_state_dict",
@@ -91,6 +92,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{FORMAT_VERSION}, update it"
         )
     return content
+
+
+def is_checkpoint(path: str | Path) -> bool:
+    """Tell whether a file claims to be a checkpoint of this package; `read_checkpoint` checks it."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # torch raises many kinds for files of other kinds
+        return False
+    return isinstance(content, dict) and {"format_version", "model", "config"} <= content.keys()
 
 
 def plain_state_dict(module: nn.Module) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from mmdprior.data import ImageSet
-from mmdprior.evaluation import PriorMatch, evaluate
+from mmdprior.evaluation import PriorMatch, Protocol, evaluate
 from mmdprior.models import Autoencoder
 from mmdprior.reporting import Panels
 from mmdprior.training.loggers import Logger
@@ -45,6 +45,7 @@ class Validation:
             self.images,
             predictors=self.predictors,
             match=self.match,
+            protocol=Protocol.quick(),
             seed=self.seed,
             batch_size=self.batch_size,
             device=self.device,

@@ -1,0 +1,123 @@
+"""Forward and backward of every form of the MMD penalty, beside a plain two-sample RBF of torch.cdist."""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mmdprior import MMD
+from mmdprior.kernels import ANOVA, RBF, WAE_IMQ, Sliced
+from mmdprior.priors import Gaussian
+
+SIZES = [(256, 32), (256, 128), (1024, 32), (1024, 128), (8192, 32), (8192, 128)]
+PLAIN = "plain two-sample RBF (torch.cdist)"
+
+
+def plain(z: Tensor) -> Tensor:
+    """What a user writes by hand: three Gram matrices."""
+    n, d = z.shape
+    y = torch.randn(n, d, device=z.device)
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return torch.exp(-torch.cdist(a, b).square() / (2 * d))
+
+    def within(gram: Tensor) -> Tensor:
+        return (gram.sum() - gram.diagonal().sum()) / (n * (n - 1))
+
+    return within(kernel(z, z)) + within(kernel(y, y)) - 2 * kernel(z, y).mean()
+
+
+def forms(dim: int, device: str) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Every form of the penalty against N(0, I)."""
+    prior = Gaussian(dim).to(device)
+    return {
+        PLAIN: plain,
+        "RBF, two samples": MMD(prior, RBF(), estimator="unbiased"),
+        "RBF, known prior": MMD(prior, RBF()),
+        "RBF, blocks of 64": MMD(prior, RBF(), estimator="block"),
+        "WAE-IMQ, known prior": MMD(prior, WAE_IMQ()),
+        "sliced, whole sphere": MMD(prior, Sliced()),
+        "ANOVA-2, exact": MMD(prior, ANOVA()),
+        "ANOVA-2, 3 frequencies": MMD(prior, ANOVA(frequencies=3)),
+        "ANOVA-2, 2 frequencies": MMD(prior, ANOVA(frequencies=2)),
+        "ANOVA-2, 1 frequency": MMD(prior, ANOVA(frequencies=1)),
+        "ANOVA-3, pairs": MMD(prior, ANOVA(order=3)),
+    }
+
+
+def times(n: int, dim: int, device: str, repeats: int, budget: float) -> dict[str, float]:
+    """Median seconds of forward plus backward, forms taken in turn; slow ones fewer times."""
+    z = torch.randn(n, dim, device=device, requires_grad=True)
+    seconds: dict[str, list[float]] = {}
+    chosen = forms(dim, device)
+    for turn in range(repeats + 1):
+        for name, form in chosen.items():
+            taken = seconds.setdefault(name, [])
+            if turn > 1 and sum(taken) > budget:
+                continue
+            if "pairs" in name and n * n * dim > 2**31:
+                continue
+            started = time.perf_counter()
+            form(z).backward()
+            if device != "cpu":
+                torch.cuda.synchronize()
+            if turn or n > 2048:
+                taken.append(time.perf_counter() - started)
+    return {name: statistics.median(taken) for name, taken in seconds.items() if taken}
+
+
+def peak(name: str, n: int, dim: int, device: str) -> float:
+    """MiB above what was held before, in a process of its own."""
+    command = [sys.executable, sys.argv[0], "mmd", "--one", name, str(n), str(dim), "--device", device]
+    return float(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+
+
+def one(name: str, n: int, dim: int, device: str) -> float:
+    """Run one form once and return its extra memory in MiB."""
+    form = forms(dim, device)[name]
+    warm = torch.randn(64, dim, device=device, requires_grad=True)
+    form(warm).backward()
+    z = torch.randn(n, dim, device=device, requires_grad=True)
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        form(z).backward()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    form(z).backward()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="bench.py mmd", description=__doc__)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--budget", type=float, default=20.0, help="seconds a form and size")
+    parser.add_argument("--large", nargs=2, type=int, default=[32768, 64], metavar=("N", "D"))
+    parser.add_argument("--skip-large", action="store_true")
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.one:
+        print(one(given.one[0], int(given.one[1]), int(given.one[2]), given.device))
+        return
+    print(f"{torch.__version__}, {given.device}, {torch.get_num_threads()} threads")
+    for n, dim in SIZES:
+        taken = times(n, dim, given.device, given.repeats, given.budget)
+        print(f"\nn = {n}, d = {dim}: forward + backward, peak extra memory")
+        for name, seconds in taken.items():
+            ratio = seconds / taken[PLAIN]
+            memory = peak(name, n, dim, given.device)
+            print(f"  {name:36s} {1e3 * seconds:10.2f} ms  x{ratio:6.2f}  {memory:8.0f} MiB", flush=True)
+    if not given.skip_large:
+        n, dim = given.large
+        print(f"\nn = {n}, d = {dim}: peak extra memory")
+        for name in forms(dim, given.device):
+            if name != PLAIN:
+                print(f"  {name:36s} {peak(name, n, dim, given.device):8.0f} MiB", flush=True)

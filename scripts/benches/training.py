@@ -1,0 +1,138 @@
+"""Train against every shipped prior, and ask a classifier whether held-out codes can be told from it."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from sklearn.neural_network import MLPClassifier
+from torch import Tensor, nn
+
+from mmdprior import MMD
+from mmdprior.kernels import RBF
+from mmdprior.priors import (
+    Affine,
+    Ball,
+    Bernoulli,
+    Beta,
+    Chain,
+    Circle,
+    Corners,
+    Correlated,
+    FullGaussian,
+    Gaussian,
+    GaussianMixture,
+    GeneralizedGaussian,
+    Grid,
+    GroupSparse,
+    Laplace,
+    Logistic,
+    LowRankGaussian,
+    Pinwheel,
+    Prior,
+    Product,
+    Rotation,
+    Samples,
+    Sphere,
+    SpikeAndSlab,
+    StudentT,
+    SwissRoll,
+    Transform,
+    Tree,
+    TwoMoons,
+    Uniform,
+)
+from mmdprior.reporting.prior_figure import overlay
+
+PRIORS: dict[str, Callable[[], Prior]] = {
+    "gaussian": lambda: Gaussian(2),
+    "full_gaussian": lambda: FullGaussian([[1.0, 0.7], [0.7, 1.0]]),
+    "low_rank_gaussian": lambda: LowRankGaussian([[1.0], [-1.0]], scale=0.3),
+    "uniform": lambda: Uniform(2),
+    "laplace": lambda: Laplace(2),
+    "student_t": lambda: StudentT(2, df=4.0),
+    "logistic": lambda: Logistic(2),
+    "beta": lambda: Beta(2, 0.5, 2.0),
+    "generalized_gaussian": lambda: GeneralizedGaussian(2, 8.0),
+    "mixture": lambda: GaussianMixture([[-1.5, 0.0], [1.5, 0.0], [0.0, 1.5]], 0.3),
+    "mixture_ring": lambda: GaussianMixture.ring(6, radius=2.0, scale=0.2),
+    "mixture_grid": lambda: GaussianMixture.grid(3, spacing=1.5, scale=0.2),
+    "mixture_simplex": lambda: GaussianMixture.simplex(2),
+    "mixture_hypercube": lambda: GaussianMixture.hypercube(2),
+    "sphere": lambda: Sphere(2),
+    "ball": lambda: Ball(2),
+    "corners": lambda: Corners(2),
+    "grid": lambda: Grid(2, levels=4),
+    "bernoulli": lambda: Bernoulli(2, 0.3),
+    "correlated": lambda: Correlated(Uniform(2), 0.8),
+    "chain": lambda: Chain(-0.7, Logistic(2)),
+    "tree": lambda: Tree([-1, 0], 0.7, Laplace(2)),
+    "spike_and_slab": lambda: SpikeAndSlab(2, 0.5),
+    "group_sparse": lambda: GroupSparse(2, 2, 0.5),
+    "swiss_roll": lambda: SwissRoll(),
+    "two_moons": lambda: TwoMoons(),
+    "pinwheel": lambda: Pinwheel(),
+    "circle": lambda: Circle(),
+    "product": lambda: Product([Uniform(1), GaussianMixture([[-1.5], [1.5]], 0.3)], dims=[[1], [0]]),
+    "affine": lambda: Affine(Uniform(2), [[1.0, 0.5], [0.0, 1.0]]),
+    "rotation": lambda: Rotation(Laplace(2), seed=1),
+    "transform": lambda: Transform(Gaussian(2), _bend),
+    "samples": lambda: Samples(TwoMoons().sample(2000, torch.Generator().manual_seed(1))),
+}
+NOISY = {"sphere", "corners", "grid", "bernoulli", "spike_and_slab", "group_sparse"}
+
+
+def _bend(x: Tensor) -> Tensor:
+    return torch.stack([x[:, 0], 0.5 * x[:, 1] + 0.5 * x[:, 0] ** 2 - 0.5], 1)
+
+
+def train(prior: Prior, steps: int, seed: int) -> Callable[[Tensor], Tensor]:
+    """Train a small MLP on normal data of 8 dimensions by the penalty alone."""
+    torch.manual_seed(seed)
+    encoder = nn.Sequential(
+        nn.Linear(8, 128), nn.GELU(), nn.Linear(128, 128), nn.GELU(), nn.Linear(128, prior.dim)
+    )
+    kernel = RBF("median_prior", factors=[0.01, 0.03, 0.1, 0.3, 1.0])
+    penalty = MMD(prior, kernel, seed=seed)
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for step in range(steps):
+        loss = penalty(encoder(torch.randn(400, 8)), step=step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return encoder
+
+
+def accuracy(first: Tensor, second: Tensor) -> float:
+    """Held-out accuracy of an MLP that tells two samples apart; .5 for equal distributions."""
+    both = torch.cat([first, second])
+    both = ((both - both.mean(0)) / both.std(0)).numpy()
+    labels = torch.cat([torch.zeros(len(first)), torch.ones(len(second))]).numpy()
+    order = torch.randperm(len(both), generator=torch.Generator().manual_seed(0)).numpy()
+    cut = len(both) // 2
+    model = MLPClassifier((64, 64), early_stopping=True, max_iter=200, random_state=0)
+    model.fit(both[order[:cut]], labels[order[:cut]])
+    return float(model.score(both[order[cut:]], labels[order[cut:]]))
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="bench.py training", description=__doc__)
+    parser.add_argument("--only", nargs="+", default=list(PRIORS), choices=list(PRIORS))
+    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--figures", help="folder for a picture of codes over prior draws")
+    given = parser.parse_args(arguments)
+    for name in given.only:
+        prior = PRIORS[name]()
+        encoder = train(prior, given.steps, given.seed)
+        with torch.no_grad():
+            codes = encoder(torch.randn(5000, 8))
+            draws = prior.sample(5000)
+        noise = 0.1 if name in NOISY else 0.0
+        codes, draws = codes + noise * torch.randn(5000, 2), draws + noise * torch.randn(5000, 2)
+        print(f"{name:24s} accuracy {accuracy(codes, draws):.3f}", flush=True)
+        if given.figures:
+            Path(given.figures).mkdir(parents=True, exist_ok=True)
+            overlay(draws, codes, name).savefig(Path(given.figures) / f"{name}.png", dpi=80)
