@@ -188,6 +188,19 @@ class TestCodes:
         np.testing.assert_array_equal(found.double().numpy(), codes.astype(float))
         assert score(tmp_path, tmp_path / "z.npy")["active"] == 3
 
+    def test_warnings_are_printed_and_kept(self, capsys, tmp_path, z):
+        codes = np.concatenate([z, z[:, :1], np.ones((300, 1))], axis=1).astype(np.float16)
+        np.save(tmp_path / "z.npy", codes)
+        np.save(tmp_path / "y.npy", codes[:40].astype(np.float32))
+        kept = score(tmp_path, tmp_path / "z.npy")["lps"][0]["warnings"]
+        told = capsys.readouterr().out
+        for text in ("float16", "constant column 4", "duplicated"):
+            assert f"warning: {next(line for line in kept if text in line)}" in told
+        score(tmp_path, tmp_path / "z.npy", tmp_path / "y.npy")
+        told = capsys.readouterr().out
+        assert "warning: z.npy: codes in float16" in told
+        assert "warning: y.npy: 40 rows" in told
+
     def test_bfloat16_tensors_are_scored(self, tmp_path, z):
         torch.save(torch.from_numpy(z).bfloat16(), tmp_path / "z.pt")
         assert score(tmp_path, tmp_path / "z.pt")["dim"] == 3
