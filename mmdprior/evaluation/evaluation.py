@@ -119,8 +119,8 @@ def score_codes(
 ) -> Evaluation:
     """Score codes with every predictor, means and samples by one mask of active dimensions.
 
-    One dimension alone has no LPS. The protocol holds the keyword arguments of `lps`. The companions of
-    LPS are the closed forms, or all of them if thorough.
+    One dimension alone has no LPS. The protocol holds the keyword arguments of `lps`; the companions of LPS
+    are the closed forms, or all of them if thorough.
     """
     settings = asdict(protocol)
     active = active_dimensions(codes.latent)
