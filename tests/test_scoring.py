@@ -188,6 +188,19 @@ class TestCodes:
         np.testing.assert_array_equal(found.double().numpy(), codes.astype(float))
         assert score(tmp_path, tmp_path / "z.npy")["active"] == 3
 
+    def test_warnings_are_printed_and_kept(self, capsys, tmp_path, z):
+        codes = np.concatenate([z, z[:, :1], np.ones((300, 1))], axis=1).astype(np.float16)
+        np.save(tmp_path / "z.npy", codes)
+        np.save(tmp_path / "y.npy", codes[:40].astype(np.float32))
+        kept = score(tmp_path, tmp_path / "z.npy")["lps"][0]["warnings"]
+        told = capsys.readouterr().out
+        for text in ("float16", "constant column 4", "duplicated"):
+            assert f"warning: {next(line for line in kept if text in line)}" in told
+        score(tmp_path, tmp_path / "z.npy", tmp_path / "y.npy")
+        told = capsys.readouterr().out
+        assert "warning: z.npy: codes in float16" in told
+        assert "warning: y.npy: 40 rows" in told
+
     def test_bfloat16_tensors_are_scored(self, tmp_path, z):
         torch.save(torch.from_numpy(z).bfloat16(), tmp_path / "z.pt")
         assert score(tmp_path, tmp_path / "z.pt")["dim"] == 3
@@ -306,17 +319,17 @@ class TestSeveral:
         np.save(tmp_path / "a" / "z.npy", z)
         np.save(tmp_path / "z.npy", 2 * z + 1)
         paths = [checkpoint, tmp_path / "a" / "z.npy", tmp_path / "z.npy"]
-        report = score(tmp_path, *paths, "--figures", tmp_path / "f")
+        report = score(tmp_path, *paths)
         assert list(report) == [str(path) for path in paths]
         assert report[str(paths[1])] == score(tmp_path, paths[1])
         table = capsys.readouterr().out
         assert "last.pt" in table
         assert "a/z.npy " in table
         assert "our reading" in table
-        folders = sorted(path.name for path in (tmp_path / "f").iterdir())
-        assert len(folders) == 3
-        assert "a_z.npy" in folders
-        names = {path.name for path in (tmp_path / "f" / "last.pt").iterdir()}
+        np.savez(tmp_path / "y.npz", mean=z, sample=z + 0.1, log_var=-z)
+        score(tmp_path, paths[1], tmp_path / "y.npz", "--figures", tmp_path / "f")
+        assert sorted(path.name for path in (tmp_path / "f").iterdir()) == ["y.npz", "z.npy"]
+        names = {path.name for path in (tmp_path / "f" / "y.npz").iterdir()}
         assert {"aggregate_posterior.png", "r2.png", "mutual_information_sample.png"} <= names
 
     def test_what_fails_costs_nothing_of_the_others(self, capsys, tmp_path, z):

@@ -47,19 +47,22 @@ class Comparison:
         """A row a set of codes and predictor, then the companions, a row a set of codes."""
         names = short_names(list(self.results))
         wide = max([len(name) for name in names.values()], default=4)
-        lines = [f"{'file':{wide}} codes  predictor        LPS      max   active    PSNR"]
+        lines = [f"{'file':{wide}} codes  predictor        LPS     null       p      max   active    PSNR"]
         beside = [f"{'file':{wide}} codes  {' '.join(f'{title:>11}' for title in _COMPANIONS)}"]
         for path, result in self.results.items():
             lines += [f"{names[path]:{wide}} {row}" for row in _scores(result)]
             beside += [f"{names[path]:{wide}} {row}" for row in _companions(result)]
-        return "\n".join([*lines, *([] if len(beside) == 1 else ["", *beside, _NOTE])])
+        warned = [
+            f"warning: {names[path]}: {text}" for path, r in self.results.items() for text in r.warnings
+        ]
+        return "\n".join([*lines, *([] if len(beside) == 1 else ["", *beside, _NOTE]), *warned])
 
 
 def _scores(result: Evaluation) -> list[str]:
     psnr = "" if result.reconstruction is None else f"{result.reconstruction.psnr:8.2f}"
-    active = f"{result.active}/{result.dim}"
+    end = f"{f'{result.active}/{result.dim}':>8}{psnr}"
     return [
-        f"{codes:6} {predictor:11} {r.score:8.4f} {r.max:8.4f} {active:>8}{psnr}"
+        f"{codes:6} {predictor:11} {r.score:8.4f} {r.null:8.4f} {r.p_value:7.4f} {r.max:8.4f} {end}"
         for (codes, predictor), r in result.lps.items()
     ]
 
@@ -69,7 +72,7 @@ def _companions(result: Evaluation) -> list[str]:
     for codes, found in result.independence.items():
         numbers = found.scalars()
         values = [numbers.get(name) for name in _COMPANIONS.values()]
-        cells = ["" if value is None else f"{value:.4f}" for value in values]
+        cells = ["" if value is None else f"{value:.4f}".removesuffix(".0000") for value in values]
         rows.append(f"{codes:6} {' '.join(f'{cell:>11}' for cell in cells)}".rstrip())
     return rows
 

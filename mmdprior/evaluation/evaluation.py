@@ -40,6 +40,11 @@ class Evaluation:
     match: float | None = None
     independence: Mapping[str, Independence] = field(default_factory=dict)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader should know about the codes, each once."""
+        return tuple(dict.fromkeys(text for result in self.lps.values() for text in result.warnings))
+
     def scalars(self) -> dict[str, float]:
         """Return the numbers by TensorBoard tag; those of sampled codes end in ``_sample``."""
         values = {
@@ -89,10 +94,11 @@ class Evaluation:
 
     def __str__(self) -> str:
         """Return a table for people."""
-        lines = ["codes    predictor      LPS      max   n fitted / scored"]
+        lines = ["codes    predictor        LPS     null       p      max   n fitted / scored"]
         for (representation, predictor), r in self.lps.items():
             lines.append(
-                f"{representation:8} {predictor:9} {r.score:8.4f} {r.max:8.4f}   {r.n_train} / {r.n_test}"
+                f"{representation:8} {predictor:11} {r.score:8.4f} {r.null:8.4f} {r.p_value:7.4f} "
+                f"{r.max:8.4f}   {r.n_train} / {r.n_test}"
             )
         line = f"active {self.active} of {self.dim}, effective rank {self.effective_rank:.1f}"
         if self.reconstruction is not None:
@@ -100,7 +106,7 @@ class Evaluation:
         if self.match is not None and math.isfinite(self.match):
             line += f", MMD to the prior {self.match:+.1f} null standard deviations"
         companions = [f"independence, {name} codes\n{found}" for name, found in self.independence.items()]
-        return "\n".join([*lines, line, *companions])
+        return "\n".join([*lines, line, *(f"warning: {text}" for text in self.warnings), *companions])
 
 
 def score_codes(
