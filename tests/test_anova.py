@@ -131,31 +131,35 @@ def test_default_weights_are_those_of_the_formula():
 
 
 def signals(prior, kernel, batches, n=256):
-    """Mean penalty of each deviation in null standard deviations, these from the formula."""
+    """Mean rise of the penalty by each deviation, in null standard deviations; these from the formula."""
     penalty, seen = MMD(prior, kernel), {name: [] for name in DEVIATIONS}
     for i in range(batches):
         z = prior.sample(n, torch.Generator().manual_seed(i))
+        penalty(z)
+        null = penalty.terms["standardised"]
         for name, impose in DEVIATIONS.items():
             penalty(impose(z))
-            seen[name].append(penalty.terms["standardised"])
+            seen[name].append(penalty.terms["standardised"] - null)
     return {name: float(torch.stack(values).mean()) for name, values in seen.items()}
 
 
-@pytest.mark.parametrize(("d", "least"), [(10, (20, 8)), (32, (7, 2.5))])
+@pytest.mark.parametrize(("d", "least"), [(10, (20, 8)), (32, (7, 2.5)), (128, (1.7, 0.6))])
 def test_sees_one_dependent_pair(d, least):
-    seen = signals(Gaussian(d), ANOVA(), 30)
+    seen = signals(Gaussian(d), ANOVA(), 20)
     assert seen["one dimension duplicated"] > least[0]
     assert seen["one uncorrelated dependent pair"] > least[1]
-    assert seen["one variance halved"] > 0.5
-    joint = signals(Gaussian(d), RBF(), 30)
-    assert joint["one dimension duplicated"] < 6
+    assert seen["one variance halved"] > 0.3
+    assert seen["half-scale code"] > 50
+    joint = signals(Gaussian(d), RBF(), 20)
+    assert joint["one dimension duplicated"] < least[0] / 3
     assert joint["half-scale code"] > 50
 
 
-def test_sees_dependence_at_d_128():
-    seen = signals(Gaussian(128), ANOVA(frequencies=2), 60)
-    assert seen["one dimension duplicated"] > 1.4
-    assert seen["half-scale code"] > 3
+def test_few_frequencies_see_dependence_at_d_128():
+    seen = signals(Gaussian(128), ANOVA(frequencies=2), 20)
+    assert seen["one dimension duplicated"] > 1.7
+    assert seen["one uncorrelated dependent pair"] > 0.45
+    assert seen["half-scale code"] > 50
 
 
 def test_detection_simulates_what_the_formula_says():

@@ -144,6 +144,12 @@ def test_gradient_of_the_known_prior(name):
     assert torch.autograd.gradcheck(MMD(prior, RBF(1.2)), z)
 
 
+def test_block_estimate_is_the_mean_of_its_blocks():
+    z, y = torch.randn(35, 3, dtype=torch.float64), 1 + torch.randn(40, 3, dtype=torch.float64)
+    expected = torch.stack([mmd(z[i : i + 16], y[i : i + 16], RBF()) for i in (0, 16)]).mean()
+    assert abs(mmd(z, y, RBF(), Block(16)) - expected) < 1e-14
+
+
 def test_queue_enlarges_the_sample_and_keeps_the_gradient(generator):
     penalty = MMD(Gaussian(3), RBF(), queue=100)
     first, second = torch.randn(2, 60, 3, generator=generator)

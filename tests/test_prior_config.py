@@ -13,6 +13,9 @@ from mmdprior.config.prior_builder import PriorBuilder
 from mmdprior.config.slots import check_slot
 from mmdprior.priors import Affine, Chain, Correlated, Product, Samples, Transform
 
+ROOT = Path(__file__).parents[1]
+TOYS = Path(__file__).parent / "toys.py"
+
 PRIORS = """
 - {name: laplace}
 - {name: student_t, df: 4.0}
@@ -38,7 +41,7 @@ PRIORS = """
 - {name: tree, parents: [-1, 0, 0, 1], coefficient: 0.7}
 - {name: rotation, base: {name: laplace}, seed: 3}
 - {name: affine, base: {name: uniform}, matrix: [[1, 0], [0, 1], [1, 1], [1, -1]]}
-- {name: transform, base: {name: gaussian}, fn: {target: "tests.toys:squared", factor: 0.5}}
+- {name: transform, base: {name: gaussian}, fn: {target: "TOYS:squared", factor: 0.5}}
 - name: product
   blocks: [{name: correlated, base: {name: uniform}, correlation: 0.5}, {name: circle}]
   dims: [[0, 3], [1, 2]]
@@ -46,7 +49,7 @@ PRIORS = """
   blocks: [{name: two_moons}, {name: pinwheel}]
 - name: product
   blocks: [{name: swiss_roll, dim: 3}, {name: laplace}]
-"""
+""".replace("TOYS", str(TOYS))
 
 
 @pytest.mark.parametrize("value", yaml.safe_load(PRIORS), ids=lambda value: value["name"])
@@ -91,13 +94,21 @@ def test_look_at_a_prior(tmp_path, capsys):
     assert "2.8284" in printed
     assert "independent dimensions" in printed
     assert out.stat().st_size > 10_000
-    assert main(["prior", "tests/toys.py:two_sided", "--dim", "7", "--n", "500", "--out", str(out)]) == 0
+    assert main(["prior", f"{TOYS}:two_sided", "--dim", "7", "--n", "500", "--out", str(out)]) == 0
     assert "not known to be independent" in capsys.readouterr().out
 
 
 def test_what_the_penalty_sees_of_it(tmp_path, capsys):
     out = str(tmp_path / "p.pdf")
-    given = ["prior", "configs/quickstart.yaml", "--power", "--repeats", "5", "--batch-size", "32"]
+    given = [
+        "prior",
+        str(ROOT / "configs/quickstart.yaml"),
+        "--power",
+        "--repeats",
+        "5",
+        "--batch-size",
+        "32",
+    ]
     assert main([*given, "--out", out]) == 0
     assert "one dimension duplicated" in capsys.readouterr().out
 
@@ -108,7 +119,7 @@ def test_what_the_penalty_sees_of_it(tmp_path, capsys):
         (["nothing"], "prior.name: 'nothing' received"),
         (["gaussian", "--out", "x.txt"], "--out: x.txt received"),
         (["gaussian", "seed=1"], "overrides go with a YAML config"),
-        (["configs/sprites/vae.yaml", "--power"], "the config's penalty is no mmd"),
+        ([str(ROOT / "configs/sprites/vae.yaml"), "--power"], "the config's penalty is no mmd"),
     ],
 )
 def test_mistakes_on_the_command_line_are_one_line(arguments, message, tmp_path, capsys, monkeypatch):
