@@ -83,6 +83,7 @@ def r2_bars(evaluation: Evaluation) -> Figure:
     highest = np.nanmax([0.1, *(result.max for result in evaluation.lps.values())])
     panels[0].set_ylim(top=1.05 * highest)  # a tenth at least: what chance gives should look like nothing
     panels[-1].set_xlabel("dimension")
+    panels[-1].xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
