@@ -27,7 +27,7 @@ class Predictability(Regularizer):
     wrong needs no correction. At the networks' optimum Cov(z_i, zhat_i) is the R2 of dimension i, so the
     penalty is d times the LPS of these predictors.
 
-    Terms for the log, besides ``predictability`` (the penalty over d): ``predictability_max`` over dimensions.
+    Terms for the log: ``predictability``, the penalty over d, and ``predictability_max`` over dimensions.
 
     Args:
         dim: d, number of latent dimensions, at least 2.

@@ -52,7 +52,7 @@ class SumOfPenalties(Regularizer):
         penalties: regularizers, or `Weighted` ones.
 
     Raises:
-        InputError: no penalty, or one that is none.
+        InputError: no penalty.
     """
 
     def __init__(self, penalties: Sequence[Regularizer | Weighted]) -> None:
@@ -60,9 +60,6 @@ class SumOfPenalties(Regularizer):
         if len(penalties) == 0:
             raise InputError("penalties: none received; give at least one")
         self.weighted = [Weighted(p) if isinstance(p, Regularizer) else p for p in penalties]
-        for entry in self.weighted:
-            if not isinstance(entry, Weighted) or not isinstance(entry.penalty, Regularizer):
-                raise InputError(f"penalties: {type(entry).__name__} received; give regularizers")
         self.penalties = nn.ModuleList(entry.penalty for entry in self.weighted)
         learned = [e.penalty.auxiliary_steps for e in self.weighted if e.penalty.auxiliary_modules()]
         self.auxiliary_steps = max(learned, default=1)
