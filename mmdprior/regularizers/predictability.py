@@ -34,6 +34,8 @@ class Predictability(Regularizer):
         hidden: widths of each network's hidden layers.
         steps: updates of the networks per update of the model.
         standardise: predict (z - mean) / std of the batch; False gives NashAE's plain covariances.
+        through_predictions: let the gradient flow into the predictions' inputs too, as NashAE does; False moves
+            each z_i away from what is predicted of it, and nothing to mislead the networks.
         seed: of the networks' start.
 
     Raises:
@@ -46,6 +48,7 @@ class Predictability(Regularizer):
         hidden: Sequence[int] = (64, 64),
         steps: int = 2,
         standardise: bool = True,
+        through_predictions: bool = True,
         seed: int | None = None,
     ) -> None:
         super().__init__()
@@ -60,6 +63,7 @@ class Predictability(Regularizer):
         self.dim = dim
         self.auxiliary_steps = steps
         self.standardise = standardise
+        self.through_predictions = through_predictions
 
     def describe(self) -> str:
         """Say in a line what is penalised, and how."""
@@ -81,7 +85,7 @@ class Predictability(Regularizer):
             InputError: codes of another dimension, or a batch of one.
         """
         z = self._prepared(latent)
-        predicted = self._predict(z)
+        predicted = self._predict(z if self.through_predictions else z.detach())
         covariance = (z * (predicted - predicted.mean(0))).mean(0).clamp(min=0)
         self.terms = {
             "predictability": covariance.detach().mean(),
