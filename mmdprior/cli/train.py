@@ -22,6 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--resume", metavar="RUN", help="continue the run in this directory")
     parser.add_argument("--runs", default="runs", help="where run directories are made (runs)")
     parser.add_argument("--trust", action="store_true", help="run targets named in the checkpoint")
+    parser.add_argument("--profile", action="store_true", help="trace steps, print where their time goes")
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of configs")
     given = parser.parse_intermixed_args(arguments)
     if given.schema:
@@ -33,10 +34,13 @@ def main(arguments: Sequence[str]) -> int:
         path = last_checkpoint(given.resume)
         content = read_checkpoint(path)
         config = config_of(content, str(path), trust=given.trust)
-        experiment = assemble(config, Path(given.resume), content)
+        experiment = assemble(config, Path(given.resume), content, profile=given.profile)
     else:
         config = load_config(given.config, given.overrides)
-        experiment = assemble(config, runs=given.runs)
+        experiment = assemble(config, runs=given.runs, profile=given.profile)
+    if not experiment.trainer.world.main:
+        experiment.run()
+        return 0
     directory = experiment.directory or Path()
     print(f"run {directory} on {experiment.trainer.device}")
     print(f"penalty: {experiment.trainer.regularizer.describe()}")
