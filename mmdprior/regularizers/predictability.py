@@ -34,8 +34,8 @@ class Predictability(Regularizer):
         hidden: widths of each network's hidden layers.
         steps: updates of the networks per update of the model.
         standardise: predict (z - mean) / std of the batch; False gives NashAE's plain covariances.
-        through_predictions: let the gradient flow into the predictions' inputs too, as NashAE does; False moves
-            each z_i away from what is predicted of it, and nothing to mislead the networks.
+        through_predictions: let the gradient flow into the predictions' inputs too, as NashAE does; False
+            moves each z_i away from what is predicted of it, and nothing to mislead the networks.
         seed: of the networks' start.
 
     Raises:
