@@ -41,6 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     print(f"run {directory} on {experiment.trainer.device}")
     print(f"penalty: {experiment.trainer.regularizer.describe()}")
     result = experiment.run()
+    if result is None:
+        print(f"stopped at step {experiment.trainer.step}; train --resume {directory} continues")
+        return 0
     print(
         f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {experiment.trainer.step}"
     )
