@@ -294,6 +294,15 @@ class TestCheckpoint:
         for a, b in zip(cpu["lps"], gpu["lps"], strict=True):
             assert abs(a["score"] - b["score"]) < 1e-4
 
+    def test_seeds_folds_and_transform_reach_the_protocol(self, tmp_path, z):
+        np.save(tmp_path / "z.npy", z)
+        out = tmp_path / "s.json"
+        arguments = ["score", str(tmp_path / "z.npy"), "--predictor", "mlp", "--json", str(out)]
+        assert main([*arguments, "--seeds", "2", "--folds", "3", "--transform", "rank_gaussian"]) == 0
+        (found,) = json.loads(out.read_text())["lps"]
+        assert (found["folds"], len(found["seed_scores"])) == (3, 2)
+        assert found["transform"] == "rank_gaussian"
+
     def test_encoded_files_score_as_their_checkpoint(self, checkpoint, tmp_path):
         out = tmp_path / "codes.npz"
         assert main(["encode", str(checkpoint), "--out", str(out)]) == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from mmdprior.cli.score_options import parse
 from mmdprior.config.scoring import Scorer
 from mmdprior.config.survey import draw, survey
+from mmdprior.evaluation import Protocol
 
 __all__ = ["main"]
 
@@ -16,7 +17,9 @@ _SETTINGS = ("data", "split", "limit", "batch_size", "seed", "device", "posterio
 def main(arguments: Sequence[str]) -> int:
     """Parse arguments, score, print a table, write JSON and figures if asked."""
     given = parse(arguments, __doc__)
-    scorer = Scorer(given.predictor, **{name: getattr(given, name) for name in _SETTINGS})
+    protocol = Protocol(given.transform, given.folds, given.seeds)
+    settings = {name: getattr(given, name) for name in _SETTINGS}
+    scorer = Scorer(given.predictor, **settings, protocol=protocol)
     if given.json:
         Path(given.json).parent.mkdir(parents=True, exist_ok=True)
     if len(given.files) > 1:

@@ -2,10 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
+from typing import get_args
 
 from mmdprior.cli.parser import Parser, positive
 from mmdprior.errors import InputError
 from mmdprior.evaluation.lps import PREDICTORS
+from mmdprior.evaluation.protocol import Transform
 
 __all__ = ["parse"]
 
@@ -28,6 +30,9 @@ def parse(arguments: Sequence[str], description: str | None) -> argparse.Namespa
     parser.add_argument("--limit", type=positive, help="rows, evenly spaced (10000 images, all codes)")
     parser.add_argument("--batch-size", type=positive, default=512)
     parser.add_argument("--seed", type=int, default=0, help="of noise, split and predictors")
+    parser.add_argument("--seeds", type=positive, default=1, help="fits a trained predictor is averaged over")
+    parser.add_argument("--folds", type=positive, default=1, help="score every row by cross-fitting")
+    parser.add_argument("--transform", choices=get_args(Transform), default="standardise")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", metavar="OUT", help="write the result here; by path for several files")
     parser.add_argument("--figures", metavar="DIR", help="write figures here, a folder an input")

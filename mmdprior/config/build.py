@@ -70,7 +70,7 @@ class Builder:
 
     def regularizer(self) -> Regularizer:
         """Build the penalty and check that it fits the latent."""
-        regularizer = self._make(self.config.slots["regularizer"], seed=self.config.seed)
+        regularizer = self._nested(self.config.slots["regularizer"])
         posterior = self._make(self.config.slots["model.posterior"])
         with at("regularizer"):
             regularizer.check(dim=self.config.model.latent_dim, stochastic=posterior.stochastic)
@@ -79,10 +79,9 @@ class Builder:
     def intended_prior(self) -> Prior:
         """Build ``evaluation.prior``: by default the regularizer's, or N(0, I) where it has none."""
         own = self.config.slots.get("evaluation.prior")
-        of_penalty = self.config.slots["regularizer"].arguments.get("prior")
         dim = self.config.model.latent_dim
-        if own is None and isinstance(of_penalty, Slot):
-            own = of_penalty
+        if own is None:
+            own = _prior_of(self.config.slots["regularizer"])
         prior = Gaussian(dim) if own is None else self._prior(own, dim)
         if prior.dim != dim:
             raise InputError(f"evaluation.prior: dim {prior.dim} received; the latent has {dim}")
@@ -102,7 +101,10 @@ class Builder:
         if itself is not None and is_function_of(itself, slot.factory()):
             made = partial(slot.factory(), **slot.arguments)
         else:
-            made = self._make(slot, steps=self.config.trainer.steps)
+            known: dict[str, Any] = {"steps": self.config.trainer.steps}
+            if slot.kind == "regularizer":
+                known = {"dim": self.config.model.latent_dim, "seed": self.config.seed}
+            made = self._make(slot, **known)
         if slot.kind == "schedule":
             with at(slot.path):
                 float(made(0))
@@ -110,6 +112,15 @@ class Builder:
 
     def _prior(self, slot: Slot, dim: int) -> Prior:
         return PriorBuilder(self.assets).build(slot, dim)
+
+
+def _prior_of(penalty: Slot) -> Slot | None:
+    """Return the prior that a penalty names, or the first that a part of a sum names."""
+    prior = penalty.arguments.get("prior")
+    if isinstance(prior, Slot):
+        return prior
+    parts = [part.arguments["penalty"] for part in penalty.arguments.get("penalties") or []]
+    return next((found for part in parts if (found := _prior_of(part)) is not None), None)
 
 
 def choose_device(name: str) -> torch.device:

@@ -31,7 +31,7 @@ def json_schema() -> dict[str, Any]:
         "properties": properties,
         "required": ["name", "data", "model", "regularizer", "trainer"],
         "additionalProperties": False,
-        "$defs": {kind: {"anyOf": [*_short(kind), *_variants(kind, {})]} for kind in NAMES},
+        "$defs": {kind: {"anyOf": _any_of(kind)} for kind in NAMES},
     }
 
 
@@ -46,6 +46,14 @@ def _section(section: type[Section]) -> dict[str, Any]:
     if section.own_slot is None:
         return {**base, "properties": own, "required": required, "additionalProperties": False}
     return {**base, "required": required, "anyOf": _variants(section.own_slot, own)}
+
+
+def _any_of(kind: str) -> list[dict[str, Any]]:
+    """Return every form of a slot; a penalty of a sum has its weight and schedule beside its arguments."""
+    if kind != "weighted_regularizer":
+        return [*_short(kind), *_variants(kind, {})]
+    beside = {"weight": {"type": "number", "minimum": 0}, "schedule": {"$ref": "#/$defs/schedule"}}
+    return [*_short("regularizer"), *_variants("regularizer", beside)]
 
 
 def _short(kind: str) -> list[dict[str, Any]]:

@@ -73,7 +73,7 @@ from mmdprior.priors import (
 from mmdprior.priors import (
     Laplace as LaplacePrior,
 )
-from mmdprior.regularizers import KL, MMD, NoPenalty
+from mmdprior.regularizers import KL, MMD, NoPenalty, Predictability, SumOfPenalties, Weighted
 from mmdprior.regularizers.estimators import ESTIMATORS
 from mmdprior.training import Constant, Cosine, Cyclical, Warmup
 
@@ -152,7 +152,14 @@ NAMES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "auto": partial(_by_name, "auto"),
         "known_prior": partial(_by_name, "known_prior"),
     },
-    "regularizer": {"kl": KL, "mmd": MMD, "none": NoPenalty},
+    "regularizer": {
+        "kl": KL,
+        "mmd": MMD,
+        "none": NoPenalty,
+        "predictability": Predictability,
+        "sum": SumOfPenalties,
+    },
+    "weighted_regularizer": {"weighted": Weighted},
     "schedule": {"constant": Constant, "cosine": Cosine, "cyclical": Cyclical, "warmup": Warmup},
     "encoder": {
         "conv": ConvEncoder,
@@ -194,7 +201,8 @@ INJECTED: Mapping[str, frozenset[str]] = {
     "kernel": frozenset(),
     "function": frozenset(),
     "estimator": frozenset(),
-    "regularizer": frozenset({"seed"}),
+    "regularizer": frozenset({"seed", "dim"}),
+    "weighted_regularizer": frozenset(),
     "schedule": frozenset({"steps"}),
     "encoder": frozenset({"image_shape", "num_params"}),
     "decoder": frozenset({"image_shape", "latent_dim"}),
@@ -207,9 +215,15 @@ INJECTED: Mapping[str, frozenset[str]] = {
 NESTED: Mapping[str, Mapping[str, str]] = {
     "prior": {"base": "prior", "blocks": "prior", "fn": "function"},
     "kernel": {"kernels": "kernel"},
-    "regularizer": {"prior": "prior", "kernel": "kernel", "estimator": "estimator"},
+    "regularizer": {
+        "prior": "prior",
+        "kernel": "kernel",
+        "estimator": "estimator",
+        "penalties": "weighted_regularizer",
+    },
+    "weighted_regularizer": {"penalty": "regularizer", "schedule": "schedule"},
 }
 """Slot -> arguments that are slots themselves -> of which kind."""
 
-LISTS = frozenset({"blocks", "kernels"})
+LISTS = frozenset({"blocks", "kernels", "penalties"})
 """Those of them that are lists."""

@@ -1,7 +1,7 @@
 """Score whatever a user has: a checkpoint, codes in a file, a foreign encoder, a saved model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from mmdprior.config.build import Builder, choose_device
@@ -13,7 +13,7 @@ from mmdprior.config.sources import SplitName, images_from, split_to_score
 from mmdprior.data import ImageSet, thin
 from mmdprior.data.codes import read_latent
 from mmdprior.errors import InputError
-from mmdprior.evaluation import Codes, Evaluation, PriorMatch, encode, evaluate, score_codes
+from mmdprior.evaluation import Codes, Evaluation, PriorMatch, Protocol, encode, evaluate, score_codes
 from mmdprior.evaluation.lps import check_codes
 from mmdprior.latent import Latent
 from mmdprior.models import Autoencoder
@@ -41,6 +41,7 @@ class Scorer:
         device: a torch device, or ``auto``.
         posterior: of foreign models: whether their outputs are codes, or means and log-variances.
         trust: run targets named in checkpoints, and models that carry code.
+        protocol: of LPS: transform, folds, seeds.
     """
 
     predictors: Sequence[str] = ("linear", "mlp")
@@ -52,6 +53,7 @@ class Scorer:
     device: str = "auto"
     posterior: Literal["deterministic", "gaussian"] = "deterministic"
     trust: bool = False
+    protocol: Protocol = field(default_factory=Protocol)
 
     def file(self, path: str) -> Scored:
         """Score whatever a file holds, told by its content."""
@@ -91,6 +93,7 @@ class Scorer:
             self._thinned(images),
             predictors=self.predictors,
             match=PriorMatch(prior, n=config.evaluation.match_samples),
+            protocol=self.protocol,
             seed=self.seed,
             batch_size=self.batch_size,
             device=device,
@@ -118,7 +121,8 @@ class Scorer:
         )
 
     def _score(self, codes: Codes) -> Scored:
-        return score_codes(codes, self.predictors, seed=self.seed, thorough=True), codes
+        result = score_codes(codes, self.predictors, seed=self.seed, protocol=self.protocol, thorough=True)
+        return result, codes
 
     def _images(self, model: str) -> ImageSet:
         if self.data is None:

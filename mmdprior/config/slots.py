@@ -24,6 +24,9 @@ from mmdprior.errors import InputError, shown
 
 __all__ = ["Slot", "arguments_model", "check_slot", "first_error", "is_function_of", "nearest"]
 
+_WEIGHTED = "weighted_regularizer"
+_BESIDE_PENALTY = ("weight", "schedule")
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -49,6 +52,9 @@ class Slot:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the YAML form."""
+        if self.kind == _WEIGHTED:
+            inner = {key: _plain(value) for key, value in self.arguments.items()}
+            return {**inner.pop("penalty"), **inner}
         head = {"name": self.name} if self.name is not None else {"target": self.target}
         return {**head, **{key: _plain(value) for key, value in self.arguments.items()}}
 
@@ -68,6 +74,8 @@ def check_slot(kind: str, value: object, path: str, folder: Path, others: Iterab
             missing argument.
     """
     mapping = {"name": value} if isinstance(value, str) else value
+    if kind == _WEIGHTED and isinstance(mapping, Mapping):
+        mapping = _weighted(mapping)
     if not isinstance(mapping, Mapping):
         raise InputError(
             f"{path}: {shown(repr(value))} received; give a name or a mapping with name or target"
@@ -132,13 +140,25 @@ def _check_arguments(
             if parameters[key].default is inspect.Parameter.empty:
                 raise InputError(f"{path}.{key}: missing; give a {nested[key]}")
             continue
-        checked[key] = _check_nested(nested[key], arguments[key], f"{path}.{key}", folder, key in LISTS)
+        flat = kind == _WEIGHTED and key == "penalty"
+        where = path if flat else f"{path}.{key}"
+        beside = _BESIDE_PENALTY if flat else ()
+        checked[key] = _check_nested(nested[key], arguments[key], where, folder, key in LISTS, beside)
     return checked
 
 
-def _check_nested(kind: str, value: Any, path: str, folder: Path, many: bool) -> Slot | list[Slot]:
+def _weighted(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Take a penalty's weight and schedule, which stand flat among its arguments, apart from it."""
+    apart = {key: mapping[key] for key in _BESIDE_PENALTY if key in mapping}
+    penalty = {key: entry for key, entry in mapping.items() if key not in apart}
+    return {"name": "weighted", "penalty": penalty, **apart}
+
+
+def _check_nested(
+    kind: str, value: Any, path: str, folder: Path, many: bool, beside: Iterable[str]
+) -> Slot | list[Slot]:
     if not many:
-        return check_slot(kind, value, path, folder)
+        return check_slot(kind, value, path, folder, beside)
     if not isinstance(value, list) or not value:
         raise InputError(f"{path}: {shown(repr(value))} received; give a list of {kind}s")
     return [check_slot(kind, entry, f"{path}.{i}", folder) for i, entry in enumerate(value)]

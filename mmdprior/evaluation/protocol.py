@@ -12,7 +12,7 @@ from mmdprior.errors import InputError
 from mmdprior.predictors import Outcome, Predictor, Ranks
 from mmdprior.seeding import stream
 
-__all__ = ["Problem", "Protocol", "Split", "parts", "run", "splits"]
+__all__ = ["Problem", "Protocol", "Split", "Transform", "parts", "run", "splits"]
 
 Transform = Literal["standardise", "rank_gaussian", "none"]
 

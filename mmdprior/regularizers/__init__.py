@@ -4,7 +4,9 @@ from mmdprior.regularizers.estimators import Biased, Block, Estimator, KnownPrio
 from mmdprior.regularizers.kl import KL
 from mmdprior.regularizers.mmd import MMD, mmd
 from mmdprior.regularizers.none import NoPenalty
+from mmdprior.regularizers.predictability import Predictability
 from mmdprior.regularizers.regularizer import Regularizer
+from mmdprior.regularizers.sum import SumOfPenalties, Weighted
 
 __all__ = [
     "Biased",
@@ -14,7 +16,10 @@ __all__ = [
     "KnownPrior",
     "MMD",
     "NoPenalty",
+    "Predictability",
     "Regularizer",
+    "SumOfPenalties",
     "Unbiased",
+    "Weighted",
     "mmd",
 ]
