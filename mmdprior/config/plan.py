@@ -18,8 +18,8 @@ A sweep makes them: every entry of ``list`` with every combination of ``grid`` (
       regularizer.weight: [1, 10, 100]
 
 Keys under ``overrides``, ``grid`` and ``list`` are those that the command line takes as ``key.sub=value``;
-``config`` may stand in a grid or a list. The plan's overrides apply first, then a run's own, then those of the
-command line.
+``config`` may stand in a grid or a list. The plan's overrides apply first, then a run's own, then those of
+the command line.
 """
 
 import os

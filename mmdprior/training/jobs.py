@@ -70,7 +70,8 @@ class Jobs:
 
         A process that a signal ended has that signal's negative number as its status.
         """
-        waiting, done = list(jobs), {}
+        waiting = list(jobs)
+        done: dict[str, int] = {}
         before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             while self._running or (waiting and self.signal is None):
