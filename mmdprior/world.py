@@ -1,5 +1,6 @@
 """The processes that train together, and what passes between them; one process by default."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -29,6 +30,14 @@ class World:
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+
+    @staticmethod
+    def from_environment() -> "World":
+        """Return the place that torchrun gives this process, before any of them has spoken; alone without it."""
+        size = int(os.environ.get("WORLD_SIZE", "1"))
+        if size == 1 or "RANK" not in os.environ:
+            return World()
+        return World(int(os.environ["RANK"]), size, int(os.environ.get("LOCAL_RANK", "0")))
 
     @property
     def main(self) -> bool:

@@ -24,8 +24,6 @@ from mmdprior.models import Autoencoder
 from mmdprior.regularizers import Regularizer
 from mmdprior.training import (
     Logger,
-    Phases,
-    Profile,
     RunLogger,
     Trainer,
     Validation,
@@ -100,7 +98,6 @@ def assemble(
     *,
     runs: str | Path | None = None,
     progress: bool = True,
-    profile: bool = False,
 ) -> Experiment:
     """Build a run from its config; nothing trains yet. Under torchrun every process builds its own.
 
@@ -110,7 +107,6 @@ def assemble(
         resume: content of a checkpoint of this run, to continue from.
         runs: make a new run directory in here, once all that can fail has been built.
         progress: show a bar.
-        profile: trace some steps into the run directory, and print where their time goes.
 
     Raises:
         InputError: whatever does not fit: data, model, prior, device.
@@ -176,7 +172,6 @@ def assemble(
         checkpoints=None if directory is None else directory / "checkpoints",
         checkpoint_every=config.trainer.checkpoint_every,
         keep_every=config.trainer.keep_every,
-        phases=_phases(directory, device) if profile and world.main else Phases(),
         identity={"config": config.to_dict(), "image_shape": list(shape), "assets": builder.assets},
         progress=progress and world.main,
     )
@@ -192,12 +187,6 @@ def _logger(config: Config, directory: Path | None, resume: Mapping[str, Any] | 
     if resume is None:
         (directory / "config.yaml").write_text(dump_config(config))
     return RunLogger(directory, resume["step"] if resume is not None else 0)
-
-
-def _phases(directory: Path | None, device: torch.device) -> Phases:
-    if directory is None:
-        raise InputError("profile: no run directory received; a trace is written into one")
-    return Profile(directory / "profile" / "trace.json", device)
 
 
 def _data(config: Config, device: torch.device, world: World) -> tuple[Splits, Batches]:

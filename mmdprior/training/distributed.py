@@ -1,7 +1,6 @@
 """Joining the processes that torchrun starts, and keeping their weights equal."""
 
 import atexit
-import os
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -29,10 +28,9 @@ def join(device: torch.device) -> tuple[World, torch.device]:
     Raises:
         InputError: more processes than GPUs on this machine, or a device that has no distributed backend.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1 or "RANK" not in os.environ:
-        return World(), device
-    world = World(int(os.environ["RANK"]), size, int(os.environ.get("LOCAL_RANK", "0")))
+    world = World.from_environment()
+    if world.size == 1:
+        return world, device
     if device.type == "cuda":
         if world.local_rank >= torch.cuda.device_count():
             raise InputError(
