@@ -1,6 +1,7 @@
 """A whole run from a config: data, model, trainer, run directory, final scores."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from mmdprior.evaluation.lps import PREDICTORS
 from mmdprior.models import Autoencoder
 from mmdprior.regularizers import Regularizer
 from mmdprior.training import Logger, RunLogger, Trainer, Validation, create_run_directory
+from mmdprior.training.run_directory import write_whole
 
 __all__ = ["Experiment", "assemble"]
 
@@ -46,9 +48,20 @@ class Experiment:
     logger: Logger
     directory: Path | None
 
-    def run(self) -> Evaluation:
-        """Train, then score the test split, log it, and write ``report/test.json``."""
-        self.trainer.run()
+    def run(self, guard: AbstractContextManager[object] | None = None) -> Evaluation | None:
+        """Train, then score the test split, log it, and write ``report/test.json``.
+
+        Args:
+            guard: entered for the time of training alone, such as `StopSignals`.
+
+        Returns:
+            The scores, or None for a run that was told to stop and can be resumed.
+        """
+        with guard or nullcontext():
+            self.trainer.run()
+        if self.trainer.stopped:
+            self.logger.close()
+            return None
         settings = self.config.evaluation
         result, _ = evaluate(
             self.trainer.model,
@@ -64,7 +77,7 @@ class Experiment:
         self.logger.hparams(_settings(self.config), final, self.trainer.step)
         if self.directory is not None:
             (self.directory / "report").mkdir(exist_ok=True)
-            (self.directory / "report" / "test.json").write_text(result.to_json() + "\n")
+            write_whole(self.directory / "report" / "test.json", result.to_json() + "\n")
         self.logger.close()
         return result
 
@@ -108,7 +121,7 @@ def assemble(
     if runs is not None:
         directory = create_run_directory(runs, config.name)
     if directory is not None and resume is None:
-        (directory / "config.yaml").write_text(dump_config(config))
+        write_whole(directory / "config.yaml", dump_config(config))
     start = resume["step"] if resume is not None else 0
     logger = Logger() if directory is None else RunLogger(directory, start)
     match = PriorMatch(prior, n=config.evaluation.match_samples)
@@ -143,6 +156,7 @@ def assemble(
         checkpoints=None if directory is None else directory / "checkpoints",
         checkpoint_every=config.trainer.checkpoint_every,
         keep_every=config.trainer.keep_every,
+        keep_last=config.trainer.keep_last,
         identity={"config": config.to_dict(), "image_shape": list(shape), "assets": builder.assets},
         progress=progress,
     )

@@ -3,7 +3,8 @@
 from mmdprior.training.checkpoint import is_checkpoint, read_checkpoint, write_checkpoint
 from mmdprior.training.loggers import Logger, RunLogger
 from mmdprior.training.loop import NonFiniteLossError, Trainer
-from mmdprior.training.run_directory import create_run_directory, last_checkpoint
+from mmdprior.training.retention import newest_checkpoint
+from mmdprior.training.run_directory import create_run_directory
 from mmdprior.training.schedules import Constant, Cosine, Cyclical, Schedule, Warmup
 from mmdprior.training.validation import Validation
 
@@ -20,7 +21,7 @@ __all__ = [
     "Warmup",
     "create_run_directory",
     "is_checkpoint",
-    "last_checkpoint",
+    "newest_checkpoint",
     "read_checkpoint",
     "write_checkpoint",
 ]
