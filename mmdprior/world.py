@@ -33,7 +33,7 @@ class World:
 
     @staticmethod
     def from_environment() -> "World":
-        """Return the place that torchrun gives this process, before any of them has spoken; alone without it."""
+        """Return the place that torchrun gives this process, or one alone; nothing is sent."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1 or "RANK" not in os.environ:
             return World()

@@ -1,6 +1,7 @@
 """A whole run from a config: data, model, trainer, run directory, final scores."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from mmdprior.training import (
     create_run_directory,
     join,
 )
+from mmdprior.training.run_directory import write_whole
 from mmdprior.world import World
 
 __all__ = ["Experiment", "assemble"]
@@ -56,14 +58,18 @@ class Experiment:
     logger: Logger
     directory: Path | None
 
-    def run(self) -> Evaluation | None:
+    def run(self, guard: AbstractContextManager[object] | None = None) -> Evaluation | None:
         """Train, then score the test split, log it, and write ``report/test.json``.
+
+        Args:
+            guard: entered for the time of training alone, such as `StopSignals`.
 
         Returns:
             The scores; None for a run that was told to stop and can be resumed, and in all processes but
             the main one.
         """
-        self.trainer.run()
+        with guard or nullcontext():
+            self.trainer.run()
         result = None if self.trainer.stopped else self._score()
         self.logger.close()
         return result
@@ -87,7 +93,7 @@ class Experiment:
         self.logger.hparams(_settings(self.config), final, trainer.step)
         if self.directory is not None:
             (self.directory / "report").mkdir(exist_ok=True)
-            (self.directory / "report" / "test.json").write_text(result.to_json() + "\n")
+            write_whole(self.directory / "report" / "test.json", result.to_json() + "\n")
         return result
 
 
@@ -172,6 +178,7 @@ def assemble(
         checkpoints=None if directory is None else directory / "checkpoints",
         checkpoint_every=config.trainer.checkpoint_every,
         keep_every=config.trainer.keep_every,
+        keep_last=config.trainer.keep_last,
         identity={"config": config.to_dict(), "image_shape": list(shape), "assets": builder.assets},
         progress=progress and world.main,
     )
@@ -185,7 +192,7 @@ def _logger(config: Config, directory: Path | None, resume: Mapping[str, Any] | 
     if directory is None:
         return Logger()
     if resume is None:
-        (directory / "config.yaml").write_text(dump_config(config))
+        write_whole(directory / "config.yaml", dump_config(config))
     return RunLogger(directory, resume["step"] if resume is not None else 0)
 
 

@@ -1,20 +1,60 @@
 """Start a run or continue one, in a directory that this process alone writes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mmdprior.config.experiment import Experiment, assemble
-from mmdprior.config.load import read_mapping
+from mmdprior.config.load import load_config, read_mapping
 from mmdprior.config.rebuild import config_of
 from mmdprior.config.schema import Config
 from mmdprior.errors import InputError, shown
-from mmdprior.training import last_checkpoint, read_checkpoint
-from mmdprior.training.run_directory import LAST, is_finished, lock_run, make_run_directory
+from mmdprior.training import newest_checkpoint
+from mmdprior.training.retention import has_checkpoint
+from mmdprior.training.run_directory import (
+    is_finished,
+    lock_run,
+    make_run_directory,
+    sweep_leftovers,
+)
 from mmdprior.world import World
 
-__all__ = ["continue_run", "difference", "enter_run", "has_finished", "start_run"]
+__all__ = ["continue_run", "difference", "enter_run", "has_finished", "open_run", "start_run"]
+
+Tell = Callable[[str], None]
+
+
+class Asked(Protocol):
+    """What a user asks for: a config to start, or a run to continue.
+
+    Attributes:
+        config: YAML file, or None.
+        overrides: changes to it.
+        resume: directory of the run to continue, or None.
+        directory: where to start or continue that of the config, or None.
+        runs: where run directories are made.
+        trust: run targets named in the checkpoint.
+    """
+
+    config: str | None
+    overrides: Sequence[str]
+    resume: str | None
+    directory: str | None
+    runs: str
+    trust: bool
+
+
+def open_run(
+    asked: Asked, hold: ExitStack, tell: Callable[[str], None] = lambda line: None
+) -> Experiment | None:
+    """Start or continue what was asked for; None for a directory whose run has finished."""
+    if asked.resume is not None:
+        return continue_run(asked.resume, hold, tell, trust=asked.trust)
+    config = load_config(str(asked.config), asked.overrides)
+    if asked.directory is not None:
+        return enter_run(config, Path(asked.directory), hold, tell)
+    return start_run(config, asked.runs, hold)
 
 
 def start_run(config: Config, runs: str | Path, hold: ExitStack) -> Experiment:
@@ -31,22 +71,36 @@ def start_run(config: Config, runs: str | Path, hold: ExitStack) -> Experiment:
     return experiment
 
 
-def continue_run(run: str | Path, hold: ExitStack, *, trust: bool = False) -> Experiment:
-    """Continue a run from its last checkpoint, by the config in there.
+def continue_run(run: str | Path, hold: ExitStack, tell: Tell = print, *, trust: bool = False) -> Experiment:
+    """Continue a run from its last checkpoint that is whole, by the config in there.
+
+    Args:
+        run: its directory.
+        hold: keeps the directory claimed.
+        tell: is given a line about every damaged checkpoint.
+        trust: run targets that the checkpoint names.
 
     Raises:
         InputError: no run, no checkpoint, or another process that writes there.
     """
     directory = Path(run)
-    last_checkpoint(directory)
+    if not directory.is_dir():
+        raise InputError(f"--resume: {run} is not a folder; give a run directory")
+    if not has_checkpoint(directory):
+        raise InputError(f"--resume: {run} holds no checkpoint; start the run anew")
     _claim(directory, hold)
-    path = last_checkpoint(directory)
-    content = read_checkpoint(path)
+    path, content = newest_checkpoint(directory, tell)
     return assemble(config_of(content, str(path), trust=trust), directory, content)
 
 
-def enter_run(config: Config, directory: Path, hold: ExitStack) -> Experiment | None:
+def enter_run(config: Config, directory: Path, hold: ExitStack, tell: Tell = print) -> Experiment | None:
     """Start the run of a directory, or continue the one that is there; None when that has finished.
+
+    Args:
+        config: checked.
+        directory: made if it is not there.
+        hold: keeps the directory claimed.
+        tell: is given a line about every damaged checkpoint.
 
     Raises:
         InputError: the directory holds a run of another config, or another process writes there.
@@ -54,10 +108,10 @@ def enter_run(config: Config, directory: Path, hold: ExitStack) -> Experiment | 
     if has_finished(config, directory):
         return None
     _claim(make_run_directory(directory), hold)
-    if not (directory / "checkpoints" / LAST).is_file():
+    if not has_checkpoint(directory):
         _clear(directory)
         return assemble(config, directory)
-    content = read_checkpoint(last_checkpoint(directory))
+    _, content = newest_checkpoint(directory, tell)
     _refuse_other(config, content["config"], directory)
     return assemble(config, directory, content)
 
@@ -90,16 +144,17 @@ def difference(new: Any, old: Any, path: str = "") -> str | None:
     return None if new == old else f"{path[:-1]} {shown(repr(old))}, not {shown(repr(new))}"
 
 
-def _claim(directory: Path, hold: ExitStack) -> None:
-    """Lock a directory, once for all processes that torchrun started."""
-    if World.from_environment().main:
-        hold.enter_context(lock_run(directory))
-
-
 def _refuse_other(config: Config, stored: Mapping[str, Any], directory: Path) -> None:
     found = difference(config.to_dict(), stored)
     if found is not None:
         raise InputError(f"{directory}: holds a run of another config ({found}); give another directory")
+
+
+def _claim(directory: Path, hold: ExitStack) -> None:
+    """Keep other runs out, once a run: by the main one of the processes that train together."""
+    if World.from_environment().main:
+        hold.enter_context(lock_run(directory))
+        sweep_leftovers(directory)
 
 
 def _clear(directory: Path) -> None:

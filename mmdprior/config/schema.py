@@ -132,7 +132,8 @@ class TrainerSection(Section):
     )
     log_every: Positive = Field(50, description="Steps between logged numbers.")
     checkpoint_every: Positive = Field(500, description="Steps between rewrites of checkpoints/last.pt.")
-    keep_every: Positive | None = Field(None, description="Steps between checkpoints kept for good.")
+    keep_every: Positive | None = Field(None, description="Steps between checkpoints that are kept.")
+    keep_last: Positive | None = Field(None, description="How many of those stay, the newest; null for all.")
 
 
 class EvaluationSection(Section):

@@ -8,7 +8,8 @@ from mmdprior.training.gradient import Gradient
 from mmdprior.training.loggers import Logger, RunLogger
 from mmdprior.training.loop import Trainer
 from mmdprior.training.profiling import Phases, Profile
-from mmdprior.training.run_directory import create_run_directory, last_checkpoint
+from mmdprior.training.retention import newest_checkpoint
+from mmdprior.training.run_directory import create_run_directory
 from mmdprior.training.schedules import Constant, Cosine, Cyclical, Schedule, Warmup
 from mmdprior.training.validation import Validation
 
@@ -30,7 +31,7 @@ __all__ = [
     "create_run_directory",
     "is_checkpoint",
     "join",
-    "last_checkpoint",
+    "newest_checkpoint",
     "read_checkpoint",
     "write_checkpoint",
 ]

@@ -12,6 +12,7 @@ from torch import Tensor
 from mmdprior.data import Batches
 from mmdprior.errors import InputError
 from mmdprior.training.gradient import Losses
+from mmdprior.training.run_directory import write_whole
 
 __all__ = ["NONFINITE", "Guard", "NonFiniteLossError"]
 
@@ -92,4 +93,4 @@ def _write(path: Path, step: int, parts: Mapping[str, float], rows: Tensor) -> N
         "parts": {name: value if math.isfinite(value) else str(value) for name, value in parts.items()},
         "indices": rows.tolist(),
     }
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    write_whole(path, json.dumps(content, indent=2) + "\n")

@@ -4,12 +4,10 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-if TYPE_CHECKING:
-    pass
+from mmdprior.training.run_directory import write_whole
 
 __all__ = ["Logger", "RunLogger"]
 
@@ -51,7 +49,7 @@ class RunLogger(Logger):
         self._path = directory / "metrics.jsonl"
         if start and self._path.is_file():
             kept = [line for line in self._path.read_text().splitlines() if _step_of(line) <= start]
-            self._path.write_text("".join(f"{line}\n" for line in kept))
+            write_whole(self._path, "".join(f"{line}\n" for line in kept))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write numbers to both files; NaN stands as null in the JSON lines."""

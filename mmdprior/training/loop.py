@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,14 +24,13 @@ from mmdprior.training.checkpoint import (
     random_states,
     restore_random_states,
     versions,
-    write_checkpoint,
 )
 from mmdprior.training.distributed import average_gradients, replicate, share_state
 from mmdprior.training.finiteness import Guard
 from mmdprior.training.gradient import Gradient, Losses, Precision
 from mmdprior.training.loggers import Logger
 from mmdprior.training.profiling import Phases
-from mmdprior.training.run_directory import LAST
+from mmdprior.training.retention import LAST, kept_name, store
 from mmdprior.training.schedules import Constant, Schedule
 from mmdprior.training.timer import Timer
 from mmdprior.training.writer import BackgroundWriter
@@ -74,7 +74,8 @@ class Trainer:
         patience: validations without a better value after which training ends; None never ends it early.
         checkpoints: folder for checkpoints; None writes none.
         checkpoint_every: steps between rewrites of the last checkpoint.
-        keep_every: steps between checkpoints kept for good; None keeps none.
+        keep_every: steps between checkpoints that are kept; None keeps none.
+        keep_last: how many of those stay, the newest; None for all.
         phases: told where a step's time goes.
         identity: what a checkpoint needs beside the state: config, image shape, data read.
         stop: asked after every finished step; once it says yes, the last checkpoint is written and the run
@@ -109,6 +110,7 @@ class Trainer:
     checkpoints: Path | None = None
     checkpoint_every: int = 1000
     keep_every: int | None = None
+    keep_last: int | None = None
     phases: Phases = field(default_factory=Phases)
     identity: Mapping[str, Any] = field(default_factory=dict)
     stop: Callable[[], bool] = lambda: False
@@ -139,7 +141,7 @@ class Trainer:
         self._loose = [p for p in self._parameters if id(p) not in replicated]
         self._learning_rates = [group["lr"] for group in self.optimizer.param_groups]
         self._guard = Guard(self.optimizer, self.device, self.batches, self.checkpoints)
-        self._writer = BackgroundWriter(lambda content, path: write_checkpoint(content, path))
+        self._writer = BackgroundWriter(partial(store, keep_last=self.keep_last))
         self._versions = versions()
 
     def run(self) -> None:
@@ -197,7 +199,7 @@ class Trainer:
                 if self._due(self.checkpoint_every):
                     self._write(LAST)
                 if self.keep_every is not None and self.step % self.keep_every == 0:
-                    self._write(f"step_{self.step:08d}.pt")
+                    self._write(kept_name(self.step))
             if self._finished():
                 break
             if self.world.any(self.stop()):
