@@ -89,7 +89,9 @@ def losses(directory):
 
 
 def test_torchrun_trains_scores_and_writes_once(tmp_path):
-    two = torchrun(ROOT / "scripts" / "train.py", *ARGUMENTS, "trainer.steps=6", "--directory", tmp_path / "two")
+    two = torchrun(
+        ROOT / "scripts" / "train.py", *ARGUMENTS, "trainer.steps=6", "--directory", tmp_path / "two"
+    )
     assert two.returncode == 0, two.stderr[-3000:]
     assert two.stdout.count("checkpoint ") == 1
     assert main(["train", *map(str, ARGUMENTS), "trainer.steps=6", "--directory", str(tmp_path / "one")]) == 0
@@ -98,7 +100,9 @@ def test_torchrun_trains_scores_and_writes_once(tmp_path):
     assert torch.allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=1e-5)
     assert all(torch.allclose(a["model"][key], b["model"][key], atol=1e-4) for key in a["model"])
     reports = [json.loads((tmp_path / name / "report" / "test.json").read_text()) for name in ("one", "two")]
-    assert reports[0]["reconstruction"]["psnr"] == pytest.approx(reports[1]["reconstruction"]["psnr"], abs=0.01)
+    assert reports[0]["reconstruction"]["psnr"] == pytest.approx(
+        reports[1]["reconstruction"]["psnr"], abs=0.01
+    )
 
 
 def test_batches_are_shared_without_overlap():
@@ -107,7 +111,9 @@ def test_batches_are_shared_without_overlap():
     parts = [next(ResidentBatches(images, 12, 0, world=World(r, 3)).stream()) for r in range(3)]
     assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
     assert all(torch.equal(part.indices, whole.indices) for part in parts)
-    with pytest.raises(InputError, match=r"data\.batch_size: 13 received; give a multiple of the 3 processes"):
+    with pytest.raises(
+        InputError, match=r"data\.batch_size: 13 received; give a multiple of the 3 processes"
+    ):
         ResidentBatches(images, 13, 0, world=World(0, 3))
 
 

@@ -29,7 +29,12 @@ def main(arguments: Sequence[str]) -> int:
     main_process = World.from_environment().main
     with ExitStack() as hold:
         hold.enter_context(redirect_stdout(sys.stdout if main_process else None))
-        experiment = open_run(given, hold, _tell)
+        experiment = open_run(
+            *(given.config, given.overrides),
+            **{key: getattr(given, key) for key in ("resume", "directory", "runs", "trust")},
+            hold=hold,
+            tell=_tell,
+        )
         if experiment is None:
             print(f"run {given.directory} has finished; nothing to do")
             return 0
@@ -38,8 +43,7 @@ def main(arguments: Sequence[str]) -> int:
             record_command(directory, ["mmdprior", "train", *arguments])
         if main_process and given.profile:
             trainer.phases = Profile(directory / "profile" / "trace.json", trainer.device)
-        print(f"run {directory} on {trainer.device}")
-        print(f"penalty: {trainer.regularizer.describe()}", flush=True)
+        print(f"run {directory} on {trainer.device}\npenalty: {trainer.regularizer.describe()}", flush=True)
         trainer.stop = stop = StopSignals(_tell)
         result = experiment.run(stop)
     if trainer.stopped:
@@ -48,8 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     if not main_process:
         return 0
     print(f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {trainer.step}")
-    print(result)
-    print(f"checkpoint {directory / 'checkpoints' / 'last.pt'}")
+    print(f"{result}\ncheckpoint {directory / 'checkpoints' / 'last.pt'}")
     return 0
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from mmdprior.config.experiment import Experiment, assemble
 from mmdprior.config.load import load_config, read_mapping
@@ -25,36 +25,35 @@ __all__ = ["continue_run", "difference", "enter_run", "has_finished", "open_run"
 Tell = Callable[[str], None]
 
 
-class Asked(Protocol):
-    """What a user asks for: a config to start, or a run to continue.
+def open_run(
+    config: str | None,
+    overrides: Sequence[str],
+    *,
+    resume: str | None,
+    directory: str | None,
+    runs: str,
+    trust: bool,
+    hold: ExitStack,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Experiment | None:
+    """Start or continue what a user asks for; None for a directory whose run has finished.
 
-    Attributes:
-        config: YAML file, or None.
+    Args:
+        config: YAML file, unless a run is to be continued.
         overrides: changes to it.
         resume: directory of the run to continue, or None.
         directory: where to start or continue that of the config, or None.
-        runs: where run directories are made.
+        runs: where other run directories are made.
         trust: run targets named in the checkpoint.
+        hold: keeps the directory claimed.
+        tell: is given a line about what is amiss and mended.
     """
-
-    config: str | None
-    overrides: Sequence[str]
-    resume: str | None
-    directory: str | None
-    runs: str
-    trust: bool
-
-
-def open_run(
-    asked: Asked, hold: ExitStack, tell: Callable[[str], None] = lambda line: None
-) -> Experiment | None:
-    """Start or continue what was asked for; None for a directory whose run has finished."""
-    if asked.resume is not None:
-        return continue_run(asked.resume, hold, tell, trust=asked.trust)
-    config = load_config(str(asked.config), asked.overrides)
-    if asked.directory is not None:
-        return enter_run(config, Path(asked.directory), hold, tell)
-    return start_run(config, asked.runs, hold)
+    if resume is not None:
+        return continue_run(resume, hold, tell, trust=trust)
+    checked = load_config(str(config), overrides)
+    if directory is not None:
+        return enter_run(checked, Path(directory), hold, tell)
+    return start_run(checked, runs, hold)
 
 
 def start_run(config: Config, runs: str | Path, hold: ExitStack) -> Experiment:
