@@ -46,14 +46,12 @@ def main(arguments: Sequence[str]) -> int:
         print(f"run {directory} on {trainer.device}\npenalty: {trainer.regularizer.describe()}", flush=True)
         trainer.stop = stop = StopSignals(_tell)
         result = experiment.run(stop)
-    if trainer.stopped:
-        _tell(f"stopped at step {trainer.step}; mmdprior train --resume {directory} continues")
-        return stop.status
-    if not main_process:
+        if trainer.stopped:
+            _tell(f"stopped at step {trainer.step}; mmdprior train --resume {directory} continues")
+            return stop.status
+        print(f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {trainer.step}")
+        print(f"{result}\ncheckpoint {directory / 'checkpoints' / 'last.pt'}")
         return 0
-    print(f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {trainer.step}")
-    print(f"{result}\ncheckpoint {directory / 'checkpoints' / 'last.pt'}")
-    return 0
 
 
 def _tell(line: str) -> None:

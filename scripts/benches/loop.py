@@ -102,8 +102,8 @@ def compare(given: argparse.Namespace, size: int) -> None:
     wall, used = (statistics.median(h[i] / e[i] for h, e in pairs) for i in (0, 1))
     print(
         f"{given.model}, batch {size:5d}: bare {1 / hand:8.2f} steps/s, trainer {1 / ours:8.2f} steps/s, "
-        f"ratio {wall:.3f}, of processor time {used:.3f} (median of {given.repeats} pairs, {given.steps} steps "
-        "each)",
+        f"ratio {wall:.3f}, of processor time {used:.3f} (median of {given.repeats} pairs of "
+        f"{given.steps} steps)",
         flush=True,
     )
 
