@@ -15,7 +15,7 @@ _USAGE = f"usage: mmdprior {{{','.join(COMMANDS)}}} ...   (mmdprior COMMAND --he
 
 
 def run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
-    """Run a command: status 2 and one line for a user's mistake, 130 for SIGINT, 143 for SIGTERM."""
+    """Run a command; a mistake ends it with one line and status 2, SIGINT with 130, SIGTERM with 143."""
     warnings.simplefilter("ignore")
     try:
         raise_on_sigterm()

@@ -5,17 +5,17 @@ SIGINT and SIGTERM end it after the step, with a checkpoint and status 130 or 14
 
 import json
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 
 from mmdprior.cli.train_options import parse
-from mmdprior.config import Experiment, load_config
 from mmdprior.config.json_schema import json_schema
-from mmdprior.config.opening import continue_run, enter_run, start_run
+from mmdprior.config.opening import open_run
+from mmdprior.training import Profile
 from mmdprior.training.run_directory import record_command
 from mmdprior.training.signals import StopSignals
+from mmdprior.world import World
 
 __all__ = ["main"]
 
@@ -26,33 +26,31 @@ def main(arguments: Sequence[str]) -> int:
     if given.schema:
         print(json.dumps(json_schema(), indent=2))
         return 0
+    main_process = World.from_environment().main
     with ExitStack() as hold:
-        experiment = _open(given, hold)
+        hold.enter_context(redirect_stdout(sys.stdout if main_process else None))
+        experiment = open_run(given, hold, _tell)
         if experiment is None:
             print(f"run {given.directory} has finished; nothing to do")
             return 0
         directory, trainer, config = experiment.directory or Path(), experiment.trainer, experiment.config
-        record_command(directory, ["mmdprior", "train", *arguments])
+        if main_process:
+            record_command(directory, ["mmdprior", "train", *arguments])
+        if main_process and given.profile:
+            trainer.phases = Profile(directory / "profile" / "trace.json", trainer.device)
         print(f"run {directory} on {trainer.device}")
         print(f"penalty: {trainer.regularizer.describe()}", flush=True)
         trainer.stop = stop = StopSignals(_tell)
         result = experiment.run(stop)
-    if result is None:
+    if trainer.stopped:
         _tell(f"stopped at step {trainer.step}; mmdprior train --resume {directory} continues")
         return stop.status
+    if not main_process:
+        return 0
     print(f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {trainer.step}")
     print(result)
     print(f"checkpoint {directory / 'checkpoints' / 'last.pt'}")
     return 0
-
-
-def _open(given: Namespace, hold: ExitStack) -> Experiment | None:
-    if given.resume is not None:
-        return continue_run(given.resume, hold, _tell, trust=given.trust)
-    config = load_config(given.config, given.overrides)
-    if given.directory is not None:
-        return enter_run(config, Path(given.directory), hold, _tell)
-    return start_run(config, given.runs, hold)
 
 
 def _tell(line: str) -> None:

@@ -24,6 +24,7 @@ def parse(arguments: Sequence[str], description: str | None) -> argparse.Namespa
         "--directory", metavar="DIR", help="of the run: started there, or continued, unless it has finished"
     )
     parser.add_argument("--trust", action="store_true", help="run targets named in the checkpoint")
+    parser.add_argument("--profile", action="store_true", help="trace steps, print where their time goes")
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of configs")
     given = parser.parse_intermixed_args(arguments)
     if given.schema:

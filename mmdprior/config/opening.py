@@ -1,13 +1,12 @@
 """Start a run or continue one, in a directory that this process alone writes."""
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mmdprior.config.experiment import Experiment, assemble
-from mmdprior.config.load import read_mapping
+from mmdprior.config.load import load_config, read_mapping
 from mmdprior.config.rebuild import config_of
 from mmdprior.config.schema import Config
 from mmdprior.errors import InputError, shown
@@ -19,10 +18,43 @@ from mmdprior.training.run_directory import (
     make_run_directory,
     sweep_leftovers,
 )
+from mmdprior.world import World
 
-__all__ = ["continue_run", "difference", "enter_run", "has_finished", "start_run"]
+__all__ = ["continue_run", "difference", "enter_run", "has_finished", "open_run", "start_run"]
 
 Tell = Callable[[str], None]
+
+
+class Asked(Protocol):
+    """What a user asks for: a config to start, or a run to continue.
+
+    Attributes:
+        config: YAML file, or None.
+        overrides: changes to it.
+        resume: directory of the run to continue, or None.
+        directory: where to start or continue that of the config, or None.
+        runs: where run directories are made.
+        trust: run targets named in the checkpoint.
+    """
+
+    config: str | None
+    overrides: Sequence[str]
+    resume: str | None
+    directory: str | None
+    runs: str
+    trust: bool
+
+
+def open_run(
+    asked: Asked, hold: ExitStack, tell: Callable[[str], None] = lambda line: None
+) -> Experiment | None:
+    """Start or continue what was asked for; None for a directory whose run has finished."""
+    if asked.resume is not None:
+        return continue_run(asked.resume, hold, tell, trust=asked.trust)
+    config = load_config(str(asked.config), asked.overrides)
+    if asked.directory is not None:
+        return enter_run(config, Path(asked.directory), hold, tell)
+    return start_run(config, asked.runs, hold)
 
 
 def start_run(config: Config, runs: str | Path, hold: ExitStack) -> Experiment:
@@ -120,7 +152,7 @@ def _refuse_other(config: Config, stored: Mapping[str, Any], directory: Path) ->
 
 def _claim(directory: Path, hold: ExitStack) -> None:
     """Keep other runs out, once a run: by the main one of the processes that train together."""
-    if int(os.environ.get("RANK", "0")) == 0:
+    if World.from_environment().main:
         hold.enter_context(lock_run(directory))
         sweep_leftovers(directory)
 
