@@ -1,9 +1,10 @@
 """Start a run or continue one, in a directory that this process alone writes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from mmdprior.config.experiment import Experiment, assemble
 from mmdprior.config.load import load_config, read_mapping
@@ -25,30 +26,15 @@ __all__ = ["continue_run", "difference", "enter_run", "has_finished", "open_run"
 Tell = Callable[[str], None]
 
 
-class Asked(Protocol):
-    """What a user asks for: a config to start, or a run to continue.
+def open_run(asked: Namespace, hold: ExitStack, tell: Tell = print) -> Experiment | None:
+    """Start or continue what was asked for; None for a directory whose run has finished.
 
-    Attributes:
-        config: YAML file, or None.
-        overrides: changes to it.
-        resume: directory of the run to continue, or None.
-        directory: where to start or continue that of the config, or None.
-        runs: where run directories are made.
-        trust: run targets named in the checkpoint.
+    Args:
+        asked: ``config`` with its ``overrides``, to start in a new directory below ``runs`` or in
+            ``directory``; or the run to ``resume``, with ``trust`` where it names targets.
+        hold: keeps the directory claimed.
+        tell: is given a line about every damaged checkpoint.
     """
-
-    config: str | None
-    overrides: Sequence[str]
-    resume: str | None
-    directory: str | None
-    runs: str
-    trust: bool
-
-
-def open_run(
-    asked: Asked, hold: ExitStack, tell: Callable[[str], None] = lambda line: None
-) -> Experiment | None:
-    """Start or continue what was asked for; None for a directory whose run has finished."""
     if asked.resume is not None:
         return continue_run(asked.resume, hold, tell, trust=asked.trust)
     config = load_config(str(asked.config), asked.overrides)
