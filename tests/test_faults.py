@@ -144,6 +144,9 @@ class TestDamage:
         assert "last.pt: damaged" in told
         assert "previous.pt: whole; continuing from its step 4" in told
         assert (folder / "last.pt.damaged").is_file()
+        first, second = (run / "commands.txt").read_text().splitlines()
+        assert first.startswith("mmdprior train /")
+        assert second == f"mmdprior train --resume {run}"
         a, b = (read_checkpoint(d / "checkpoints" / "last.pt") for d in (run, whole))
         assert same(a["model"], b["model"])
         assert read_checkpoint(folder / "previous.pt")["step"] == 4
@@ -238,7 +241,6 @@ class TestOneProcess:
             line = fails(capsys, "train", "--resume", run)
             assert f"process {os.getpid()} on " in line
             assert "writes there" in line
-        assert main(["train", "--resume", str(run)]) == 0
 
     def test_death_releases_the_lock(self, tmp_path):
         process = os.fork()
@@ -277,12 +279,6 @@ class TestOneProcess:
         line = fails(capsys, "train", config, "trainer.steps=8", "--directory", whole)
         assert "trainer.steps 6, not 8" in line
         assert "leave one out" in fails(capsys, "train", "--resume", whole, "--directory", tmp_path)
-
-    def test_commands_are_recorded(self, run):
-        assert main(["train", "--resume", str(run)]) == 0
-        first, second = (run / "commands.txt").read_text().splitlines()
-        assert first.startswith("mmdprior train /")
-        assert second == f"mmdprior train --resume {run}"
 
     def test_a_start_that_died_before_its_first_checkpoint_is_made_anew(self, run, whole, tmp_path):
         shutil.rmtree(run / "checkpoints")
@@ -347,9 +343,13 @@ class TestSignals:
         config = load_config(config_file(tmp_path))
         with ExitStack() as hold, StopSignals() as stop:
             stopped = enter_run(config, tmp_path / "run", hold)
-            stopped.trainer.stop = lambda: (
-                stop() if stopped.trainer.step != 3 else os.kill(os.getpid(), signal.SIGTERM)
-            )
+
+            def signalled():
+                if stopped.trainer.step == 4:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return stop()
+
+            stopped.trainer.stop = signalled
             assert stopped.run() is None
             assert stopped.trainer.step == 4
         with ExitStack() as hold:
