@@ -29,12 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     main_process = World.from_environment().main
     with ExitStack() as hold:
         hold.enter_context(redirect_stdout(sys.stdout if main_process else None))
-        experiment = open_run(
-            *(given.config, given.overrides),
-            **{key: getattr(given, key) for key in ("resume", "directory", "runs", "trust")},
-            hold=hold,
-            tell=_tell,
-        )
+        experiment = open_run(given, hold, _tell)
         if experiment is None:
             print(f"run {given.directory} has finished; nothing to do")
             return 0
@@ -43,15 +38,19 @@ def main(arguments: Sequence[str]) -> int:
             record_command(directory, ["mmdprior", "train", *arguments])
         if main_process and given.profile:
             trainer.phases = Profile(directory / "profile" / "trace.json", trainer.device)
-        print(f"run {directory} on {trainer.device}\npenalty: {trainer.regularizer.describe()}", flush=True)
+        print(f"run {directory} on {trainer.device}")
+        print(f"penalty: {trainer.regularizer.describe()}", flush=True)
         trainer.stop = stop = StopSignals(_tell)
         result = experiment.run(stop)
-        if trainer.stopped:
-            _tell(f"stopped at step {trainer.step}; mmdprior train --resume {directory} continues")
-            return stop.status
-        print(f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {trainer.step}")
-        print(f"{result}\ncheckpoint {directory / 'checkpoints' / 'last.pt'}")
+    if trainer.stopped:
+        _tell(f"stopped at step {trainer.step}; mmdprior train --resume {directory} continues")
+        return stop.status
+    if not main_process:
         return 0
+    print(f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {trainer.step}")
+    print(result)
+    print(f"checkpoint {directory / 'checkpoints' / 'last.pt'}")
+    return 0
 
 
 def _tell(line: str) -> None:

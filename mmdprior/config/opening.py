@@ -1,6 +1,7 @@
 """Start a run or continue one, in a directory that this process alone writes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,35 +26,21 @@ __all__ = ["continue_run", "difference", "enter_run", "has_finished", "open_run"
 Tell = Callable[[str], None]
 
 
-def open_run(
-    config: str | None,
-    overrides: Sequence[str],
-    *,
-    resume: str | None,
-    directory: str | None,
-    runs: str,
-    trust: bool,
-    hold: ExitStack,
-    tell: Callable[[str], None] = lambda line: None,
-) -> Experiment | None:
-    """Start or continue what a user asks for; None for a directory whose run has finished.
+def open_run(asked: Namespace, hold: ExitStack, tell: Tell = print) -> Experiment | None:
+    """Start or continue what was asked for; None for a directory whose run has finished.
 
     Args:
-        config: YAML file, unless a run is to be continued.
-        overrides: changes to it.
-        resume: directory of the run to continue, or None.
-        directory: where to start or continue that of the config, or None.
-        runs: where other run directories are made.
-        trust: run targets named in the checkpoint.
+        asked: ``config`` with its ``overrides``, to start in a new directory below ``runs`` or in
+            ``directory``; or the run to ``resume``, with ``trust`` where it names targets.
         hold: keeps the directory claimed.
-        tell: is given a line about what is amiss and mended.
+        tell: is given a line about every damaged checkpoint.
     """
-    if resume is not None:
-        return continue_run(resume, hold, tell, trust=trust)
-    checked = load_config(str(config), overrides)
-    if directory is not None:
-        return enter_run(checked, Path(directory), hold, tell)
-    return start_run(checked, runs, hold)
+    if asked.resume is not None:
+        return continue_run(asked.resume, hold, tell, trust=asked.trust)
+    config = load_config(str(asked.config), asked.overrides)
+    if asked.directory is not None:
+        return enter_run(config, Path(asked.directory), hold, tell)
+    return start_run(config, asked.runs, hold)
 
 
 def start_run(config: Config, runs: str | Path, hold: ExitStack) -> Experiment:

@@ -1,7 +1,7 @@
 """Training batches: from a tensor on the training device, or streamed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,8 @@ __all__ = ["Batch", "Batches", "ResidentBatches", "StreamingBatches", "fits", "t
 
 _SHARE = 0.25
 """Share of a device's memory that resident images may take."""
+
+_Read = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -163,10 +165,21 @@ class StreamingBatches(Batches):
             num_workers=self.workers,
             pin_memory=pinned,
         )
-        for step, (images, labels, rows) in enumerate(loader, start):
+        for step, (images, labels, rows) in enumerate(_told_in_a_line(loader), start):
             images = images.to(self.device, non_blocking=pinned)
             labels = labels.to(self.device, non_blocking=pinned)
             yield self._batch(images, labels, rows.cpu(), step)
+
+
+def _told_in_a_line(loader: Iterable[_Read]) -> Iterator[_Read]:
+    """Yield what a loader reads; the traceback in the message of a worker's error is cut off."""
+    try:
+        yield from loader
+    except (InputError, RuntimeError) as error:  # RuntimeError: a worker that was killed
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        if isinstance(error, InputError):
+            raise InputError(lines[-1].partition("InputError: ")[2] or lines[-1]) from None
+        raise InputError(f"data.workers: {lines[0] if lines else 'a worker died'}; give fewer") from error
 
 
 class _ByBatch(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
