@@ -9,7 +9,7 @@ from mmdprior.errors import InputError
 
 __all__ = ["COMMANDS", "main", "run"]
 
-COMMANDS = ("train", "encode", "score", "prior", "study", "sweep")
+COMMANDS = ("train", "encode", "score", "prior", "study", "sweep", "compare", "traverse", "sample")
 _USAGE = f"usage: mmdprior {{{','.join(COMMANDS)}}} ...   (mmdprior COMMAND --help for each)"
 
 

@@ -1,5 +1,6 @@
 """A whole run from a config: data, model, trainer, run directory, final scores."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,9 @@ from mmdprior.evaluation import Evaluation, PriorMatch, evaluate
 from mmdprior.evaluation.lps import PREDICTORS
 from mmdprior.models import Autoencoder
 from mmdprior.regularizers import Regularizer
+from mmdprior.reporting.run_report import write_report
 from mmdprior.training import Logger, RunLogger, Trainer, Validation, create_run_directory
+from mmdprior.training.facts import run_facts
 
 __all__ = ["Experiment", "assemble"]
 
@@ -47,19 +50,22 @@ class Experiment:
     directory: Path | None
 
     def run(self) -> Evaluation | None:
-        """Train, then score the test split, log it, and write ``report/test.json``.
+        """Train, then score the test split, log it, and fill ``report/``: scores, codes, pictures, facts.
 
         Returns:
             The scores, or None for a run that was told to stop and can be resumed.
         """
+        start = time.perf_counter()
         self.trainer.run()
         if self.trainer.stopped:
             self.logger.close()
             return None
         settings = self.config.evaluation
-        result, _ = evaluate(
+        seconds = time.perf_counter() - start
+        images = thin(self.splits.test, settings.limit)
+        result, codes = evaluate(
             self.trainer.model,
-            thin(self.splits.test, settings.limit),
+            images,
             predictors=settings.final_predictors,
             match=self.match,
             seed=self.config.seed,
@@ -68,10 +74,22 @@ class Experiment:
         )
         final = {f"test/{tag}": value for tag, value in result.scalars().items()}
         final["test/steps_per_second"] = self.trainer.steps_per_second
-        self.logger.hparams(_settings(self.config), final, self.trainer.step)
         if self.directory is not None:
             (self.directory / "report").mkdir(exist_ok=True)
             (self.directory / "report" / "test.json").write_text(result.to_json() + "\n")
+            facts = write_report(
+                self.directory / "report",
+                model=self.trainer.model,
+                images=images,
+                codes=codes,
+                prior=self.match.prior,
+                facts=run_facts(self.trainer.device, seconds),
+                batch_size=settings.batch_size,
+                device=self.trainer.device,
+            )
+            final["test/reconstruction/ssim"] = facts["ssim"]
+        self.logger.embedding(codes, self.trainer.step)
+        self.logger.hparams(_settings(self.config), final, self.trainer.step)
         self.logger.close()
         return result
 

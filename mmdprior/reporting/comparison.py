@@ -64,7 +64,7 @@ class Comparison:
         dims = {str(g.config.get("model", {}).get("latent_dim")) for g in self.groups}
         runs = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
         many = "1 configuration" if len(self.groups) == 1 else f"{len(self.groups)} configurations"
-        lacking = sum(not run.complete for run in self.runs)
+        lacking = sum(bool(run.missing) for run in self.runs)
         told = f"; {lacking} lack a part of their report, whose cells are empty" if lacking else ""
         return f"{runs} of {many}; data {', '.join(sorted(data))}; d = {', '.join(sorted(dims))}{told}"
 
@@ -144,6 +144,12 @@ class Comparison:
         from mmdprior.reporting.page import write_page
 
         return write_page(self, Path(folder), command, versions or {})
+
+    def write_tensorboard(self, folder: str | Path) -> Path:
+        """Write runs for TensorBoard with what no single run has; see `reporting.tensorboard`."""
+        from mmdprior.reporting.tensorboard import write_tensorboard
+
+        return write_tensorboard(self, Path(folder))
 
     def _best(self, quantity: Quantity) -> float:
         values = [v.mean for v in (g.value(quantity.tag) for g in self.groups) if v.n]

@@ -67,16 +67,25 @@ def frontier(
         for index, (name, (psnr, psnr_sd, lps, lps_sd)) in enumerate(there.items()):
             look = series(index) | {"linestyle": "none", "ms": 6, "elinewidth": 1, "zorder": 2}
             axes.errorbar(lps, psnr, yerr=_shown(psnr_sd), xerr=_shown(lps_sd), label=name, **look)
-        axes.set_xscale("symlog", linthresh=0.01)
-        axes.set_xlim(left=-0.001 if min(p[2] for p in there.values()) >= 0 else None)
-        axes.set(title=title, xlabel="LPS, highest predictor, mean codes (left: independent)")
+        _lps_axis(axes, [p[2] + (p[3] if math.isfinite(p[3]) else 0.0) for p in there.values()])
+        axes.set(title=title, xlabel="LPS of mean codes, highest predictor (left: independent)")
         axes.set_ylabel("PSNR (dB)")
-        axes.margins(0.12)
+        axes.margins(y=0.12)
         axes.grid(alpha=0.6)
         axes.text(0.02, 0.98, "better", transform=axes.transAxes, va="top", color=INK, fontstyle="italic")
         if len(there) <= _NAMED:
             figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     return figure
+
+
+def _lps_axis(axes: Axes, values: Sequence[float]) -> None:
+    """Let small scores be told apart and large ones fit: linear to .01, logarithmic from there."""
+    axes.set_xscale("symlog", linthresh=0.01, linscale=1.0)
+    top = max(0.02, 1.6 * max(values))
+    ticks = [tick for tick in (0, 0.005, 0.01, 0.03, 0.1, 0.3, 1.0) if tick <= top]
+    axes.set_xlim(min([-0.001, *(1.2 * value for value in values)]), top)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
 
 
 def _undominated(points: Mapping[str, tuple[float, float, float, float]]) -> list[tuple[float, ...]]:

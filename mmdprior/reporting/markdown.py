@@ -27,7 +27,7 @@ def markdown_page(
     lines += ["## How this was made", ""]
     if command:
         lines += [f"    {command}", ""]
-    lines += [f"- {run.directory}: `{run.command}`" for run in comparison.runs]
+    lines += [f"- {run.directory}: `{'; '.join(run.commands)}`" for run in comparison.runs]
     lines += [f"- not read: {line}" for line in comparison.errors.values()]
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
     return "\n".join([*lines, *(["", told] if told else [])]) + "\n"

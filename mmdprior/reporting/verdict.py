@@ -117,7 +117,7 @@ def _reconstruction(group: Group, best: float) -> Cell:
     if psnr.n == 0:
         return Cell("not measured", mark="unknown")
     less = best - psnr.mean
-    return Cell(f"{psnr.mean:.2f} dB", "the best" if less < 0.005 else f"{less:.2f} less than the best")
+    return Cell(f"{psnr.mean:.2f} dB", "the best" if less < 0.005 else f"{less:.2f} dB below the best")
 
 
 def _time(group: Group) -> Cell:

@@ -6,16 +6,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
+from mmdprior.evaluation import Codes
+from mmdprior.reporting.charts import CHARTS
+from mmdprior.reporting.style import pixels
+
 if TYPE_CHECKING:
-    pass
+    from matplotlib.figure import Figure
 
 __all__ = ["Logger", "RunLogger"]
 
+_PROJECTED = 3000
+
 
 class Logger:
-    """Takes everything, keeps nothing: for training without a run directory."""
+    """Takes everything, keeps nothing: for training without a run directory.
+
+    Attributes:
+        pictures: whether pictures are kept, so that it is worth drawing them.
+    """
+
+    pictures: bool = False
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Take numbers by tag."""
@@ -23,8 +36,14 @@ class Logger:
     def image(self, tag: str, image: Tensor, step: int) -> None:
         """Take one (C, H, W) image in [0, 1]."""
 
+    def figure(self, tag: str, figure: "Figure", step: int) -> None:
+        """Take one figure."""
+
     def histogram(self, tag: str, values: Tensor, step: int) -> None:
         """Take the values of one histogram."""
+
+    def embedding(self, codes: Codes, step: int) -> None:
+        """Take codes with their labels."""
 
     def hparams(self, settings: Mapping[str, object], metrics: Mapping[str, float], step: int) -> None:
         """Take a run's settings with its final metrics."""
@@ -42,12 +61,16 @@ class RunLogger(Logger):
             is logged again.
     """
 
+    pictures = True
+
     def __init__(self, directory: Path, start: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer: SummaryWriter = SummaryWriter(
             str(directory), purge_step=start + 1 if start else None, flush_secs=10
         )
+        if start == 0:
+            self._writer.add_custom_scalars(CHARTS)
         self._path = directory / "metrics.jsonl"
         if start and self._path.is_file():
             kept = [line for line in self._path.read_text().splitlines() if _step_of(line) <= start]
@@ -66,9 +89,28 @@ class RunLogger(Logger):
         """Write an image."""
         self._writer.add_image(tag, image, step)
 
+    def figure(self, tag: str, figure: "Figure", step: int) -> None:
+        """Write a figure as an image."""
+        self._writer.add_image(tag, pixels(figure), step, dataformats="HWC")
+
     def histogram(self, tag: str, values: Tensor, step: int) -> None:
         """Write a histogram."""
         self._writer.add_histogram(tag, values, step)
+
+    def embedding(self, codes: Codes, step: int) -> None:
+        """Write mean codes of at most 3,000 images for the projector, coloured by label."""
+        n = len(codes.labels)
+        rows = torch.linspace(0, n - 1, min(n, _PROJECTED)).round().long()
+        labels, names = codes.labels.cpu()[rows].tolist(), list(codes.label_names)
+        self._writer.add_embedding(
+            codes.latent.mean.detach().float().cpu()[rows],
+            metadata=[[f"{value:g}" for value in row] if len(row) > 1 else f"{row[0]:g}" for row in labels]
+            if names
+            else None,
+            metadata_header=names if len(names) > 1 else None,
+            global_step=step,
+            tag="codes",
+        )
 
     def hparams(self, settings: Mapping[str, object], metrics: Mapping[str, float], step: int) -> None:
         """Write settings and metrics into this run's own event file, not into a run beside it."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -50,9 +51,15 @@ class Validation:
             batch_size=self.batch_size,
             device=self.device,
         )
-        panels = Panels(self.images, self.match.prior, self.device)
-        for tag, image in panels.draw(self.model, codes).items():
-            self.logger.image(tag, image, step)
-        for tag, values in panels.histograms(codes).items():
-            self.logger.histogram(tag, values, step)
+        if self.logger.pictures:
+            for tag, image in self._panels.draw(self.model, codes).items():
+                self.logger.image(tag, image, step)
+            for tag, figure in self._panels.figures(result, codes).items():
+                self.logger.figure(tag, figure, step)
+            for tag, values in self._panels.histograms(codes).items():
+                self.logger.histogram(tag, values, step)
         return result.scalars()
+
+    @cached_property
+    def _panels(self) -> Panels:
+        return Panels(self.images, self.match.prior, self.device)
