@@ -45,11 +45,9 @@ class Opened:
     prior: Prior
     device: torch.device
 
-    def images(
-        self, data: str | None = None, split: SplitName = "test", limit: int | None = None
-    ) -> ImageSet:
-        """Return images of the run's data, or of other data; see `split_to_score`."""
-        return thin(split_to_score(self.config, data, split, tuple(self.content["image_shape"])), limit)
+    def images(self, data: str | None = None, limit: int | None = None) -> ImageSet:
+        """Return test images of the run's data, or of other data; see `split_to_score`."""
+        return thin(split_to_score(self.config, data, "test", tuple(self.content["image_shape"])), limit)
 
     def other_prior(self, source: str) -> Prior:
         """Return a prior that is named as in YAML, of the model's dimensions.

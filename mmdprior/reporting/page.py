@@ -56,9 +56,8 @@ def html_page(
 ) -> str:
     """Return the page, complete in itself: it asks the network for nothing."""
     groups = comparison.groups
-    curves = "".join(
-        _figure(_drawn(d.figure), d.alt, d.alt) for name, d in drawn.items() if name != "frontier"
-    )
+    plots = {name: _figure(_drawn(d.figure), d.alt, d.alt) for name, d in drawn.items()}
+    best = plots.pop("frontier")
     tables = "".join(f"<h3>{title}</h3>{table.html()}" for title, table in comparison.tables().items())
     first = f'<div class="first"><div>{_answers(groups)}{verdicts(groups).html("verdict")}</div>{best}</div>'
     parts = [
@@ -68,7 +67,7 @@ def html_page(
         f"<h2>What differs</h2>{_differing(comparison)}",
         f"<h2>Numbers</h2><p class=dim>Of the test split; mean ± standard deviation over seeds. The best "
         f"mean of a column is underlined.</p>{tables}",
-        f'<h2>While training</h2><div class="grid">{curves}</div>',
+        f'<h2>While training</h2><div class="grid">{"".join(plots.values())}</div>',
         f"<h2>Pictures</h2>{_pictures(groups)}",
         f"<h2>How this was made</h2>{_made(comparison, command, versions)}",
     ]

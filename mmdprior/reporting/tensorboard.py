@@ -96,13 +96,13 @@ def _write_group(writer: "SummaryWriter", group: Group, settings: Mapping[str, s
     means = {f"test/{tag}": group.value(tag).mean for tag in group.tags}
     final = {tag: value for tag, value in means.items() if math.isfinite(value)}
     for summary in hparams({"run": group.label, "seeds": len(group.runs), **settings}, final):
-        writer.file_writer.add_summary(summary)  # type: ignore[union-attr]
+        writer._get_file_writer().add_summary(summary)
     for tag, value in final.items():
         writer.add_scalar(tag, value, 0)
 
 
 def _pictures(groups: tuple[Group, ...], name: str) -> dict[str, np.ndarray]:
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for group in groups:
         paths = [run.pictures[name] for run in group.runs if name in run.pictures]
         if paths and len(found) < _SIDE:
