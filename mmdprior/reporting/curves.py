@@ -1,14 +1,14 @@
 """Figures over several runs: what they logged while training, and where they ended."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mmdprior.reporting.style import FAINT, INK, figure_of, message, series, styled
+from mmdprior.reporting.style import FAINT, INK, PAPER, figure_of, message, series, styled
 
 __all__ = ["curves", "frontier"]
 
@@ -48,12 +48,14 @@ def curves(
 
 def frontier(
     points: Mapping[str, tuple[float, float, float, float]],
+    hollow: Collection[str] = (),
     title: str = "reconstruction against independence",
 ) -> Figure:
     """Draw runs by LPS and PSNR, with the runs that none beats in both joined by a line.
 
     Args:
         points: by run: PSNR in dB, its spread over seeds, LPS, its spread; spreads may be NaN.
+        hollow: runs drawn hollow: their prior was not enforced.
         title: above.
     """
     there = {n: p for n, p in points.items() if math.isfinite(p[0]) and math.isfinite(p[2])}
@@ -66,12 +68,17 @@ def frontier(
         axes.plot([p[2] for p in best], [p[0] for p in best], color=FAINT, lw=1, zorder=1)
         for index, (name, (psnr, psnr_sd, lps, lps_sd)) in enumerate(there.items()):
             look = series(index) | {"linestyle": "none", "ms": 6, "elinewidth": 1, "zorder": 2}
+            look["markerfacecolor"] = PAPER if name in hollow else look["color"]
             axes.errorbar(lps, psnr, yerr=_shown(psnr_sd), xerr=_shown(lps_sd), label=name, **look)
         _lps_axis(axes, [p[2] + (p[3] if math.isfinite(p[3]) else 0.0) for p in there.values()])
         axes.set(title=title, xlabel="LPS of mean codes, highest predictor (left: independent)")
         axes.set_ylabel("PSNR (dB)")
         axes.margins(y=0.12)
         axes.grid(alpha=0.6)
+        if any(name in hollow for name in there):
+            axes.text(
+                0.98, 0.02, "hollow: prior not enforced", transform=axes.transAxes, ha="right", color=INK
+            )
         axes.text(0.02, 0.98, "better", transform=axes.transAxes, va="top", color=INK, fontstyle="italic")
         if len(there) <= _NAMED:
             figure.legend(loc="outside lower center", ncols=3, fontsize=8)

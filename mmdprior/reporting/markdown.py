@@ -22,6 +22,7 @@ def markdown_page(
     lines += [comparison.differences().markdown(), ""]
     for title, table in comparison.tables().items():
         lines += [f"## {title}", "", table.markdown(), ""]
+    lines += ["## Every LPS", "", comparison.lps_table().markdown(), ""]
     lines += ["Mean ± standard deviation over seeds, of the test split.", "", "## Figures", ""]
     lines += [f"![{picture.alt}](figures/{name}.png)\n" for name, picture in drawn.items()]
     lines += ["## How this was made", ""]

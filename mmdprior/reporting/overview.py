@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from mmdprior.reporting.curves import curves, frontier
 from mmdprior.reporting.groups import Group
-from mmdprior.reporting.verdict import predictability
+from mmdprior.reporting.verdict import enforced, predictability
 
 __all__ = ["Drawn", "overview"]
 
@@ -53,4 +53,7 @@ def _frontier(groups: Sequence[Group]) -> Drawn:
         score, tag = predictability(group)
         points[group.label] = (psnr.mean, psnr.sd, score, group.value(tag).sd)
     told = [f"{name}: {p[0]:.2f} dB at LPS {p[2]:.3f}" for name, p in points.items()]
-    return Drawn(frontier(points), f"PSNR against the highest LPS of mean codes. {'; '.join(told[:12])}")
+    hollow = [group.label for group in groups if enforced(group).text != "yes"]
+    return Drawn(
+        frontier(points, hollow), f"PSNR against the highest LPS of mean codes. {'; '.join(told[:12])}"
+    )

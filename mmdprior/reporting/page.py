@@ -63,10 +63,10 @@ def html_page(
     parts = [
         f"<h1>{escape(comparison.title)}</h1><p class=sub>{escape(comparison.subtitle)}</p>",
         first,
-        f"<p class=dim><small>{escape(RULES)}</small></p>",
+        f"<p class=rules><small>{escape(RULES)}</small></p>",
         f"<h2>What differs</h2>{_differing(comparison)}",
         f"<h2>Numbers</h2><p class=dim>Of the test split; mean ± standard deviation over seeds. The best "
-        f"mean of a column is underlined.</p>{tables}",
+        f"mean of a column is underlined.</p>{tables}{_every_lps(comparison)}",
         f'<h2>While training</h2><div class="grid">{"".join(plots.values())}</div>',
         f"<h2>Pictures</h2>{_pictures(groups)}",
         f"<h2>How this was made</h2>{_made(comparison, command, versions)}",
@@ -89,6 +89,11 @@ def fragment(comparison: "Comparison") -> str:
 def _answers(groups: Sequence[Group]) -> str:
     rows = "".join(f"<dt>{escape(q)}</dt><dd>{escape(answer)}</dd>" for q, answer in headlines(groups))
     return f'<dl class="answers">{rows}</dl>'
+
+
+def _every_lps(comparison: "Comparison") -> str:
+    table = comparison.lps_table().html("words")
+    return f"<details><summary>Every LPS with interval, chance and p-value</summary>{table}</details>"
 
 
 def _differing(comparison: "Comparison") -> str:
