@@ -52,10 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     if result is None:
         print(f"stopped at step {experiment.trainer.step}; train --resume {directory} continues")
         return 0
-    config = experiment.config
-    print(
-        f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {experiment.trainer.step}"
-    )
+    config, step = experiment.config, experiment.trainer.step
+    print(f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {step}")
     print(result)
     print(f"checkpoint {directory / 'checkpoints' / 'last.pt'}")
     return 0
