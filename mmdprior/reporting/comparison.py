@@ -118,8 +118,8 @@ class Comparison:
                 rows.append([Cell(text) for text in texts])
         heads = ["run", "score", "LPS", "highest R2", "chance", "95 % interval of mean R2", "p"]
         note = (
-            "Over seeds: means ± standard deviation, the widest interval, the largest p-value. The interval is "
-            "of the mean R2 freed of estimation error."
+            "Over seeds: means ± standard deviation, the widest interval, the largest p-value. The "
+            "interval is of the mean R2 freed of estimation error."
         )
         return Table([Cell(head) for head in heads], rows, note)
 

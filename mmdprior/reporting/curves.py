@@ -28,8 +28,8 @@ def curves(
         log: a logarithmic axis, where all values are positive.
     """
     there = {name: [_finite(*curve) for curve in seeds] for name, seeds in lines.items()}
-    there = {name: [c for c in seeds if len(c[0])] for name, seeds in there.items()}
-    if not any(there.values()):
+    there = {name: kept for name, seeds in there.items() if (kept := [c for c in seeds if len(c[0])])}
+    if not there:
         return message(f"{title}: no finite numbers were logged")
     with styled():
         figure = figure_of(5.2, 3.1)
@@ -111,11 +111,12 @@ def _line(
     if len(seeds) == 1:
         axes.plot(*seeds[0], lw=1.6, label=name, **thick)
         return
-    for steps, values in seeds:
-        axes.plot(steps, values, lw=0.6, alpha=0.45, **thick)
     common = set.intersection(*(set(steps.tolist()) for steps, _ in seeds)) if seeds else set()
-    grid = np.array(sorted(common))
-    if len(grid):
+    for place, (steps, values) in enumerate(seeds):
+        named = name if place == 0 and not common else None
+        axes.plot(steps, values, lw=0.6, alpha=0.45, label=named, **thick)
+    if common:
+        grid = np.array(sorted(common))
         rows = [values[np.searchsorted(steps, grid)] for steps, values in seeds]
         axes.plot(grid, np.mean(rows, axis=0), lw=1.8, label=name, **thick)
 

@@ -88,7 +88,7 @@ def figure_of(width: float, height: float, title: str = "") -> Figure:
 def message(text: str) -> Figure:
     """Return a figure that says in one line why there is nothing to draw."""
     with styled():
-        figure = figure_of(5, 1)
+        figure = figure_of(5.0, 1.0)
         figure.text(0.5, 0.5, text, ha="center", va="center", wrap=True)
     return figure
 

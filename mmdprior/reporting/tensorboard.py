@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["mean_curve", "write_tensorboard"]
 
+_FIRST = ("match/mmd_standardised", "lps/mlp", "lps/linear", "reconstruction/psnr", "cost/train_seconds")
+"""What the table of hyperparameters shows first."""
 _SIDE = 6
 """Pictures side by side at most."""
 _ARGUMENTS = 200
@@ -93,7 +95,9 @@ def _write_group(writer: "SummaryWriter", group: Group, settings: Mapping[str, s
         steps, values = mean_curve([run.curves[tag] for run in group.runs if tag in run.curves])
         for step, value in zip(steps.tolist(), values.tolist(), strict=True):
             writer.add_scalar(tag, value, step)
-    means = {f"test/{tag}": group.value(tag).mean for tag in group.tags}
+    first = [tag for tag in _FIRST if tag in group.tags]
+    rest = [tag for tag in group.tags if tag not in first and not tag.endswith(("_low", "_high", "_p"))]
+    means = {f"test/{tag}": group.value(tag).mean for tag in first + rest}
     final = {tag: value for tag, value in means.items() if math.isfinite(value)}
     for summary in hparams({"run": group.label, "seeds": len(group.runs), **settings}, final):
         writer._get_file_writer().add_summary(summary)
