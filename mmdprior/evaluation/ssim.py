@@ -16,7 +16,7 @@ _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 
 
-def ssim(x: Float[Tensor, "n c h w"], y: Float[Tensor, "n c h w"]) -> Float[Tensor, "n"]:
+def ssim(x: Float[Tensor, "n c h w"], y: Tensor) -> Float[Tensor, "n"]:
     """Return the mean structural similarity of each pair of images in [0, 1], 1 for equal ones.
 
     Wang, Bovik, Sheikh and Simoncelli (2004), equation 13, with their Gaussian window of 11 by 11 pixels
