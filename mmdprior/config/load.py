@@ -126,12 +126,25 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         raise InputError(f"override: {override!r} received; give key.sub=value")
     place: Any = raw
     for key in keys[:-1]:
-        inner = place.get(key)
-        if inner is None:
-            inner = place[key] = {}
-        elif isinstance(inner, str):
-            inner = place[key] = {"name": inner}
-        if not isinstance(inner, dict):
-            raise InputError(f"override: {override!r} received; {key} is no section")
-        place = inner
-    place[keys[-1]] = parse_value(text, f"override {path}")
+        place = _inside(place, key, override)
+    last: Any = _index(place, keys[-1], override) if isinstance(place, list) else keys[-1]
+    place[last] = parse_value(text, f"override {path}")
+
+
+def _inside(place: Any, key: str, override: str) -> Any:
+    """Return the mapping or list under a key or a list's index; absent sections are made, names opened."""
+    at: Any = _index(place, key, override) if isinstance(place, list) else key
+    inner = place[at] if isinstance(place, list) else place.get(at)
+    if inner is None or isinstance(inner, str):
+        inner = place[at] = {} if inner is None else {"name": inner}
+    if not isinstance(inner, (dict, list)):
+        raise InputError(f"override: {override!r} received; {key} is no section")
+    return inner
+
+
+def _index(entries: list[Any], key: str, override: str) -> int:
+    if not key.isdecimal() or int(key) >= len(entries):
+        raise InputError(
+            f"override: {override!r} received; {key!r} is no place in a list of {len(entries)} (from 0)"
+        )
+    return int(key)
