@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mmdprior import InputError
 from mmdprior.cli.main import main
+from mmdprior.evaluation import lps
 from mmdprior.reporting import read_runs
 from mmdprior.reporting.differences import brief, differences, fingerprint, shared
 from mmdprior.reporting.quantities import spread
@@ -245,6 +246,7 @@ class TestPage:
         assert "<script" not in page
 
     def test_notebooks_show_the_verdicts(self, runs):
+        assert "<pre>LPS linear" in lps(np.random.default_rng(0).normal(size=(60, 2)), "linear")._repr_html_()
         html = read_runs([runs])._repr_html_()
         assert "prior enforced?" in html
         assert "</table>" in html

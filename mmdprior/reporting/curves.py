@@ -13,7 +13,7 @@ from mmdprior.reporting.style import FAINT, INK, PAPER, figure_of, message, seri
 __all__ = ["curves", "frontier"]
 
 _LEGEND = 12
-_NAMED = 24
+_NAMED = 16
 
 
 def curves(
@@ -66,10 +66,14 @@ def frontier(
         axes = figure.subplots()
         best = _undominated(there)
         axes.plot([p[2] for p in best], [p[0] for p in best], color=FAINT, lw=1, zorder=1)
+        many = len(there) > _NAMED
         for index, (name, (psnr, psnr_sd, lps, lps_sd)) in enumerate(there.items()):
-            look = series(index) | {"linestyle": "none", "ms": 6, "elinewidth": 1, "zorder": 2}
+            look = series(0 if many else index) | {"linestyle": "none", "ms": 4 if many else 6, "zorder": 2}
             look["markerfacecolor"] = PAPER if name in hollow else look["color"]
-            axes.errorbar(lps, psnr, yerr=_shown(psnr_sd), xerr=_shown(lps_sd), label=name, **look)
+            spreads: dict[str, Any] = {} if many else {"yerr": _shown(psnr_sd), "xerr": _shown(lps_sd)}
+            axes.errorbar(lps, psnr, label=name, elinewidth=1, **spreads, **look)
+            if many and there[name] in best[:: max(1, len(best) // 6)]:
+                axes.annotate(name, (lps, psnr), xytext=(4, 4), textcoords="offset points", fontsize=7)
         _lps_axis(axes, [p[2] + (p[3] if math.isfinite(p[3]) else 0.0) for p in there.values()])
         axes.set(title=title, xlabel="LPS of mean codes, highest predictor (left: independent)")
         axes.set_ylabel("PSNR (dB)")
@@ -80,7 +84,7 @@ def frontier(
                 0.98, 0.02, "hollow: prior not enforced", transform=axes.transAxes, ha="right", color=INK
             )
         axes.text(0.02, 0.98, "better", transform=axes.transAxes, va="top", color=INK, fontstyle="italic")
-        if len(there) <= _NAMED:
+        if not many:
             figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     return figure
 

@@ -23,10 +23,11 @@ _CURVES = {
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure, and what it shows in words for those who cannot see it."""
+    """A figure, what it shows in words for those who cannot see it, and a line below it."""
 
     figure: Figure
     alt: str
+    caption: str = ""
 
 
 def overview(groups: Sequence[Group]) -> dict[str, Drawn]:
@@ -54,6 +55,6 @@ def _frontier(groups: Sequence[Group]) -> Drawn:
         points[group.label] = (psnr.mean, psnr.sd, score, group.value(tag).sd)
     told = [f"{name}: {p[0]:.2f} dB at LPS {p[2]:.3f}" for name, p in points.items()]
     hollow = [group.label for group in groups if enforced(group).text != "yes"]
-    return Drawn(
-        frontier(points, hollow), f"PSNR against the highest LPS of mean codes. {'; '.join(told[:12])}"
-    )
+    alt = f"PSNR against the highest LPS of mean codes. {'; '.join(told[:12])}"
+    caption = "Up and to the left is better; the line joins the runs that no other beats in both."
+    return Drawn(frontier(points, hollow), alt, caption)

@@ -56,7 +56,7 @@ def html_page(
 ) -> str:
     """Return the page, complete in itself: it asks the network for nothing."""
     groups = comparison.groups
-    plots = {name: _figure(_drawn(d.figure), d.alt, d.alt) for name, d in drawn.items()}
+    plots = {name: _figure(_drawn(d.figure), d.alt, d.caption) for name, d in drawn.items()}
     best = plots.pop("frontier")
     tables = "".join(f"<h3>{title}</h3>{table.html()}" for title, table in comparison.tables().items())
     first = f'<div class="first"><div>{_answers(groups)}{verdicts(groups).html("verdict")}</div>{best}</div>'
@@ -159,10 +159,8 @@ def _run_line(group: Group, run: Run) -> str:
 
 
 def _figure(source: str, alt: str, caption: str) -> str:
-    return (
-        f'<figure><img src="{source}" alt="{escape(alt, quote=True)}" loading="lazy">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure><img src="{source}" alt="{escape(alt, quote=True)}" loading="lazy">{below}</figure>'
 
 
 def _drawn(figure: Figure) -> str:

@@ -14,7 +14,7 @@ from torchvision.utils import make_grid
 from mmdprior.models import Autoencoder, evaluation_mode
 from mmdprior.reporting.images import image_figures
 from mmdprior.reporting.prior_shape import PriorShape
-from mmdprior.reporting.style import PAPER, message
+from mmdprior.reporting.style import PAPER, message, png
 
 __all__ = ["Traversal", "side_by_side", "traverse"]
 
@@ -50,6 +50,9 @@ class Traversal:
         if not len(self.images):
             return message(f"{title}: no dimension varies")
         return image_figures({title: self.table()})
+
+    def _repr_png_(self) -> bytes:
+        return png(self.figure())
 
     def table(self) -> tuple[Tensor, list[str], list[str]]:
         """Return the pictures with the names of rows and columns."""
