@@ -86,6 +86,7 @@ class Experiment:
                 facts=run_facts(self.trainer.device, seconds),
                 batch_size=settings.batch_size,
                 device=self.trainer.device,
+                pictures=settings.pictures,
             )
             final["test/reconstruction/ssim"] = facts["ssim"]
         self.logger.embedding(codes, self.trainer.step)
@@ -162,6 +163,7 @@ def assemble(
             seed=config.seed,
             batch_size=config.evaluation.batch_size,
             device=device,
+            pictures=config.evaluation.pictures,
         ),
         validate_every=config.evaluation.every,
         monitor=config.evaluation.monitor,

@@ -39,6 +39,7 @@ def write_report(
     facts: Mapping[str, Any],
     batch_size: int = 512,
     device: torch.device | str = "cpu",
+    pictures: bool = True,
 ) -> dict[str, Any]:
     """Write ``codes.npz``, ``run.json`` and the pictures; return the content of ``run.json``.
 
@@ -51,6 +52,7 @@ def write_report(
         facts: what only the caller knows: device, versions, seconds.
         batch_size: images at a time.
         device: where to compute.
+        pictures: draw them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     panels = Panels(images, prior, device)
@@ -64,7 +66,8 @@ def write_report(
         **facts,
     }
     np.savez(folder / "codes.npz", **_arrays(codes, panels.shape))  # type: ignore[arg-type]
-    _write_pictures(folder, panels, model, codes)
+    if pictures:
+        _write_pictures(folder, panels, model, codes)
     plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.items()}
     (folder / "run.json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
     return plain

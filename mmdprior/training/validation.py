@@ -28,6 +28,7 @@ class Validation:
         seed: of the scores.
         batch_size: images at a time.
         device: where to compute.
+        pictures: draw them, where the logger keeps them.
     """
 
     model: Autoencoder
@@ -38,6 +39,7 @@ class Validation:
     seed: int = 0
     batch_size: int = 512
     device: torch.device | str = "cpu"
+    pictures: bool = True
 
     def __call__(self, step: int) -> dict[str, float]:
         """Return numbers by tag."""
@@ -51,7 +53,7 @@ class Validation:
             batch_size=self.batch_size,
             device=self.device,
         )
-        if self.logger.pictures:
+        if self.pictures and self.logger.pictures:
             for tag, image in self._panels.draw(self.model, codes).items():
                 self.logger.image(tag, image, step)
             for tag, figure in self._panels.figures(result, codes).items():
