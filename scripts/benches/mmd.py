@@ -117,7 +117,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--budget", type=float, default=20.0, help="seconds a form and size")
-    parser.add_argument("--sizes", nargs="*", type=_size, default=SIZES, metavar="NxD", help="none: large alone")
+    parser.add_argument(
+        "--sizes", nargs="*", type=_size, default=SIZES, metavar="NxD", help="none: large alone"
+    )
     parser.add_argument("--large", nargs=2, type=int, default=[32768, 64], metavar=("N", "D"))
     parser.add_argument("--skip-large", action="store_true")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
