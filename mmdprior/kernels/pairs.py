@@ -13,10 +13,10 @@ from torch.utils.checkpoint import checkpoint
 
 __all__ = ["BLOCK", "SIDE", "recomputed", "sum_across", "sum_within"]
 
-SIDE = 2**11
-BLOCK = SIDE**2
-"""Pairs held at a time; a sample with fewer is summed from one matrix, which keeps its backward pass
-from evaluating the kernel again. Larger ones are cut into squares of `SIDE` rows."""
+BLOCK = 2**22
+"""Most pairs that are summed from one matrix, which keeps the backward pass from evaluating the kernel again."""
+SIDE = 2**10
+"""Rows of the squares into which more pairs are cut: small, since a kernel of many scales holds one a scale."""
 
 PairKernel = Callable[[Tensor, Tensor], Tensor]
 

@@ -1,6 +1,7 @@
 """Train against every shipped prior, and ask a classifier whether held-out codes can be told from it."""
 
 import argparse
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -105,7 +106,7 @@ def train(prior: Prior, steps: int, seed: int) -> Callable[[Tensor], Tensor]:
     optimizer = torch.optim.Adam(encoder.parameters(), lr=5e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(steps):
-        loss = penalty(encoder(torch.randn(400, 8)), step=step)
+        loss = penalty(encoder(torch.randn(256, 8)), step=step)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -133,14 +134,15 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--figures", help="folder for a picture of codes over prior draws")
     given = parser.parse_args(arguments)
     for name in given.only:
-        prior = PRIORS[name]()
+        prior, started = PRIORS[name](), time.process_time()
         encoder = train(prior, given.steps, given.seed)
+        seconds = time.process_time() - started
         with torch.no_grad():
             codes = encoder(torch.randn(5000, 8))
             draws = prior.sample(5000)
         noise = 0.1 if name in NOISY else 0.0
         codes, draws = codes + noise * torch.randn(5000, 2), draws + noise * torch.randn(5000, 2)
-        print(f"{name:24s} accuracy {accuracy(codes, draws):.3f}", flush=True)
+        print(f"{name:24s} accuracy {accuracy(codes, draws):.3f}  {seconds:4.0f} s of CPU", flush=True)
         if given.figures:
             Path(given.figures).mkdir(parents=True, exist_ok=True)
             overlay(draws, codes, name).savefig(Path(given.figures) / f"{name}.png", dpi=80)
