@@ -14,9 +14,9 @@ from torch.utils.checkpoint import checkpoint
 __all__ = ["BLOCK", "SIDE", "recomputed", "sum_across", "sum_within"]
 
 BLOCK = 2**22
-"""Most pairs that are summed from one matrix, which keeps the backward pass from evaluating the kernel again."""
+"""Most pairs that are summed from one matrix, which spares the backward pass a second evaluation."""
 SIDE = 2**10
-"""Rows of the squares into which more pairs are cut: small, since a kernel of many scales holds one a scale."""
+"""Rows of the squares into which more are cut: few, since a kernel of many scales holds one a scale."""
 
 PairKernel = Callable[[Tensor, Tensor], Tensor]
 
