@@ -9,12 +9,11 @@ bench.py lps --validate    # bias, spread and ranks on families of known depende
 import argparse
 from pathlib import Path
 
-from benches.scores.calibration import calibrate
+from benches.scores.calibration import EXACT, calibrate
 from benches.scores.speed import speed
 from benches.scores.table import table
 from benches.scores.validation import validate
 
-EXACT = ["linear", "additive"]
 ALL = [*EXACT, "mlp", "experts", "information"]
 FIGURE = Path(__file__).parent / "figures" / "lps_validation.png"
 

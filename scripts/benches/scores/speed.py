@@ -18,7 +18,7 @@ QUICK: dict[str, Any] = {"null": 0, "permutations": 0, "bootstrap": 0}
 
 def pca_codes(folder: str, n: int = 20_000, d: int = 32) -> np.ndarray:
     """Whitened principal components of the images in FOLDER/train."""
-    images = image_folder(folder).train
+    images = image_folder(folder, size=32).train
     rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:n]
     x = torch.cat([to_float(images.gather(part)[0]).flatten(1) for part in rows.split(1000)])
     x = x - x.mean(0)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benches.scores.calibration import EXACT
 from benches.scores.families import Family, families
 from benches.scores.trained import agreement, default_models, scored, spearman, told_agreement
 from benches.scores.validation_figure import draw
@@ -18,7 +19,6 @@ from scipy import stats
 from mmdprior import lps
 from mmdprior.evaluation.lps import or_none
 
-EXACT = ("linear", "additive")
 KEY = ("predictor", "d", "n", "family", "level", "repeat")
 
 Cell = dict[str, Any]
