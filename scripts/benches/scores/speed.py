@@ -64,14 +64,15 @@ def against_ridge(most: int | None, n: int = 50_000, d: int = 256) -> None:
 
     g = torch.Generator().manual_seed(0)
     mixing = torch.eye(d) + 0.3 * torch.randn(d, d, generator=g) / d**0.5
-    codes = (torch.randn(n, d, generator=g) @ mixing).numpy()
-    lps(codes[:1000], **QUICK)
-    own = lps(codes, **QUICK)
-    dims, found, theirs = looped(codes, lambda i: Ridge(alpha=1e-8 * 0.8 * n), most)
-    ratio, worst = theirs / own.seconds, np.abs(found - own.r2[dims]).max()
-    print(f"linear, {n} x {d}: {own.seconds:.2f} s; Ridge looped {told(dims, d)} {theirs:.1f} s, ", end="")
-    print(f"{ratio:.0f} times as long\n  largest difference in R2_i {worst:.1e}")
-    print(f"  with null, p-value and interval: {lps(codes).seconds:.2f} s")
+    mixed = (torch.randn(n, d, generator=g) @ mixing).numpy()
+    lps(mixed[:1000], **QUICK)
+    for codes in (mixed, mixed.astype(np.float64)):
+        own = lps(codes, **QUICK)
+        dims, found, theirs = looped(codes, lambda i: Ridge(alpha=1e-8 * 0.8 * n), most)
+        ratio, worst = theirs / own.seconds, np.abs(found - own.r2[dims]).max()
+        print(f"linear, {n} x {d}, {codes.dtype}: {own.seconds:.2f} s; Ridge looped {told(dims, d)} ", end="")
+        print(f"{theirs:.1f} s, {ratio:.0f} times as long\n  largest difference in R2_i {worst:.1e}")
+        print(f"  with null, p-value and interval: {lps(codes).seconds:.2f} s", flush=True)
 
 
 def told(dims: np.ndarray, d: int) -> str:
