@@ -27,7 +27,8 @@ def draw(found: dict[str, Any], path: str) -> None:
     cells = found["cells"]
     predictors = list(dict.fromkeys(cell["predictor"] for cell in cells))
     figure = Figure(figsize=(2.3 * len(predictors), 6.6), layout="constrained")
-    axes = figure.subplots(3 if "agreement" in found else 2, len(predictors), squeeze=False)
+    rows = 3 if "agreement" in found else 2
+    axes = figure.subplots(rows, len(predictors), squeeze=False, sharey="row")
     for column, predictor in zip(axes.T, predictors, strict=True):
         own = [cell for cell in cells if cell["predictor"] == predictor]
         column[0].set_title(predictor, fontsize=10)
@@ -39,9 +40,6 @@ def draw(found: dict[str, Any], path: str) -> None:
         axes, ("LPS", "LPS less what it\ncould reach", "LPS of trained models"), strict=False
     ):
         row[0].set_ylabel(label, fontsize=9)
-        for axis in row[1:]:
-            axis.sharey(row[0])
-            axis.tick_params(labelleft=False)
     for axis in axes.flat:
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
@@ -98,7 +96,9 @@ def bias(axis: Axes, cells: Cells) -> None:
         axis.fill_between(sizes, low, high, color=colour, alpha=0.15, lw=0)
         axis.plot(sizes, middle, line, color=colour, lw=1.2, marker=".", ms=4, label=f"d = {d}")
     axis.set_xscale("log")
-    axis.set_xlabel("n (median, 10 to 90 % of families)", fontsize=7)
+    axis.set_xticks(every := sorted({cell["n"] for cell in cells}), [f"{n:,}" for n in every])
+    axis.minorticks_off()
+    axis.set_xlabel("n codes (median, 10 to 90 % of families)", fontsize=7)
     axis.legend(fontsize=7, frameon=False, loc="lower right")
 
 
