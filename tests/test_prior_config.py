@@ -9,6 +9,8 @@ import yaml
 
 from mmdprior import InputError
 from mmdprior.cli.main import main
+from mmdprior.config import Builder, assemble
+from mmdprior.config.load import make_config
 from mmdprior.config.prior_builder import PriorBuilder
 from mmdprior.config.slots import check_slot
 from mmdprior.priors import Affine, Chain, Correlated, Product, Samples, Transform
@@ -87,6 +89,22 @@ def test_mistakes_are_named(value, message, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".pt"])
+def test_samples_of_another_width_are_one_line(suffix, tmp_path):
+    file = tmp_path / f"codes{suffix}"
+    torch.save(torch.randn(9, 5), file) if suffix == ".pt" else np.save(file, np.zeros((9, 5)))
+    raw = {
+        "name": "x",
+        "data": {"name": "sprites", "images": 400},
+        "model": {"name": "mlp", "latent_dim": 4},
+        "regularizer": {"name": "mmd", "prior": {"name": "samples", "path": str(file)}},
+        "trainer": {"steps": 1},
+    }
+    with pytest.raises(InputError, match="regularizer.prior: dim 5 received; the latent has 4") as caught:
+        Builder(make_config(raw, tmp_path, "x")).regularizer()
+    assert "\n" not in str(caught.value)
+
+
 def test_look_at_a_prior(tmp_path, capsys):
     out = tmp_path / "p.png"
     assert main(["prior", "{name: laplace, scale: 2.0}", "--dim", "3", "--out", str(out)]) == 0
@@ -161,3 +179,33 @@ def test_copies_the_latents_of_another_run(tmp_path, capsys):
     last.unlink()
     capsys.readouterr()
     assert main(["score", str(copy), "--predictor", "linear"]) == 0
+
+
+FORMS = """
+- {kernel: {name: sliced, directions: 16}, num_samples: 100}
+- {kernel: {name: sliced, lengthscale: 0.5}, queue: 40}
+- {kernel: {name: anova, order: 3}, queue: 40, estimator: unbiased}
+- {kernel: {name: rbf, lengthscale: median_batch, factors: [0.1, 1]}, estimator: {name: block, size: 8}}
+- {kernel: {name: sum, kernels: [{name: anova, frequencies: 2}, {name: energy}], weights: [1, 0.5]}}
+- {kernel: {name: product, kernels: [{name: laplacian}, {name: matern32}]}, estimator: biased}
+"""
+
+
+@pytest.mark.parametrize("value", yaml.safe_load(FORMS), ids=lambda value: value["kernel"]["name"])
+def test_every_form_of_the_penalty_trains_from_yaml(value, tmp_path):
+    raw = {
+        "name": "x",
+        "data": {"name": "sprites", "images": 400, "batch_size": 16},
+        "model": {"name": "mlp", "hidden": [8], "latent_dim": 4},
+        "regularizer": {"name": "mmd", "prior": "gaussian", "weight": 10.0, **value},
+        "trainer": {"steps": 4, "device": "cpu"},
+    }
+    experiment = assemble(make_config(raw, tmp_path, "x"), progress=False)
+    penalty = experiment.trainer.regularizer
+    experiment.trainer.validate = None
+    experiment.trainer.run()
+    assert np.isfinite(float(penalty.terms["standardised"]))
+    if "queue" in value:
+        assert penalty.queue.codes.shape == (40, 4)
+        assert bool((penalty.queue.codes != 0).any(1).all())
+        assert len(penalty.queue.joined(torch.randn(16, 4), keep=False)) == 56

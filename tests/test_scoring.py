@@ -330,8 +330,7 @@ class TestCheckpoint:
 
 
 class TestSeveral:
-    def test_one_table_one_file_and_figures(self, capsys, checkpoint, tmp_path, z, monkeypatch):
-        monkeypatch.setattr("mmdprior.reporting.figures._SHOWN", 2)
+    def test_one_table_one_file_and_figures(self, capsys, checkpoint, tmp_path, z):
         (tmp_path / "a").mkdir()
         np.save(tmp_path / "a" / "z.npy", z)
         np.save(tmp_path / "z.npy", 2 * z + 1)
@@ -347,7 +346,7 @@ class TestSeveral:
         score(tmp_path, paths[1], tmp_path / "y.npz", "--figures", tmp_path / "f")
         assert sorted(path.name for path in (tmp_path / "f").iterdir()) == ["y.npz", "z.npy"]
         names = {path.name for path in (tmp_path / "f" / "y.npz").iterdir()}
-        assert {"aggregate_posterior.png", "r2.png", "mutual_information_sample.png"} <= names
+        assert {"marginals.png", "lps.svg", "mutual_information_sample.png"} <= names
 
     def test_what_fails_costs_nothing_of_the_others(self, capsys, tmp_path, z):
         np.save(tmp_path / "z.npy", z)
@@ -395,10 +394,9 @@ class TestSeveral:
         assert list(short_names(paths).values()) == ["vae/1/last.pt", "mmd/1/last.pt", "z.npy", "a/z.npy"]
 
     @pytest.mark.parametrize("shape", [(40, 2), (100, 40)])
-    def test_figures_of_collapsed_and_of_wide_codes(self, tmp_path, shape, monkeypatch):
-        monkeypatch.setattr("mmdprior.reporting.figures._SHOWN", 2)
+    def test_figures_of_collapsed_and_of_wide_codes(self, tmp_path, shape):
         codes = np.random.default_rng(0).normal(size=shape)
         codes[:, 1] = 0
         np.save(tmp_path / "z.npy", codes)
         score(tmp_path, tmp_path / "z.npy", "--figures", tmp_path / "f")
-        assert (tmp_path / "f" / "z.npy" / "aggregate_posterior.png").stat().st_size > 1000
+        assert (tmp_path / "f" / "z.npy" / "marginals.png").stat().st_size > 1000

@@ -255,6 +255,20 @@ def test_non_finite_loss_stops_before_the_update(tmp_path):
     healthy.trainer.run()
     assert same(weights(broken.trainer.model), weights(healthy.trainer.model))
     assert read_checkpoint(last_checkpoint(directory))["step"] == 4
+    told = json.loads((directory / "checkpoints" / "nonfinite.json").read_text())
+    assert told["step"] == 5
+    assert told["parts"]["penalty"] == "nan"
+    assert math.isfinite(told["parts"]["reconstruction"])
+    assert told["indices"] == next(healthy.trainer.batches.stream(5)).indices.tolist()
+
+
+def test_stopping_finishes_the_step_and_writes_it(tmp_path):
+    directory = run_directory(tmp_path)
+    stopped = experiment(directory, trainer__steps=20, trainer__checkpoint_every=100)
+    stopped.trainer.stop = lambda: stopped.trainer.step == 3
+    stopped.trainer.run()
+    assert stopped.trainer.stopped
+    assert read_checkpoint(last_checkpoint(directory))["step"] == 3
 
 
 def test_fused_optimizers_skip_updates_by_the_switch_used_on_cuda():

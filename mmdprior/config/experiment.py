@@ -46,9 +46,16 @@ class Experiment:
     logger: Logger
     directory: Path | None
 
-    def run(self) -> Evaluation:
-        """Train, then score the test split, log it, and write ``report/test.json``."""
+    def run(self) -> Evaluation | None:
+        """Train, then score the test split, log it, and write ``report/test.json``.
+
+        Returns:
+            The scores, or None for a run that was told to stop and can be resumed.
+        """
         self.trainer.run()
+        if self.trainer.stopped:
+            self.logger.close()
+            return None
         settings = self.config.evaluation
         result, _ = evaluate(
             self.trainer.model,

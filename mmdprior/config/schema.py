@@ -10,7 +10,7 @@ from pydantic import Field
 from mmdprior.config.slots import Slot, check_slot, first_error, nearest
 from mmdprior.errors import InputError, shown
 
-__all__ = ["Config", "SECTIONS"]
+__all__ = ["Config", "SECTIONS", "Section", "check_section"]
 
 Positive = pydantic.PositiveInt
 Share = float | int
@@ -256,3 +256,16 @@ def _validate(kind: type[Section], raw: Mapping[str, Any], path: str) -> Any:
         return kind.model_validate(raw)
     except pydantic.ValidationError as error:
         raise InputError(first_error(error, path, raw)) from None
+
+
+def check_section(kind: type[Section], raw: Mapping[str, Any], path: str) -> Any:
+    """Return a checked section that has no slots.
+
+    Raises:
+        InputError: an unknown key, or a value of another type.
+    """
+    known = [field.alias or key for key, field in kind.model_fields.items()]
+    for key in raw:
+        if key not in known:
+            raise InputError(f"{path}{'.' if path else ''}{key}: unknown key; {nearest(key, known)}")
+    return _validate(kind, raw, path)

@@ -23,6 +23,7 @@ from mmdprior.training.checkpoint import (
     versions,
     write_checkpoint,
 )
+from mmdprior.training.finiteness import NONFINITE, Finiteness, write_nonfinite
 from mmdprior.training.loggers import Logger
 from mmdprior.training.run_directory import LAST
 from mmdprior.training.schedules import Constant, Schedule
@@ -68,6 +69,8 @@ class Trainer:
         checkpoint_every: steps between rewrites of the last checkpoint.
         keep_every: steps between checkpoints kept for good; None keeps none.
         identity: what a checkpoint needs beside the state: config, image shape, data read.
+        stop: asked after every finished step; once it says yes, the last checkpoint is written and the run
+            returns with ``stopped`` set.
         progress: show a bar.
     """
 
@@ -93,15 +96,16 @@ class Trainer:
     checkpoint_every: int = 1000
     keep_every: int | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
+    stop: Callable[[], bool] = lambda: False
     progress: bool = True
 
     def __post_init__(self) -> None:
         self.step = 0
         self.best = -math.inf
         self.steps_per_second = math.nan
+        self.stopped = False
         self._learning_rates = [group["lr"] for group in self.optimizer.param_groups]
-        self._broken = torch.zeros((), dtype=torch.bool, device=self.device)
-        self._parts: _Parts | None = None
+        self._finite = Finiteness(("reconstruction", "penalty", "gradient norm"), self.device)
         self._versions = versions()
 
     def run(self) -> None:
@@ -134,8 +138,7 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             norm = self._clip()
-            self._parts = _Parts(reconstruction.detach(), penalty.detach(), norm)
-            self._stop_if_not_finite(loss.detach(), norm)
+            self._check_finite(loss.detach(), reconstruction.detach(), penalty.detach(), norm)
             self.optimizer.step()
             self._train_auxiliary(latent.detach())
 
@@ -158,7 +161,11 @@ class Trainer:
             if self.keep_every is not None and self.step % self.keep_every == 0:
                 self._raise_if_broken()
                 self._write(f"step_{self.step:08d}.pt")
-            if self.step == self.steps:
+            if self.step < self.steps and self.stop():
+                self._raise_if_broken()
+                self._write(LAST)
+                self.stopped = True
+            if self.step == self.steps or self.stopped:
                 break
         bar.close()
         if self.steps == 0:
@@ -212,26 +219,31 @@ class Trainer:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         return nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
 
-    def _stop_if_not_finite(self, loss: Tensor, norm: Tensor) -> None:
+    def _check_finite(self, loss: Tensor, *parts: Tensor) -> None:
         """Keep a non-finite step from the weights: at once, or on a GPU without waiting for it.
 
         There the fused optimizer skips every update from that step on (the switch that GradScaler
         uses), and the error follows at the next logged step.
         """
-        self._broken = self._broken | ~(torch.isfinite(loss) & torch.isfinite(norm))
+        self._finite.see(self.step, loss, *parts)
         if self.device.type == "cuda" and getattr(self.optimizer, "_step_supports_amp_scaling", False):
-            self.optimizer.found_inf = self._broken.float()  # type: ignore[attr-defined]
+            self.optimizer.found_inf = self._finite.broken.float()  # type: ignore[attr-defined]
         else:
             self._raise_if_broken()
 
     def _raise_if_broken(self) -> None:
-        if bool(self._broken):
-            kept = "" if self.checkpoints is None else "; the last checkpoint, if there is one, is kept"
-            raise NonFiniteLossError(
-                f"loss: not finite at step {self.step} or up to {self.log_every} before "
-                f"({self._parts}){kept}; lower trainer.learning_rate or regularizer.weight, set "
-                "trainer.gradient_clip, or look at the part that is not finite"
-            )
+        if not bool(self._finite.broken):
+            return
+        step, parts = self._finite.first()
+        rows = next(self.batches.rows(step))
+        kept = ""
+        if self.checkpoints is not None:
+            write_nonfinite(self.checkpoints, step, parts, rows)
+            kept = f"; the batch's rows are in {self.checkpoints / NONFINITE}, the last checkpoint is kept"
+        raise NonFiniteLossError(
+            f"loss: not finite at step {step} ({_told(parts)}){kept}; lower trainer.learning_rate or "
+            "regularizer.weight, set trainer.gradient_clip, or look at the part that is not finite"
+        )
 
     def _freeze_auxiliary(self, *, frozen: bool) -> None:
         for module in self.regularizer.auxiliary_modules():
@@ -282,19 +294,8 @@ class Trainer:
             write_checkpoint(self.state_dict(), self.checkpoints / name)
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """The parts of the last loss, for the message when one of them is not finite."""
-
-    reconstruction: Tensor
-    penalty: Tensor
-    norm: Tensor
-
-    def __str__(self) -> str:
-        return (
-            f"reconstruction {float(self.reconstruction):g}, penalty {float(self.penalty):g}, "
-            f"gradient norm {float(self.norm):g}"
-        )
+def _told(parts: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in parts.items())
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:

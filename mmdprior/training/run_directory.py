@@ -1,13 +1,36 @@
 """``runs/<name>/<date-time>/``: one directory a run, never shared."""
 
+import errno
+import os
+import shlex
+import socket
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 from mmdprior.errors import InputError, reason
 
-__all__ = ["LAST", "create_run_directory", "last_checkpoint"]
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; there runs are kept apart by their directories alone
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "LAST",
+    "PREVIOUS",
+    "create_run_directory",
+    "is_finished",
+    "last_checkpoint",
+    "lock_run",
+    "make_run_directory",
+    "record_command",
+]
 
 LAST = "last.pt"
+PREVIOUS = "previous.pt"
+_LOCK = "lock"
+_COMMANDS = "commands.txt"
 
 
 def create_run_directory(root: str | Path, name: str) -> Path:
@@ -27,10 +50,60 @@ def create_run_directory(root: str | Path, name: str) -> Path:
             continue
         except (OSError, ValueError) as error:
             raise InputError(f"--runs: {root} cannot be written ({reason(error)}); give another") from None
-        (directory / "checkpoints").mkdir()
-        (directory / "report").mkdir()
-        return directory
+        return make_run_directory(directory)
     raise InputError(f"--runs: {root} holds a thousand runs of {stamp}; give another")
+
+
+def make_run_directory(directory: Path) -> Path:
+    """Make a directory with its ``checkpoints`` and ``report`` folders, where they are missing.
+
+    Raises:
+        InputError: a place that cannot be written.
+    """
+    try:
+        for folder in ("checkpoints", "report"):
+            (directory / folder).mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{directory}: cannot be written ({reason(error)}); give another") from None
+    return directory
+
+
+def lock_run(directory: Path) -> IO[str]:
+    """Claim a run directory for this process, until the returned file is closed or the process is dead.
+
+    Raises:
+        InputError: another process writes there.
+    """
+    file = (directory / _LOCK).open("a+")
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Workers forked from here would keep the lock beyond this process's death.
+            os.register_at_fork(after_in_child=file.close)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            file.close()
+            raise InputError(
+                f"{directory}: {holder} writes there; wait for it, or give another directory"
+            ) from None
+        # A file system without locks: nothing can be claimed there.
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return file
+
+
+def record_command(directory: Path, command: Sequence[str]) -> None:
+    """Add a command to ``commands.txt``, which says how the run was started and continued."""
+    with (directory / _COMMANDS).open("a") as file:
+        file.write(shlex.join(command) + "\n")
+
+
+def is_finished(directory: Path) -> bool:
+    """Tell whether a run has trained to its end and scored its test split."""
+    return (directory / "report" / "test.json").is_file()
 
 
 def last_checkpoint(run: str | Path) -> Path:

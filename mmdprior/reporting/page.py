@@ -1,0 +1,169 @@
+"""One page that tells the story of a set of runs: HTML in one file, Markdown and JSON beside it."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from mmdprior.errors import InputError, reason
+from mmdprior.reporting.captions import alt_of, caption_of
+from mmdprior.reporting.differences import shared
+from mmdprior.reporting.groups import Group
+from mmdprior.reporting.markdown import markdown_page
+from mmdprior.reporting.overview import Drawn, overview
+from mmdprior.reporting.runs import Run
+from mmdprior.reporting.style import save, svg
+from mmdprior.reporting.verdict import RULES, headlines, verdicts
+
+if TYPE_CHECKING:
+    from mmdprior.reporting.comparison import Comparison
+
+__all__ = ["fragment", "write_page"]
+
+_PICTURED = 8
+"""Groups whose pictures are put on the page; of the others the folders are named."""
+_VECTOR = 300_000
+"""Bytes above which a vector figure gives way to its pixels."""
+_OPEN = ("traversals", "marginals")
+_KINDS = {".png": "image/png", ".gif": "image/gif", ".svg": "image/svg+xml"}
+
+
+def write_page(comparison: "Comparison", folder: Path, command: str, versions: Mapping[str, str]) -> Path:
+    """Write the page and what stands beside it; see `Comparison.write`."""
+    drawn = overview(comparison.groups)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, picture in drawn.items():
+            save(picture.figure, folder / "figures" / name)
+        (folder / "comparison.json").write_text(comparison.to_json() + "\n", encoding="utf-8")
+        text = markdown_page(comparison, drawn, command, versions)
+        (folder / "comparison.md").write_text(text, encoding="utf-8")
+        page = folder / "index.html"
+        page.write_text(html_page(comparison, drawn, command, versions), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--out: {folder} cannot be written ({reason(error)}); give another") from None
+    return page
+
+
+def html_page(
+    comparison: "Comparison", drawn: Mapping[str, Drawn], command: str, versions: Mapping[str, str]
+) -> str:
+    """Return the page, complete in itself: it asks the network for nothing."""
+    groups = comparison.groups
+    curves = "".join(_figure(_vector(d), d.alt, d.alt) for name, d in drawn.items() if name != "frontier")
+    tables = "".join(f"<h3>{title}</h3>{table.html()}" for title, table in comparison.tables().items())
+    first = (
+        f'<div class="first"><div>{_answers(groups)}{verdicts(groups).html("verdict")}</div>'
+        f"{_figure(_vector(drawn['frontier']), drawn['frontier'].alt, 'Up and to the left is better.')}</div>"
+    )
+    parts = [
+        f"<h1>{escape(comparison.title)}</h1><p class=sub>{escape(comparison.subtitle)}</p>",
+        first,
+        f"<p class=dim><small>{escape(RULES)}</small></p>",
+        f"<h2>What differs</h2>{_differing(comparison)}",
+        f"<h2>Numbers</h2><p class=dim>Of the test split; mean ± standard deviation over seeds. The best "
+        f"mean of a column is underlined.</p>{tables}",
+        f'<h2>While training</h2><div class="grid">{curves}</div>',
+        f"<h2>Pictures</h2>{_pictures(groups)}",
+        f"<h2>How this was made</h2>{_made(comparison, command, versions)}",
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(comparison.title)}</title><style>{_css()}</style></head><body><main>"
+        + "\n".join(parts)
+        + "</main></body></html>\n"
+    )
+
+
+def fragment(comparison: "Comparison") -> str:
+    """Return the first screen alone, for notebooks."""
+    groups = comparison.groups
+    return f"<div>{_answers(groups)}{verdicts(groups).html('verdict')}</div>"
+
+
+def _answers(groups: Sequence[Group]) -> str:
+    rows = "".join(f"<dt>{escape(q)}</dt><dd>{escape(answer)}</dd>" for q, answer in headlines(groups))
+    return f'<dl class="answers">{rows}</dl>'
+
+
+def _differing(comparison: "Comparison") -> str:
+    common = yaml.safe_dump(shared([group.config for group in comparison.groups]), sort_keys=False)
+    table = comparison.differences().html("words")
+    return f"{table}<details><summary>What all runs share</summary><pre>{escape(common)}</pre></details>"
+
+
+def _pictures(groups: Sequence[Group]) -> str:
+    shown = [group for group in groups if group.runs[0].pictures]
+    if not shown:
+        return "<p>No run saved pictures; compare with --complete draws them from the checkpoints.</p>"
+    by_kind: dict[str, list[str]] = {}
+    for group in shown[:_PICTURED]:
+        for name, path in group.runs[0].pictures.items():
+            alt = alt_of(name, group.label)
+            by_kind.setdefault(name, []).append(_figure(_embedded(path), alt, group.label))
+    parts = [_fold(name, by_kind[name]) for name in sorted(by_kind, key=lambda name: caption_of(name)[2])]
+    rest = [f"<code>{escape(str(g.runs[0].directory / 'report'))}</code>" for g in shown[_PICTURED:]]
+    more = f"<p>Pictures of {len(rest)} more runs lie in {', '.join(rest)}.</p>" if rest else ""
+    return "".join(parts) + more
+
+
+def _fold(name: str, figures: Sequence[str]) -> str:
+    title, about, _ = caption_of(name)
+    is_open = " open" if name in _OPEN else ""
+    return (
+        f"<details{is_open}><summary>{escape(title)}</summary><p class=dim>{escape(about)}</p>"
+        f'<div class="pair">{"".join(figures)}</div></details>'
+    )
+
+
+def _made(comparison: "Comparison", command: str, versions: Mapping[str, str]) -> str:
+    rows = "".join(f"<li>{_run_line(group, run)}</li>" for group in comparison.groups for run in group.runs)
+    errors = "".join(f"<li>{escape(line)}</li>" for line in comparison.errors.values())
+    told = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return (
+        (f"<p>This page: <code>{escape(command)}</code></p>" if command else "")
+        + (f"<p>With {escape(told)}.</p>" if told else "")
+        + (f"<p>Not read:</p><ul>{errors}</ul>" if errors else "")
+        + f"<details><summary>The runs, their commands and versions</summary><ul>{rows}</ul></details>"
+    )
+
+
+def _run_line(group: Group, run: Run) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in run.facts.get("versions", {}).items())
+    missing = f"; lacks {', '.join(run.missing)}: fill with --complete" if run.missing else ""
+    device = f" on {run.facts['device']}" if run.facts.get("device") else ""
+    where = f"{run.directory}{missing}; {versions or 'versions not saved'}"
+    return (
+        f"<b>{escape(group.label)}</b>, seed {run.seed}{escape(device)}: "
+        f"<code>{escape(run.command)}</code> <small>{escape(where)}</small>"
+    )
+
+
+def _figure(source: str, alt: str, caption: str) -> str:
+    return (
+        f'<figure><img src="{source}" alt="{escape(alt, quote=True)}" loading="lazy">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _vector(drawn: Drawn) -> str:
+    return _data(svg(drawn.figure).encode(), ".svg")
+
+
+def _embedded(path: Path) -> str:
+    if path.suffix == ".svg" and path.stat().st_size > _VECTOR:
+        path = path.with_suffix(".png")
+    return _data(path.read_bytes(), path.suffix)
+
+
+def _data(content: bytes, suffix: str) -> str:
+    return f"data:{_KINDS[suffix]};base64,{base64.b64encode(content).decode()}"
+
+
+def _css() -> str:
+    return resources.files("mmdprior.reporting").joinpath("page.css").read_text(encoding="utf-8")
