@@ -22,7 +22,7 @@ SMALLER = (
     "data.batch_size=128",
     "model.channels=[16, 16, 32, 32]",
     "model.hidden=128",
-    "trainer.steps=500",
+    "trainer.steps=300",
     "evaluation.every=100000",
 )
 
