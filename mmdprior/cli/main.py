@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from mmdprior.errors import InputError
+from mmdprior.training.signals import TerminatedError, raise_on_sigterm
 
 __all__ = ["COMMANDS", "main", "run"]
 
@@ -14,19 +15,17 @@ _USAGE = f"usage: mmdprior {{{','.join(COMMANDS)}}} ...   (mmdprior COMMAND --he
 
 
 def run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
-    """Run a command; a user's mistake ends it with one line and status 2, Ctrl-C with 130."""
+    """Run a command; a mistake ends it with one line and status 2, SIGINT with 130, SIGTERM with 143."""
     warnings.simplefilter("ignore")
     try:
+        raise_on_sigterm()
         return command(arguments)
     except (InputError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(
-            "interrupted; train --resume RUN continues from its last checkpoint",
-            file=sys.stderr,
-        )
-        return 130
+    except KeyboardInterrupt as error:
+        print("interrupted; train --resume RUN continues from its last checkpoint", file=sys.stderr)
+        return 143 if isinstance(error, TerminatedError) else 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
