@@ -78,6 +78,7 @@ ARGUMENTS = [
     *(ROOT / "configs" / "quickstart.yaml", "data.images=400"),
     *("data.batch_size=32", "trainer.checkpoint_every=2", "trainer.log_every=1", "trainer.device=cpu"),
     *("evaluation.every=100", "evaluation.final_predictors=[linear]", "evaluation.batch_size=16"),
+    *("evaluation.pictures=false", "model.linear_skip=false"),
     *("model.channels=[4, 4, 4, 4]", "model.hidden=8"),
     *("trainer.average=0.9", "data.flip=true", "trainer.accumulate=2"),
 ]
