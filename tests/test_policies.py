@@ -50,9 +50,9 @@ def test_weight_average_is_the_mean_first_and_exponential_later():
 def test_averaged_weights_are_kept_scored_and_loaded(tmp_path):
     directory = run_directory(tmp_path)
     trained = experiment(directory, trainer__average=0.5, trainer__learning_rate=0.01)
-    seen = []
-    trained.trainer.validate = lambda step: seen.append(step) or {}
-    trained.run()
+    assert trained.trainer.validate.model is trained.trainer.evaluated
+    trained.trainer.validate = None
+    trained.trainer.run()
     content = read_checkpoint(directory / "checkpoints" / "last.pt")
     assert same(content["model"], weights(trained.trainer.model))
     assert same(content["averaged"], weights(trained.trainer.evaluated))
@@ -153,7 +153,14 @@ class TestAugmentation:
 
 
 def test_profile_writes_a_trace_and_a_table(tmp_path, capsys):
-    changes = ("data.images=400", "data.batch_size=16", "model.channels=[4, 4, 4, 4]", "trainer.steps=9")
+    changes = (
+        "evaluation.pictures=false",
+        "model.linear_skip=false",
+        "data.images=400",
+        "data.batch_size=16",
+        "model.channels=[4, 4, 4, 4]",
+        "trainer.steps=9",
+    )
     last = (
         "trainer.device=cpu",
         "evaluation.final_predictors=[linear]",
