@@ -1,4 +1,4 @@
-"""Configs with keys dropped, renamed, retyped or out of range: a run, or an error of one line, never a traceback.
+"""Configs with keys dropped, renamed, retyped or out of range: a run or one line of error, no traceback.
 
 ``MMDPRIOR_EXAMPLES=1000 pytest tests/test_mutations.py`` tries more of them.
 """
