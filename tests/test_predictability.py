@@ -19,7 +19,7 @@ SMALL = {
     "data": {"name": "sprites", "images": 400, "batch_size": 32},
     "model": {"name": "mlp", "hidden": [8], "latent_dim": 4},
     "trainer": {"steps": 4, "device": "cpu"},
-    "evaluation": {"final_predictors": ["linear"], "match_samples": 32},
+    "evaluation": {"final_predictors": ["linear"], "match_samples": 32, "pictures": False},
 }
 TWO = {
     "name": "sum",

@@ -10,7 +10,7 @@ from mmdprior.training.signals import TerminatedError, raise_on_sigterm
 
 __all__ = ["COMMANDS", "main", "run"]
 
-COMMANDS = ("train", "encode", "score", "prior", "study", "sweep")
+COMMANDS = ("train", "encode", "score", "prior", "study", "sweep", "compare", "traverse", "sample")
 _USAGE = f"usage: mmdprior {{{','.join(COMMANDS)}}} ...   (mmdprior COMMAND --help for each)"
 
 

@@ -1,5 +1,6 @@
 """A whole run from a config: data, model, trainer, run directory, final scores."""
 
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from mmdprior.evaluation import Evaluation, PriorMatch, complete, measure, score
 from mmdprior.evaluation.lps import PREDICTORS
 from mmdprior.models import Autoencoder
 from mmdprior.regularizers import Regularizer
+from mmdprior.reporting.run_report import write_report
 from mmdprior.training import (
     Logger,
     RunLogger,
@@ -32,6 +34,7 @@ from mmdprior.training import (
     create_run_directory,
     join,
 )
+from mmdprior.training.facts import run_facts
 from mmdprior.training.run_directory import write_whole
 from mmdprior.world import World
 
@@ -59,7 +62,7 @@ class Experiment:
     directory: Path | None
 
     def run(self, guard: AbstractContextManager[object] | None = None) -> Evaluation | None:
-        """Train, then score the test split, log it, and write ``report/test.json``.
+        """Train, then score the test split, log it, and fill ``report/``: scores, codes, pictures, facts.
 
         Args:
             guard: entered for the time of training alone, such as `StopSignals`.
@@ -68,17 +71,20 @@ class Experiment:
             The scores; None for a run that was told to stop and can be resumed, and in all processes but
             the main one.
         """
+        start = time.perf_counter()
         with guard or nullcontext():
             self.trainer.run()
-        result = None if self.trainer.stopped else self._score()
+        seconds = time.perf_counter() - start
+        result = None if self.trainer.stopped else self._score(seconds)
         self.logger.close()
         return result
 
-    def _score(self) -> Evaluation | None:
+    def _score(self, seconds: float) -> Evaluation | None:
         settings, trainer = self.config.evaluation, self.trainer
+        images = thin(self.splits.test, settings.limit)
         codes, error = measure(
             trainer.evaluated,
-            thin(self.splits.test, settings.limit),
+            images,
             seed=self.config.seed,
             batch_size=settings.batch_size,
             device=trainer.device,
@@ -90,10 +96,23 @@ class Experiment:
         result = complete(scored, codes, error, self.match)
         final = {f"test/{tag}": value for tag, value in result.scalars().items()}
         final["test/steps_per_second"] = trainer.steps_per_second
-        self.logger.hparams(_settings(self.config), final, trainer.step)
         if self.directory is not None:
             (self.directory / "report").mkdir(exist_ok=True)
             write_whole(self.directory / "report" / "test.json", result.to_json() + "\n")
+            facts = write_report(
+                self.directory / "report",
+                model=trainer.evaluated,
+                images=images,
+                codes=codes,
+                prior=self.match.prior,
+                facts=run_facts(trainer.device, seconds),
+                batch_size=settings.batch_size,
+                device=trainer.device,
+                pictures=settings.pictures,
+            )
+            final["test/reconstruction/ssim"] = facts["ssim"]
+        self.logger.embedding(codes, trainer.step)
+        self.logger.hparams(_settings(self.config), final, trainer.step)
         return result
 
 
@@ -171,6 +190,7 @@ def assemble(
             batch_size=config.evaluation.batch_size,
             device=device,
             world=world,
+            pictures=config.evaluation.pictures,
         ),
         validate_every=config.evaluation.every,
         monitor=config.evaluation.monitor,

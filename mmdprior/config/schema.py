@@ -152,6 +152,9 @@ class EvaluationSection(Section):
     final_predictors: list[PredictorName] = Field(
         ["linear", "mlp"], description="LPS at the end, on the test split."
     )
+    pictures: bool = Field(
+        True, description="Draw pictures and figures at validations, and pictures into report/ at the end."
+    )
     match_samples: int = Field(512, ge=2, description="Codes and draws in the standardised MMD.")
     monitor: Literal[
         "reconstruction/psnr",

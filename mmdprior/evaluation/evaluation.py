@@ -11,6 +11,7 @@ from mmdprior.data import ImageSet
 from mmdprior.evaluation.codes import Codes, active_dimensions, encode, representations
 from mmdprior.evaluation.independence import Independence, PriorMatch, effective_rank, independence
 from mmdprior.evaluation.lps import LPSResult, lps, or_none
+from mmdprior.evaluation.notebook import Shown
 from mmdprior.evaluation.protocol import Protocol
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
 from mmdprior.models import Autoencoder
@@ -20,7 +21,7 @@ __all__ = ["Evaluation", "complete", "evaluate", "measure", "score_codes"]
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Shown):
     """Scores of one model on one data set.
 
     Attributes:

@@ -7,13 +7,17 @@ from mmdprior.reporting.heat_maps import correlation_map, importance_map, pair_m
 from mmdprior.reporting.lps_figure import lps_figure
 from mmdprior.reporting.marginals import marginals, quantiles
 from mmdprior.reporting.pair_grid import pair_grid
-from mmdprior.reporting.panels import Panels, prior_samples, reconstructions, traversals
+from mmdprior.reporting.panels import Panels, prior_samples, reconstructions
 from mmdprior.reporting.prior_shape import PriorShape
+from mmdprior.reporting.runs import Run
+from mmdprior.reporting.traversal import Traversal, side_by_side, traverse
 
 __all__ = [
     "Comparison",
     "Panels",
     "PriorShape",
+    "Run",
+    "Traversal",
     "correlation_map",
     "curves",
     "figures_of",
@@ -28,5 +32,6 @@ __all__ = [
     "read_runs",
     "reconstructions",
     "save_figures",
-    "traversals",
+    "side_by_side",
+    "traverse",
 ]

@@ -64,8 +64,9 @@ class Comparison:
         dims = {str(g.config.get("model", {}).get("latent_dim")) for g in self.groups}
         runs = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
         many = "1 configuration" if len(self.groups) == 1 else f"{len(self.groups)} configurations"
-        lacking = sum(not run.complete for run in self.runs)
+        lacking = sum(bool(run.missing) for run in self.runs)
         told = f"; {lacking} lack a part of their report, whose cells are empty" if lacking else ""
+        told += "; data differ, so errors do not compare" if len(data) > 1 else ""
         return f"{runs} of {many}; data {', '.join(sorted(data))}; d = {', '.join(sorted(dims))}{told}"
 
     def differences(self) -> Table:
@@ -102,6 +103,25 @@ class Comparison:
             "Cost": self.table(COST),
         }
         return {title: table for title, table in found.items() if len(table.columns) > 1}
+
+    def lps_table(self) -> Table:
+        """Return every LPS with what it takes to judge it, a row a group and a score."""
+        rows = []
+        for group in self.groups:
+            for score in lps_in(group.tags):
+                value = {part: group.value(f"{score.tag}{part}") for part in ("", "_max", "_null")}
+                ends = [group.numbers(f"{score.tag}_{end}") for end in ("low", "high")]
+                p = group.numbers(f"{score.tag}_p")
+                span = f"{min(ends[0]):.4f} to {max(ends[1]):.4f}" if all(ends) else ""
+                cells = [value[part].text(".4f") for part in value]
+                texts = [group.label, score.title, *cells, span, f"{max(p):.3g}" if p else ""]
+                rows.append([Cell(text) for text in texts])
+        heads = ["run", "score", "LPS", "highest R2", "chance", "95 % interval of mean R2", "p"]
+        note = (
+            "Over seeds: means ± standard deviation, the widest interval, the largest p-value. The "
+            "interval is of the mean R2 freed of estimation error."
+        )
+        return Table([Cell(head) for head in heads], rows, note)
 
     def to_dict(self) -> dict[str, object]:
         """Return plain numbers and lists, ready for JSON: every number of every run, and over seeds."""
@@ -144,6 +164,12 @@ class Comparison:
         from mmdprior.reporting.page import write_page
 
         return write_page(self, Path(folder), command, versions or {})
+
+    def write_tensorboard(self, folder: str | Path) -> Path:
+        """Write runs for TensorBoard with what no single run has; see `reporting.tensorboard`."""
+        from mmdprior.reporting.tensorboard import write_tensorboard
+
+        return write_tensorboard(self, Path(folder))
 
     def _best(self, quantity: Quantity) -> float:
         values = [v.mean for v in (g.value(quantity.tag) for g in self.groups) if v.n]

@@ -79,7 +79,23 @@ def _compare(path: str, values: list[Any], found: dict[str, list[Any]]) -> None:
             found[path] = [{k: v for k, v in value.items() if k not in common} for value in values]
             _each(path, [{k: v for k, v in value.items() if k in common} for value in values], found)
             return
+    if _lists_of_alike(values):
+        for place, entries in enumerate(zip(*values, strict=True)):
+            _compare(f"{path}[{_name_of(entries[0], place)}]", list(entries), found)
+        return
     found[path] = values
+
+
+def _lists_of_alike(values: list[Any]) -> bool:
+    """Tell whether all values are lists of slots, of one length and of the same names."""
+    if not all(isinstance(value, list) and value for value in values):
+        return False
+    titles = {tuple(_title(v) if isinstance(v, Mapping) else None for v in value) for value in values}
+    return len(titles) == 1 and None not in next(iter(titles))
+
+
+def _name_of(slot: Mapping[str, Any], place: int) -> str:
+    return str(slot.get("name") or place)
 
 
 def _each(path: str, values: list[Any], found: dict[str, list[Any]]) -> None:

@@ -45,7 +45,12 @@ class Group:
 
     def value(self, tag: str) -> Spread:
         """Return a final number over the seeds."""
-        return spread(run.scalars.get(tag, math.nan) for run in self.runs)
+        return spread(self.numbers(tag))
+
+    def numbers(self, tag: str) -> list[float]:
+        """Return a final number of every seed that has a finite one."""
+        values = (run.scalars.get(tag, math.nan) for run in self.runs)
+        return [value for value in values if math.isfinite(value)]
 
 
 def group_runs(runs: Sequence[Run]) -> tuple[Group, ...]:

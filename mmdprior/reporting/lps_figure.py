@@ -21,12 +21,12 @@ class R2:
 
     Attributes:
         r2: unclipped; NaN where a dimension does not vary.
-        null: the same of shuffled codes.
+        null: the same of shuffled codes; empty without any.
         score: LPS.
     """
 
     r2: Float[np.ndarray, "d"]
-    null: Float[np.ndarray, "d"]
+    null: Float[np.ndarray, "e"]
     score: float
 
     @staticmethod
@@ -49,7 +49,7 @@ def lps_figure(results: Mapping[str, R2], title: str = "R2 of each dimension fro
         return message(f"{title}: fewer than two dimensions vary")
     d = max(len(r.r2) for r in there.values())
     with styled():
-        figure = figure_of(min(4.5 + 0.05 * d, 8), 0.5 + 1.25 * len(there), title)
+        figure = figure_of(min(4.5 + 0.05 * d, 8.0), 0.5 + 1.25 * len(there), title)
         panels = figure.subplots(len(there), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
         width = max(0.5, 0.7 * 72 * (figure.get_figwidth() - 0.8) / max(d, 4))
         for axes, (name, r) in zip(panels, there.items(), strict=True):

@@ -98,7 +98,7 @@ def _cell(
     ends = (column.min(), column.max()) if prior is None else (prior.grid[i, 0], prior.grid[i, -1])
     low, high = float(ends[0]), float(ends[1])
     width = max(high - low, 1e-6)
-    low, high = low - 0.15 * width, high + 0.15 * width
+    low, high = low - 0.04 * width, high + 0.04 * width
     counts, edges = np.histogram(np.clip(column, low, high), bins=_BINS, range=(low, high))
     heights = counts / (len(column) * (edges[1] - edges[0]))
     top = heights.max()

@@ -22,12 +22,13 @@ def markdown_page(
     lines += [comparison.differences().markdown(), ""]
     for title, table in comparison.tables().items():
         lines += [f"## {title}", "", table.markdown(), ""]
+    lines += ["## Every LPS", "", comparison.lps_table().markdown(), ""]
     lines += ["Mean ± standard deviation over seeds, of the test split.", "", "## Figures", ""]
     lines += [f"![{picture.alt}](figures/{name}.png)\n" for name, picture in drawn.items()]
     lines += ["## How this was made", ""]
     if command:
         lines += [f"    {command}", ""]
-    lines += [f"- {run.directory}: `{run.command}`" for run in comparison.runs]
+    lines += [f"- {run.directory}: `{'; '.join(run.commands)}`" for run in comparison.runs]
     lines += [f"- not read: {line}" for line in comparison.errors.values()]
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
     return "\n".join([*lines, *(["", told] if told else [])]) + "\n"

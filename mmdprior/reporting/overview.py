@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from mmdprior.reporting.curves import curves, frontier
 from mmdprior.reporting.groups import Group
-from mmdprior.reporting.verdict import predictability
+from mmdprior.reporting.verdict import enforced, predictability
 
 __all__ = ["Drawn", "overview"]
 
@@ -23,10 +23,11 @@ _CURVES = {
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure, and what it shows in words for those who cannot see it."""
+    """A figure, what it shows in words for those who cannot see it, and a line below it."""
 
     figure: Figure
     alt: str
+    caption: str = ""
 
 
 def overview(groups: Sequence[Group]) -> dict[str, Drawn]:
@@ -53,4 +54,7 @@ def _frontier(groups: Sequence[Group]) -> Drawn:
         score, tag = predictability(group)
         points[group.label] = (psnr.mean, psnr.sd, score, group.value(tag).sd)
     told = [f"{name}: {p[0]:.2f} dB at LPS {p[2]:.3f}" for name, p in points.items()]
-    return Drawn(frontier(points), f"PSNR against the highest LPS of mean codes. {'; '.join(told[:12])}")
+    hollow = [group.label for group in groups if enforced(group).text != "yes"]
+    alt = f"PSNR against the highest LPS of mean codes. {'; '.join(told[:12])}"
+    caption = "Up and to the left is better; the line joins the runs that no other beats in both."
+    return Drawn(frontier(points, hollow), alt, caption)

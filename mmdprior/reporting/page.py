@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
+from matplotlib.figure import Figure
 
 from mmdprior.errors import InputError, reason
 from mmdprior.reporting.captions import alt_of, caption_of
 from mmdprior.reporting.differences import shared
+from mmdprior.reporting.figures import saved_figures
 from mmdprior.reporting.groups import Group
 from mmdprior.reporting.markdown import markdown_page
 from mmdprior.reporting.overview import Drawn, overview
 from mmdprior.reporting.runs import Run
-from mmdprior.reporting.style import save, svg
+from mmdprior.reporting.style import png, save, svg
 from mmdprior.reporting.verdict import RULES, headlines, verdicts
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fragment", "write_page"]
 
-_PICTURED = 8
+_PICTURED = 6
 """Groups whose pictures are put on the page; of the others the folders are named."""
 _VECTOR = 300_000
 """Bytes above which a vector figure gives way to its pixels."""
@@ -54,20 +56,18 @@ def html_page(
 ) -> str:
     """Return the page, complete in itself: it asks the network for nothing."""
     groups = comparison.groups
-    curves = "".join(_figure(_vector(d), d.alt, d.alt) for name, d in drawn.items() if name != "frontier")
+    plots = {name: _figure(_drawn(d.figure), d.alt, d.caption) for name, d in drawn.items()}
+    best = plots.pop("frontier")
     tables = "".join(f"<h3>{title}</h3>{table.html()}" for title, table in comparison.tables().items())
-    first = (
-        f'<div class="first"><div>{_answers(groups)}{verdicts(groups).html("verdict")}</div>'
-        f"{_figure(_vector(drawn['frontier']), drawn['frontier'].alt, 'Up and to the left is better.')}</div>"
-    )
+    first = f'<div class="first"><div>{_answers(groups)}{verdicts(groups).html("verdict")}</div>{best}</div>'
     parts = [
         f"<h1>{escape(comparison.title)}</h1><p class=sub>{escape(comparison.subtitle)}</p>",
         first,
-        f"<p class=dim><small>{escape(RULES)}</small></p>",
+        f"<p class=rules><small>{escape(RULES)}</small></p>",
         f"<h2>What differs</h2>{_differing(comparison)}",
         f"<h2>Numbers</h2><p class=dim>Of the test split; mean ± standard deviation over seeds. The best "
-        f"mean of a column is underlined.</p>{tables}",
-        f'<h2>While training</h2><div class="grid">{curves}</div>',
+        f"mean of a column is underlined.</p>{tables}{_every_lps(comparison)}",
+        f'<h2>While training</h2><div class="grid">{"".join(plots.values())}</div>',
         f"<h2>Pictures</h2>{_pictures(groups)}",
         f"<h2>How this was made</h2>{_made(comparison, command, versions)}",
     ]
@@ -91,6 +91,11 @@ def _answers(groups: Sequence[Group]) -> str:
     return f'<dl class="answers">{rows}</dl>'
 
 
+def _every_lps(comparison: "Comparison") -> str:
+    table = comparison.lps_table().html("words")
+    return f"<details><summary>Every LPS with interval, chance and p-value</summary>{table}</details>"
+
+
 def _differing(comparison: "Comparison") -> str:
     common = yaml.safe_dump(shared([group.config for group in comparison.groups]), sort_keys=False)
     table = comparison.differences().html("words")
@@ -98,18 +103,27 @@ def _differing(comparison: "Comparison") -> str:
 
 
 def _pictures(groups: Sequence[Group]) -> str:
-    shown = [group for group in groups if group.runs[0].pictures]
-    if not shown:
-        return "<p>No run saved pictures; compare with --complete draws them from the checkpoints.</p>"
+    """Return the pictures of one seed of a few groups, the same kind side by side."""
+    runs = {group.label: run for group in groups for run in reversed(group.runs) if run.codes or run.pictures}
+    if not runs:
+        return "<p>No run saved pictures; compare --complete draws them from the checkpoints.</p>"
     by_kind: dict[str, list[str]] = {}
-    for group in shown[:_PICTURED]:
-        for name, path in group.runs[0].pictures.items():
-            alt = alt_of(name, group.label)
-            by_kind.setdefault(name, []).append(_figure(_embedded(path), alt, group.label))
+    told = []
+    for place, (label, run) in enumerate(runs.items()):
+        if place >= _PICTURED:
+            told.append(f"Pictures of {label} lie in {run.directory / 'report'}.")
+            continue
+        sources = {name: _embedded(path) for name, path in run.pictures.items()}
+        try:
+            sources |= {
+                name: _drawn(figure) for name, figure in saved_figures(run.arrays(), run.test).items()
+            }
+        except InputError as error:
+            told.append(f"{label}: {error}.")
+        for name, source in sources.items():
+            by_kind.setdefault(name, []).append(_figure(source, alt_of(name, label), label))
     parts = [_fold(name, by_kind[name]) for name in sorted(by_kind, key=lambda name: caption_of(name)[2])]
-    rest = [f"<code>{escape(str(g.runs[0].directory / 'report'))}</code>" for g in shown[_PICTURED:]]
-    more = f"<p>Pictures of {len(rest)} more runs lie in {', '.join(rest)}.</p>" if rest else ""
-    return "".join(parts) + more
+    return "".join(parts) + "".join(f"<p class=dim>{escape(line)}</p>" for line in told)
 
 
 def _fold(name: str, figures: Sequence[str]) -> str:
@@ -140,24 +154,24 @@ def _run_line(group: Group, run: Run) -> str:
     where = f"{run.directory}{missing}; {versions or 'versions not saved'}"
     return (
         f"<b>{escape(group.label)}</b>, seed {run.seed}{escape(device)}: "
-        f"<code>{escape(run.command)}</code> <small>{escape(where)}</small>"
+        f"<code>{escape('; '.join(run.commands))}</code> <small>{escape(where)}</small>"
     )
 
 
 def _figure(source: str, alt: str, caption: str) -> str:
-    return (
-        f'<figure><img src="{source}" alt="{escape(alt, quote=True)}" loading="lazy">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure><img src="{source}" alt="{escape(alt, quote=True)}" loading="lazy">{below}</figure>'
 
 
-def _vector(drawn: Drawn) -> str:
-    return _data(svg(drawn.figure).encode(), ".svg")
+def _drawn(figure: Figure) -> str:
+    """Return a figure as a vector, or as pixels where these are much smaller."""
+    vector = svg(figure).encode()
+    if len(vector) <= _VECTOR:
+        return _data(vector, ".svg")
+    return _data(png(figure), ".png")
 
 
 def _embedded(path: Path) -> str:
-    if path.suffix == ".svg" and path.stat().st_size > _VECTOR:
-        path = path.with_suffix(".png")
     return _data(path.read_bytes(), path.suffix)
 
 

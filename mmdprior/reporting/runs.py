@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import yaml
@@ -36,6 +37,7 @@ class Run:
         curves: numbers logged while training, by TensorBoard tag.
         scalars: final numbers of the test split by TensorBoard tag, and ``cost/...`` of the run.
         pictures: files in ``report/`` by name.
+        started: commands that started and continued the run.
     """
 
     directory: Path
@@ -45,6 +47,7 @@ class Run:
     curves: Mapping[str, Curve] = field(default_factory=dict)
     scalars: Mapping[str, float] = field(default_factory=dict)
     pictures: Mapping[str, Path] = field(default_factory=dict)
+    started: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -57,9 +60,9 @@ class Run:
         return _SEED.sub("", str(self.config.get("name", ""))) or self.directory.name
 
     @property
-    def command(self) -> str:
-        """The command that made the run; where none was saved, one that makes it again."""
-        return str(self.facts.get("command") or f"mmdprior train {self.directory / 'config.yaml'}")
+    def commands(self) -> tuple[str, ...]:
+        """The commands that made the run; where none were saved, one that makes it again."""
+        return self.started or (f"mmdprior train {self.directory / 'config.yaml'}",)
 
     @property
     def codes(self) -> Path | None:
@@ -67,10 +70,19 @@ class Run:
         path = self.directory / "report" / "codes.npz"
         return path if path.is_file() else None
 
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is missing that a comparison shows."""
-        return not self.missing
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what ``codes.npz`` holds.
+
+        Raises:
+            InputError: there is none, or it is damaged.
+        """
+        if self.codes is None:
+            raise InputError("codes.npz: not saved; compare --complete writes it from the checkpoint")
+        try:
+            with np.load(self.codes, allow_pickle=False) as held:
+                return {name: held[name] for name in held.files}
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise InputError(f"{self.codes}: not readable ({reason(error)}); compare --complete") from None
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -115,13 +127,14 @@ def read_run(directory: Path) -> Run:
     report = directory / "report"
     test, facts = _json(report / "test.json"), _json(report / "run.json")
     curves = read_curves(directory / "metrics.jsonl")
-    pictures = {p.stem: p for p in sorted(report.glob("*")) if p.suffix in (".png", ".gif", ".svg")}
-    pictures |= {p.stem: p for p in sorted(report.glob("*.svg"))}
+    pictures = {p.stem: p for p in sorted(report.glob("*")) if p.suffix in (".png", ".gif")}
     try:
         scalars = scalars_of(test) | _cost(facts, curves)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{report}: scores of another format ({reason(error)}); score it anew") from None
-    return Run(directory, config, test, facts, curves, scalars, pictures)
+    commands = directory / "commands.txt"
+    started = tuple(commands.read_text().split("\n")[:-1]) if commands.is_file() else ()
+    return Run(directory, config, test, facts, curves, scalars, pictures, started)
 
 
 def scalars_of(test: Mapping[str, Any]) -> dict[str, float]:

@@ -24,7 +24,9 @@ __all__ = [
     "heat",
     "message",
     "pixels",
+    "png",
     "save",
+    "save_pixels",
     "series",
     "styled",
     "svg",
@@ -86,7 +88,7 @@ def figure_of(width: float, height: float, title: str = "") -> Figure:
 def message(text: str) -> Figure:
     """Return a figure that says in one line why there is nothing to draw."""
     with styled():
-        figure = figure_of(5, 1)
+        figure = figure_of(5.0, 1.0)
         figure.text(0.5, 0.5, text, ha="center", va="center", wrap=True)
     return figure
 
@@ -143,6 +145,21 @@ def svg(figure: Figure) -> str:
     )
     sheet = f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>"
     return re.sub(r"(<svg[^>]*>)", lambda found: found.group(1) + sheet, text, count=1)
+
+
+def png(figure: Figure, dpi: int = 110) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
+    buffer = BytesIO()
+    with styled():
+        figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
+
+
+def save_pixels(figure: Figure, path: Path, dpi: int = 110) -> Path:
+    """Write a figure as PNG alone, for pictures that are pixels anyway; return the file."""
+    with styled():
+        figure.savefig(path, dpi=dpi)
+    return path
 
 
 def save(figure: Figure, path: Path) -> list[Path]:

@@ -15,7 +15,7 @@ _LPS = (0.01, 0.05)
 _WORDS = ("yes", "nearly", "no")
 RULES = (
     f"Prior enforced: the MMD of sampled codes to the intended prior lies within {_MMD[0]:g} null standard "
-    f"deviations, and the worst marginal, where it was saved, within {_KS[0]:g} of the prior's "
+    f"deviations (sd), and the farthest marginal, where it was saved, within {_KS[0]:g} of the prior's "
     f"(Kolmogorov-Smirnov); nearly: within {_MMD[1]:g} and {_KS[1]:g}. Independent codes: the highest LPS of "
     f"the mean codes over all predictors exceeds what shuffled codes give by at most {_LPS[0]:g}; nearly: "
     f"{_LPS[1]:g}. Numbers are means over seeds. No predictor sees every dependence, and at many dimensions "
@@ -32,7 +32,7 @@ def enforced(group: Group) -> Cell:
     grade = _grade(match.mean, _MMD)
     if worst.n:
         grade = max(grade, _grade(worst.mean, _KS))
-    notes = [f"MMD {match.mean:+.1f} sd"] + ([f"worst marginal {worst.mean:.3f}"] if worst.n else [])
+    notes = [f"MMD {match.mean:+.1f} sd"] + ([f"marginals {worst.mean:.3f}"] if worst.n else [])
     active, dim = group.value("latents/active"), group.value("latents/dim")
     if active.n and active.mean < dim.mean - 0.5:
         notes.append(f"only {active.mean:.0f} of {dim.mean:.0f} used")
@@ -62,14 +62,14 @@ def independent(group: Group) -> Cell:
     null = group.value(f"{tag}_null")
     word = _WORDS[_grade(score - (null.mean if null.n else 0.0), _LPS)]
     sampled, _ = predictability(group, "samples")
-    note = f"LPS {score:.3f}" + (f", sampled codes {sampled:.3f}" if math.isfinite(sampled) else "")
+    note = f"LPS {score:.3f}" + (f", samples {sampled:.3f}" if math.isfinite(sampled) else "")
     return Cell(word, note, f"{tag}; chance gives {null.text('.3f') or '?'}", mark=word)
 
 
 def verdicts(groups: Sequence[Group]) -> Table:
     """Return the table that answers the three questions, a row a group."""
     best = max((g.value("reconstruction/psnr").mean for g in groups if _psnr(g)), default=math.nan)
-    heads = ("run", "prior enforced?", "codes independent?", "cost: reconstruction", "cost: time")
+    heads = ("run", "prior enforced?", "codes independent?", "PSNR", "training")
     rows = [
         [
             Cell(group.label, _seeds(group)),
@@ -117,7 +117,7 @@ def _reconstruction(group: Group, best: float) -> Cell:
     if psnr.n == 0:
         return Cell("not measured", mark="unknown")
     less = best - psnr.mean
-    return Cell(f"{psnr.mean:.2f} dB", "the best" if less < 0.005 else f"{less:.2f} less than the best")
+    return Cell(f"{psnr.text('.2f')} dB", "the best" if less < 0.005 else f"{less:.2f} below best")
 
 
 def _time(group: Group) -> Cell:

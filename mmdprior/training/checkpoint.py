@@ -183,18 +183,18 @@ def random_states() -> dict[str, Any]:
         ],
     }
     if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state_all()
+        states["cuda"] = [torch.cuda.get_rng_state()]
     return states
 
 
 def restore_random_states(states: Mapping[str, Any]) -> None:
-    """Put the states of `random_states` back; CUDA's only where the devices are as many."""
+    """Put the states of `random_states` back; CUDA's into the current device, whichever wrote it."""
     torch.set_rng_state(states["torch"])
     kind, keys, position, has_gauss, gauss = states["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     cuda = states.get("cuda", [])
-    if torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(cuda)
+    if torch.cuda.is_available() and cuda:
+        torch.cuda.set_rng_state(cuda[0])
 
 
 def versions() -> dict[str, str]:

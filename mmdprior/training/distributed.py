@@ -30,6 +30,8 @@ def join(device: torch.device) -> tuple[World, torch.device]:
     """
     world = World.from_environment()
     if world.size == 1:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
         return world, device
     if device.type == "cuda":
         if world.local_rank >= torch.cuda.device_count():

@@ -5,17 +5,33 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from mmdprior.errors import InputError, reason
+from mmdprior.evaluation import Codes
+from mmdprior.reporting.charts import CHARTS
+from mmdprior.reporting.style import pixels
 from mmdprior.training.run_directory import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Logger", "RunLogger"]
 
+_PROJECTED = 3000
+
 
 class Logger:
-    """Takes everything, keeps nothing: for training without a run directory."""
+    """Takes everything, keeps nothing: for training without a run directory.
+
+    Attributes:
+        pictures: whether pictures are kept, so that it is worth drawing them.
+    """
+
+    pictures: bool = False
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Take numbers by tag."""
@@ -23,8 +39,14 @@ class Logger:
     def image(self, tag: str, image: Tensor, step: int) -> None:
         """Take one (C, H, W) image in [0, 1]."""
 
+    def figure(self, tag: str, figure: "Figure", step: int) -> None:
+        """Take one figure."""
+
     def histogram(self, tag: str, values: Tensor, step: int) -> None:
         """Take the values of one histogram."""
+
+    def embedding(self, codes: Codes, step: int) -> None:
+        """Take codes with their labels."""
 
     def hparams(self, settings: Mapping[str, object], metrics: Mapping[str, float], step: int) -> None:
         """Take a run's settings with its final metrics."""
@@ -54,6 +76,8 @@ class RunLogger(Logger):
             is logged again.
     """
 
+    pictures = True
+
     def __init__(self, directory: Path, start: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
@@ -61,6 +85,9 @@ class RunLogger(Logger):
             str(directory), purge_step=start + 1 if start else None, flush_secs=10
         )
         self._directory = directory
+        if start == 0:
+            with _naming(directory):
+                self._writer.add_custom_scalars(CHARTS)
         self._path = directory / "metrics.jsonl"
         if start and self._path.is_file():
             kept = [line for line in self._path.read_text().splitlines() if _step_of(line) <= start]
@@ -81,10 +108,30 @@ class RunLogger(Logger):
         with _naming(self._directory):
             self._writer.add_image(tag, image, step)
 
+    def figure(self, tag: str, figure: "Figure", step: int) -> None:
+        """Write a figure as an image."""
+        with _naming(self._directory):
+            self._writer.add_image(tag, pixels(figure), step, dataformats="HWC")
+
     def histogram(self, tag: str, values: Tensor, step: int) -> None:
         """Write a histogram."""
         with _naming(self._directory):
             self._writer.add_histogram(tag, values, step)
+
+    def embedding(self, codes: Codes, step: int) -> None:
+        """Write mean codes of at most 3,000 images for the projector, coloured by label."""
+        n = len(codes.labels)
+        rows = torch.linspace(0, n - 1, min(n, _PROJECTED)).round().long()
+        labels, names = codes.labels.cpu()[rows].tolist(), list(codes.label_names)
+        texts = [[f"{value:g}" for value in row] if len(row) > 1 else f"{row[0]:g}" for row in labels if row]
+        with _naming(self._directory):
+            self._writer.add_embedding(
+                codes.latent.mean.detach().float().cpu()[rows],
+                metadata=texts if names else None,
+                metadata_header=names if len(names) > 1 else None,
+                global_step=step,
+                tag="codes",
+            )
 
     def hparams(self, settings: Mapping[str, object], metrics: Mapping[str, float], step: int) -> None:
         """Write settings and metrics into this run's own event file, not into a run beside it."""

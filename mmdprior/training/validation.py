@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 
@@ -29,6 +30,7 @@ class Validation:
         batch_size: images at a time.
         device: where to compute.
         world: the processes that share the encoding; the main one scores and draws.
+        pictures: draw them, where the logger keeps them.
     """
 
     model: Autoencoder
@@ -40,6 +42,7 @@ class Validation:
     batch_size: int = 512
     device: torch.device | str = "cpu"
     world: World = field(default_factory=World)
+    pictures: bool = True
 
     def __call__(self, step: int) -> dict[str, float]:
         """Return numbers by tag, the same in every process."""
@@ -58,9 +61,15 @@ class Validation:
     def _score(self, codes: Codes, error: Reconstruction, step: int) -> dict[str, float]:
         scored = score_codes(codes, self.predictors, protocol=Protocol.quick(), seed=self.seed)
         result = complete(scored, codes, error, self.match)
-        panels = Panels(self.images, self.match.prior, self.device)
-        for tag, image in panels.draw(self.model, codes).items():
-            self.logger.image(tag, image, step)
-        for tag, values in panels.histograms(codes).items():
-            self.logger.histogram(tag, values, step)
+        if self.pictures and self.logger.pictures:
+            for tag, image in self._panels.draw(self.model, codes).items():
+                self.logger.image(tag, image, step)
+            for tag, figure in self._panels.figures(result, codes).items():
+                self.logger.figure(tag, figure, step)
+            for tag, values in self._panels.histograms(codes).items():
+                self.logger.histogram(tag, values, step)
         return result.scalars()
+
+    @cached_property
+    def _panels(self) -> Panels:
+        return Panels(self.images, self.match.prior, self.device)
