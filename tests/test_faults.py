@@ -34,7 +34,7 @@ data: {name: sprites, images: 400, batch_size: 16}
 model: {name: mlp, hidden: [8], latent_dim: 4, likelihood: bernoulli}
 regularizer: {name: mmd, prior: gaussian, weight: 10.0}
 trainer: {steps: 6, device: cpu, log_every: 2, checkpoint_every: 2}
-evaluation: {every: 100, final_predictors: [linear], match_samples: 32}
+evaluation: {every: 100, final_predictors: [linear], match_samples: 32, pictures: false}
 """
 
 

@@ -25,7 +25,7 @@ BASE = {
     "model": {"name": "mlp", "hidden": [8], "latent_dim": 4, "likelihood": "bernoulli"},
     "regularizer": {"name": "mmd", "prior": "gaussian"},
     "trainer": {"steps": 3, "device": "cpu", "checkpoint_every": 1},
-    "evaluation": {"every": 100, "final_predictors": ["linear"], "match_samples": 32},
+    "evaluation": {"every": 100, "final_predictors": ["linear"], "match_samples": 32, "pictures": False},
 }
 
 
