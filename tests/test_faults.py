@@ -117,7 +117,7 @@ class TestDamage:
         content = path.read_bytes()
         assert has_checksum(path)
         assert intact(path)
-        for place in [*range(0, len(content), 997), *range(len(content) - 90, len(content))]:
+        for place in [*range(0, len(content), 9973), *range(len(content) - 90, len(content))]:
             path.write_bytes(flipped(content, place))
             assert not (has_checksum(path) and intact(path)), place
 
@@ -192,7 +192,7 @@ class TestDisk:
         assert {path.name for path in folder.iterdir()} == before.keys()
         assert read_checkpoint(folder / "last.pt")["step"] == 4
         assert main(["train", "--resume", str(run)]) == 0
-        assert (folder / "last.pt").stat().st_size == size
+        assert read_checkpoint(folder / "last.pt")["step"] == 6
 
     def test_metrics_that_cannot_be_written_end_in_a_line(self, run, capsys):
         path = run / "checkpoints" / "last.pt"
