@@ -324,6 +324,17 @@ class TestSignals:
 
             assert status_of(twice) == -number
 
+    def test_workers_leave_ctrl_c_to_the_process_that_needs_them(self):
+        told = []
+        with StopSignals(told.append) as stop:
+
+            def worker(number):
+                os.kill(os.getpid(), number)
+                return 5 if not told and not stop() else 1
+
+            assert status_of(lambda: worker(signal.SIGINT)) == 5
+            assert status_of(lambda: worker(signal.SIGTERM)) == 143
+
     def test_a_signal_after_the_last_step_still_ends_the_run(self):
         def late():
             with StopSignals():
