@@ -12,8 +12,9 @@ import yaml
 from mmdprior import InputError
 from mmdprior.config import Builder, assemble, dump_config, load_config
 from mmdprior.config.json_schema import json_schema
-from mmdprior.config.load import make_config
+from mmdprior.config.load import make_config, read_mapping
 from mmdprior.config.names import INJECTED, NAMES
+from mmdprior.config.plan import is_plan, read_plan
 from mmdprior.config.slots import arguments_model
 from mmdprior.config.sources import open_splits
 from mmdprior.models import DeterministicPosterior
@@ -21,7 +22,9 @@ from mmdprior.priors import FromCallable, FromDistribution, Gaussian, Product, S
 from mmdprior.regularizers import MMD
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
+PLANS = [path for path in SHIPPED if is_plan(read_mapping(path))]
+CONFIGS = [path for path in SHIPPED if path not in PLANS]
 TOYS = Path(__file__).parent / "toys.py"
 
 SMALL = {
@@ -67,6 +70,13 @@ def test_every_shipped_config_loads_builds_and_steps(path, tmp_path):
     experiment.trainer.run()
     after = experiment.trainer.model.parameters()
     assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)) == (steps > 0)
+
+
+def test_every_run_of_every_shipped_plan_has_a_valid_config_and_a_directory_of_its_own():
+    runs = [run for path in PLANS for run in read_plan(path).runs]
+    directories = [run.directory("runs") for run in runs]
+    assert len(set(directories)) == len(directories)
+    assert all(run.load().name == f"{run.plan}/{run.name}" for run in runs)
 
 
 def test_families_differ_in_nothing_but_penalty_and_posterior():

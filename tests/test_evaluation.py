@@ -1,4 +1,4 @@
-"""Encoding, reconstruction errors, the match to the prior, and the pictures."""
+"""Encoding, reconstruction errors, and the match to the prior."""
 
 import math
 
@@ -8,11 +8,9 @@ import torch
 
 from mmdprior import InputError
 from mmdprior.data import InMemory
-from mmdprior.evaluation import Codes, PriorMatch, encode, evaluate, reconstruction_error
-from mmdprior.latent import Latent
+from mmdprior.evaluation import PriorMatch, encode, evaluate, reconstruction_error
 from mmdprior.models import Autoencoder, Bernoulli, GaussianPosterior, LinearDecoder, LinearEncoder
 from mmdprior.priors import FromCallable, Gaussian, Uniform
-from mmdprior.reporting import Panels, prior_samples, reconstructions, traversals
 
 SHAPE = (1, 6, 6)
 
@@ -112,29 +110,3 @@ def test_evaluation_reports_tags_and_json():
     assert result.to_dict()["reconstruction"]["psnr"] == tags["reconstruction/psnr"]
     assert "PSNR" in str(result)
     assert codes.latent.mean.shape == (70, 4)
-
-
-def test_pictures_have_the_right_content():
-    net, data = model(), images()
-    x = data.images[:3].float() / 255
-    strip = reconstructions(net, x)
-    assert strip.shape == (3, 2 * 8 + 2, 3 * 8 + 2)
-    assert torch.allclose(strip[0, 2:8, 2:8], x[0, 0])
-    grid = prior_samples(net, Gaussian(4), n=9)
-    assert grid.shape == (3, 3 * 8 + 2, 3 * 8 + 2)
-    assert torch.equal(grid, prior_samples(net, Gaussian(4), n=9))
-    codes = torch.randn(50, 4)
-    moved = traversals(net, codes, torch.tensor([2, 0]), columns=5)
-    assert moved.shape == (3, 2 * 8 + 2, 5 * 8 + 2)
-    assert moved.min() >= 0
-    assert moved.max() <= 1
-
-
-@pytest.mark.parametrize("mean", [torch.zeros(40, 4), torch.randn(40, 4), 1e6 * torch.randn(40, 4)])
-def test_panels_bear_collapsed_and_huge_codes(mean):
-    panels = Panels(images(), Gaussian(4))
-    codes = Codes(Latent(mean, mean), torch.empty(40, 0), ())
-    drawn = panels.draw(model(), codes)
-    assert set(drawn) == {"reconstructions", "prior_samples", "traversals"}
-    assert all(torch.isfinite(image).all() for image in drawn.values())
-    assert len(panels.histograms(codes)) == 4

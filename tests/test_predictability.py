@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from mmdprior import InputError
-from mmdprior.config import Builder, assemble
+from mmdprior.config import Builder, assemble, load_config
 from mmdprior.config.load import make_config
 from mmdprior.latent import Latent
 from mmdprior.priors import Gaussian
@@ -18,7 +19,7 @@ SMALL = {
     "data": {"name": "sprites", "images": 400, "batch_size": 32},
     "model": {"name": "mlp", "hidden": [8], "latent_dim": 4},
     "trainer": {"steps": 4, "device": "cpu"},
-    "evaluation": {"final_predictors": ["linear"], "match_samples": 32},
+    "evaluation": {"final_predictors": ["linear"], "match_samples": 32, "pictures": False},
 }
 TWO = {
     "name": "sum",
@@ -82,12 +83,12 @@ def test_trained_networks_make_it_d_times_the_r2_of_correlated_gaussians(generat
     penalty = trained(Predictability(d), lambda: equicorrelated(512, d, rho, generator))
     inverse = torch.linalg.inv(torch.full((d, d), rho).fill_diagonal_(1.0))
     r2 = float(1 - 1 / inverse[0, 0])
-    assert float(penalty(equicorrelated(20_000, d, rho, generator))) / d == pytest.approx(r2, abs=0.03)
+    assert penalty(equicorrelated(20_000, d, rho, generator)).item() / d == pytest.approx(r2, abs=0.03)
 
 
 def test_independent_codes_cost_next_to_nothing(generator):
     penalty = trained(Predictability(4), lambda: torch.randn(512, 4, generator=generator), updates=200)
-    assert float(penalty(torch.randn(20_000, 4, generator=generator))) < 0.02
+    assert penalty(torch.randn(20_000, 4, generator=generator)).item() < 0.02
 
 
 def test_standardised_codes_have_no_scale_and_plain_ones_do(generator):
@@ -216,6 +217,19 @@ def test_weights_and_schedules_stand_flat_in_yaml_and_come_back_so():
 def test_a_mistake_in_a_part_of_a_sum_is_named_by_its_path(entry, words):
     with pytest.raises(InputError, match=words):
         Builder(config({"name": "sum", "penalties": [entry]})).regularizer()
+
+
+def test_an_override_reaches_into_a_list(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text(yaml.safe_dump({**SMALL, "regularizer": TWO}))
+    loaded = load_config(
+        file, ["regularizer.penalties.1.weight=7", "regularizer.penalties.0.kernel.name=anova"]
+    )
+    first, second = loaded.to_dict()["regularizer"]["penalties"]
+    assert (first["kernel"]["name"], second["weight"]) == ("anova", 7.0)
+    for place in ("2", "x", "-1"):
+        with pytest.raises(InputError, match=f"'{place}' is no place in a list of 2"):
+            load_config(file, [f"regularizer.penalties.{place}.weight=1"])
 
 
 def test_a_run_with_both_moves_the_networks_and_logs_the_parts():

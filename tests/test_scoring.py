@@ -30,6 +30,7 @@ def checkpoint(tmp_path_factory):
     settings = [
         *("trainer.steps=2", "data.images=600", "data.batch_size=32", "trainer.device=cpu"),
         *("model.latent_dim=4", "model.posterior=gaussian", "evaluation.final_predictors=[linear]"),
+        "evaluation.pictures=false",
         *("evaluation.match_samples=16", "evaluation.predictors=[linear]"),
     ]
     quickstart = str(ROOT / "configs" / "quickstart.yaml")
@@ -53,10 +54,11 @@ def foreign():
     return ForeignEncoder(width=3).eval()
 
 
-def score(tmp_path, *arguments):
+def score(tmp_path, *arguments, predictors=("linear",)):
     """Run a command that must end well; return what it wrote."""
     out = tmp_path / "out.json"
-    assert main(["score", *map(str, arguments), *LINEAR, "--json", str(out)]) == 0
+    chosen = ["--predictor", *predictors]
+    assert main(["score", *map(str, arguments), *chosen, "--json", str(out)]) == 0
     return json.loads(out.read_text())
 
 
@@ -281,11 +283,18 @@ class TestModels:
 
 class TestCheckpoint:
     def test_scores_do_not_depend_on_the_batch_size(self, checkpoint, tmp_path):
-        whole, parts = (score(tmp_path, checkpoint, "--batch-size", size) for size in (512, 7))
-        assert [entry["representation"] for entry in whole["lps"]] == ["mean", "sample"]
+        """Nor trained ones, averaged over predictor seeds, by more than early stopping makes of rounding."""
+        tolerances = {"linear": 1e-4, "additive": 1e-4, "mlp": 0.01, "information": 0.01}
+        common = [checkpoint, "--seeds", 3, "--data", "{name: sprites, images: 2000}"]
+        whole, parts = (
+            score(tmp_path, *common, "--batch-size", size, predictors=tolerances) for size in (512, 7)
+        )
+        assert {entry["representation"] for entry in whole["lps"]} == {"mean", "sample"}
+        assert len(whole["lps"]) == 2 * len(tolerances)
         for a, b in zip(whole["lps"], parts["lps"], strict=True):
-            np.testing.assert_allclose(a["r2"], b["r2"], atol=1e-4)
-            assert abs(a["score"] - b["score"]) < 1e-4
+            assert abs(a["score"] - b["score"]) < tolerances[a["predictor"]], a["predictor"]
+            if a["predictor"] in ("linear", "additive"):
+                np.testing.assert_allclose(a["r2"], b["r2"], atol=1e-4)
         assert whole["reconstruction"]["psnr"] == pytest.approx(parts["reconstruction"]["psnr"], abs=1e-4)
 
     @pytest.mark.gpu
@@ -322,8 +331,7 @@ class TestCheckpoint:
 
 
 class TestSeveral:
-    def test_one_table_one_file_and_figures(self, capsys, checkpoint, tmp_path, z, monkeypatch):
-        monkeypatch.setattr("mmdprior.reporting.figures._SHOWN", 2)
+    def test_one_table_one_file_and_figures(self, capsys, checkpoint, tmp_path, z):
         (tmp_path / "a").mkdir()
         np.save(tmp_path / "a" / "z.npy", z)
         np.save(tmp_path / "z.npy", 2 * z + 1)
@@ -339,7 +347,7 @@ class TestSeveral:
         score(tmp_path, paths[1], tmp_path / "y.npz", "--figures", tmp_path / "f")
         assert sorted(path.name for path in (tmp_path / "f").iterdir()) == ["y.npz", "z.npy"]
         names = {path.name for path in (tmp_path / "f" / "y.npz").iterdir()}
-        assert {"aggregate_posterior.png", "r2.png", "mutual_information_sample.png"} <= names
+        assert {"marginals.png", "lps.svg", "mutual_information_sample.png"} <= names
 
     def test_what_fails_costs_nothing_of_the_others(self, capsys, tmp_path, z):
         np.save(tmp_path / "z.npy", z)
@@ -387,10 +395,9 @@ class TestSeveral:
         assert list(short_names(paths).values()) == ["vae/1/last.pt", "mmd/1/last.pt", "z.npy", "a/z.npy"]
 
     @pytest.mark.parametrize("shape", [(40, 2), (100, 40)])
-    def test_figures_of_collapsed_and_of_wide_codes(self, tmp_path, shape, monkeypatch):
-        monkeypatch.setattr("mmdprior.reporting.figures._SHOWN", 2)
+    def test_figures_of_collapsed_and_of_wide_codes(self, tmp_path, shape):
         codes = np.random.default_rng(0).normal(size=shape)
         codes[:, 1] = 0
         np.save(tmp_path / "z.npy", codes)
         score(tmp_path, tmp_path / "z.npy", "--figures", tmp_path / "f")
-        assert (tmp_path / "f" / "z.npy" / "aggregate_posterior.png").stat().st_size > 1000
+        assert (tmp_path / "f" / "z.npy" / "marginals.png").stat().st_size > 1000

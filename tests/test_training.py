@@ -28,7 +28,7 @@ from mmdprior.training import (
     RunLogger,
     Warmup,
     create_run_directory,
-    last_checkpoint,
+    newest_checkpoint,
     read_checkpoint,
     write_checkpoint,
 )
@@ -50,7 +50,7 @@ def raw(**changes):
         },
         "regularizer": {"name": "mmd", "prior": "gaussian", "weight": 10.0},
         "trainer": {"steps": 6, "device": "cpu", "log_every": 2, "checkpoint_every": 2},
-        "evaluation": {"every": 3, "final_predictors": ["linear"], "match_samples": 32},
+        "evaluation": {"every": 3, "final_predictors": ["linear"], "match_samples": 32, "pictures": False},
     }
     for key, value in changes.items():
         section, _, field = key.partition("__")
@@ -102,7 +102,8 @@ def test_loss_goes_down_and_penalty_acts():
 
 def test_run_writes_what_the_design_promises(tmp_path):
     directory = run_directory(tmp_path)
-    result = experiment(directory, model__posterior="gaussian", regularizer=KL).run()
+    changes = {"model__posterior": "gaussian", "regularizer": KL, "evaluation__pictures": True}
+    result = experiment(directory, **changes).run()
     assert {path.name for path in directory.iterdir()} >= {
         "config.yaml",
         "checkpoints",
@@ -180,7 +181,7 @@ def test_resumed_run_is_the_same_run(tmp_path, changes):
     begun.trainer._write = write_then_crash
     with pytest.raises(InterruptedError):
         begun.trainer.run()
-    content = read_checkpoint(last_checkpoint(part))
+    content = newest_checkpoint(part)[1]
     torch.manual_seed(99)
     resumed = assemble(config_of(content, "x", trust=True), part, content, progress=False)
     assert resumed.trainer.step == 4
@@ -203,6 +204,7 @@ def test_kill_and_resume_gives_the_weights_of_the_uninterrupted_run(tmp_path):
         *(sys.executable, str(ROOT / "scripts" / "train.py"), str(ROOT / "configs" / "quickstart.yaml")),
         *("data.images=600", "data.batch_size=32", "trainer.steps=60", "trainer.checkpoint_every=5"),
         *("evaluation.every=1000", "evaluation.final_predictors=[linear]", "trainer.device=cpu"),
+        "evaluation.pictures=false",
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(
@@ -220,11 +222,11 @@ def test_kill_and_resume_gives_the_weights_of_the_uninterrupted_run(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     (cut,) = (tmp_path / "cut" / "quickstart").iterdir()
-    assert read_checkpoint(last_checkpoint(cut))["step"] < 60
+    assert newest_checkpoint(cut)[1]["step"] < 60
     resume = [sys.executable, str(ROOT / "scripts" / "train.py"), "--resume", str(cut)]
     subprocess.run(resume, check=True, env=environment, capture_output=True)
     (whole,) = (tmp_path / "whole" / "quickstart").iterdir()
-    a, b = (read_checkpoint(last_checkpoint(d)) for d in (whole, cut))
+    a, b = (newest_checkpoint(d)[1] for d in (whole, cut))
     assert a["step"] == b["step"] == 60
     assert same(a["model"], b["model"])
 
@@ -254,7 +256,21 @@ def test_non_finite_loss_stops_before_the_update(tmp_path):
     healthy.trainer.validate = None
     healthy.trainer.run()
     assert same(weights(broken.trainer.model), weights(healthy.trainer.model))
-    assert read_checkpoint(last_checkpoint(directory))["step"] == 4
+    assert newest_checkpoint(directory)[1]["step"] == 4
+    told = json.loads((directory / "checkpoints" / "nonfinite.json").read_text())
+    assert told["step"] == 5
+    assert told["parts"]["penalty"] == "nan"
+    assert math.isfinite(told["parts"]["reconstruction"])
+    assert told["indices"] == next(healthy.trainer.batches.stream(5)).indices.tolist()
+
+
+def test_stopping_finishes_the_step_and_writes_it(tmp_path):
+    directory = run_directory(tmp_path)
+    stopped = experiment(directory, trainer__steps=20, trainer__checkpoint_every=100)
+    stopped.trainer.stop = lambda: stopped.trainer.step == 3
+    stopped.trainer.run()
+    assert stopped.trainer.stopped
+    assert newest_checkpoint(directory)[1]["step"] == 3
 
 
 def test_fused_optimizers_skip_updates_by_the_switch_used_on_cuda():
@@ -279,7 +295,7 @@ def test_no_steps_record_the_model_as_built(tmp_path):
     linear = {"name": "linear", "latent_dim": 4, "linear_skip": True}
     recorded = experiment(directory, model=linear, regularizer={"name": "none"}, trainer__steps=0)
     result = recorded.run()
-    assert read_checkpoint(last_checkpoint(directory))["step"] == 0
+    assert newest_checkpoint(directory)[1]["step"] == 0
     assert result.lps["mean", "linear"].score < 0.2
 
 
@@ -304,7 +320,7 @@ def test_kept_checkpoints(tmp_path):
     kept = experiment(directory, trainer__keep_every=3)
     kept.trainer.run()
     names = {path.name for path in (directory / "checkpoints").iterdir()}
-    assert names == {"last.pt", "best.pt", "step_00000003.pt", "step_00000006.pt"}
+    assert names == {"last.pt", "previous.pt", "best.pt", "step_00000003.pt", "step_00000006.pt"}
 
 
 def test_load_rebuilds_the_model_without_its_data(tmp_path):
@@ -422,7 +438,7 @@ class TestCheckpointFiles:
         with pytest.raises(Exception, match="pickle|lambda|Can't"):
             write_checkpoint({"f": lambda: 0}, path)
         assert path.read_bytes() == before
-        assert [p.name for p in path.parent.iterdir()] == ["last.pt"]
+        assert {p.name for p in path.parent.iterdir()} == {"last.pt", "previous.pt"}
 
 
 def test_run_directories_are_never_shared(tmp_path):
@@ -431,10 +447,8 @@ def test_run_directories_are_never_shared(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         create_run_directory(tmp_path / "file", "a")
-    with pytest.raises(InputError, match="is not a folder"):
-        last_checkpoint(tmp_path / "gone")
     with pytest.raises(InputError, match="holds no checkpoints"):
-        last_checkpoint(directories.pop())
+        newest_checkpoint(directories.pop())
 
 
 def test_logger_drops_what_a_resumed_run_logs_again(tmp_path):

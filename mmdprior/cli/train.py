@@ -1,49 +1,57 @@
-"""Train from a YAML config, or continue a run."""
+"""Train from a YAML config, or continue a run.
+
+SIGINT and SIGTERM end it after the step, with a checkpoint and status 130 or 143; a second one at once.
+"""
 
 import json
+import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 
-from mmdprior.cli.parser import Parser
-from mmdprior.config import assemble, load_config
+from mmdprior.cli.train_options import parse
 from mmdprior.config.json_schema import json_schema
-from mmdprior.config.rebuild import config_of
-from mmdprior.errors import InputError
-from mmdprior.training import last_checkpoint, read_checkpoint
+from mmdprior.config.opening import open_run
+from mmdprior.training import Profile
+from mmdprior.training.run_directory import record_command
+from mmdprior.training.signals import StopSignals
+from mmdprior.world import World
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str]) -> int:
     """Parse arguments, train, print where the run lies and how it scores."""
-    parser = Parser("train", description=__doc__)
-    parser.add_argument("config", nargs="?", help="YAML file")
-    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="changes to the config")
-    parser.add_argument("--resume", metavar="RUN", help="continue the run in this directory")
-    parser.add_argument("--runs", default="runs", help="where run directories are made (runs)")
-    parser.add_argument("--trust", action="store_true", help="run targets named in the checkpoint")
-    parser.add_argument("--schema", action="store_true", help="print the JSON schema of configs")
-    given = parser.parse_intermixed_args(arguments)
+    given = parse(arguments, __doc__)
     if given.schema:
         print(json.dumps(json_schema(), indent=2))
         return 0
-    if (given.config is None) == (given.resume is None):
-        raise InputError("train: give either a config or --resume RUN")
-    if given.resume is not None:
-        path = last_checkpoint(given.resume)
-        content = read_checkpoint(path)
-        config = config_of(content, str(path), trust=given.trust)
-        experiment = assemble(config, Path(given.resume), content)
-    else:
-        config = load_config(given.config, given.overrides)
-        experiment = assemble(config, runs=given.runs)
-    directory = experiment.directory or Path()
-    print(f"run {directory} on {experiment.trainer.device}")
-    print(f"penalty: {experiment.trainer.regularizer.describe()}")
-    result = experiment.run()
-    print(
-        f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {experiment.trainer.step}"
-    )
+    main_process = World.from_environment().main
+    with ExitStack() as hold:
+        hold.enter_context(redirect_stdout(sys.stdout if main_process else None))
+        experiment = open_run(given, hold, _tell)
+        if experiment is None:
+            print(f"run {given.directory} has finished; nothing to do")
+            return 0
+        directory, trainer, config = experiment.directory or Path(), experiment.trainer, experiment.config
+        if main_process:
+            record_command(directory, ["mmdprior", "train", *arguments])
+        if main_process and given.profile:
+            trainer.phases = Profile(directory / "profile" / "trace.json", trainer.device)
+        print(f"run {directory} on {trainer.device}")
+        print(f"penalty: {trainer.regularizer.describe()}", flush=True)
+        trainer.stop = stop = StopSignals(_tell)
+        result = experiment.run(stop)
+    if trainer.stopped:
+        _tell(f"stopped at step {trainer.step}; mmdprior train --resume {directory} continues")
+        return stop.status
+    if not main_process:
+        return 0
+    print(f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {trainer.step}")
     print(result)
     print(f"checkpoint {directory / 'checkpoints' / 'last.pt'}")
     return 0
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

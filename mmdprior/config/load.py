@@ -10,7 +10,7 @@ import yaml
 from mmdprior.config.schema import Config
 from mmdprior.errors import InputError
 
-__all__ = ["dump_config", "load_config", "make_config", "parse_value"]
+__all__ = ["check_keys", "dump_config", "load_config", "make_config", "parse_value", "read_mapping"]
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -47,9 +47,20 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         InputError: one line with the file, the key path, the value and what was expected.
     """
-    file = Path(path)
+    raw = read_mapping(path)
+    for override in overrides:
+        _apply(raw, override)
+    return make_config(raw, Path(path).parent, str(path))
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file of sections, safely, without checking what they hold.
+
+    Raises:
+        InputError: a file that is missing, not readable, no YAML, or no mapping.
+    """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give a YAML config") from None
     except (OSError, ValueError) as error:
@@ -57,15 +68,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     raw = parse_value(text, str(path))
     if not isinstance(raw, dict):
         raise InputError(f"{path}: {type(raw).__name__} received; give a mapping of sections")
-    for override in overrides:
-        _apply(raw, override)
-    return make_config(raw, file.parent, str(path))
+    return raw
 
 
 def make_config(raw: Mapping[str, Any], folder: Path, source: str) -> Config:
     """Check a mapping; errors begin with where it came from."""
     try:
-        _check_keys(raw)
+        check_keys(raw)
         return Config(raw, folder)
     except RecursionError:
         raise InputError(f"{source}: nested too deeply, or an anchor that holds itself") from None
@@ -73,7 +82,7 @@ def make_config(raw: Mapping[str, Any], folder: Path, source: str) -> Config:
         raise InputError(f"{source}: {error}") from None
 
 
-def _check_keys(value: Any, path: str = "") -> None:
+def check_keys(value: Any, path: str = "") -> None:
     """Refuse keys that are no words, such as numbers and dates."""
     entries: Iterable[tuple[Any, Any]] = enumerate(value) if isinstance(value, list) else ()
     if isinstance(value, Mapping):
@@ -81,7 +90,7 @@ def _check_keys(value: Any, path: str = "") -> None:
     for key, entry in entries:
         if not isinstance(key, str) and isinstance(value, Mapping):
             raise InputError(f"{path or 'config'}: key {key!r} received; keys are words")
-        _check_keys(entry, f"{path}.{key}" if path else str(key))
+        check_keys(entry, f"{path}.{key}" if path else str(key))
 
 
 def parse_value(text: str, source: str) -> Any:
@@ -117,12 +126,25 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         raise InputError(f"override: {override!r} received; give key.sub=value")
     place: Any = raw
     for key in keys[:-1]:
-        inner = place.get(key)
-        if inner is None:
-            inner = place[key] = {}
-        elif isinstance(inner, str):
-            inner = place[key] = {"name": inner}
-        if not isinstance(inner, dict):
-            raise InputError(f"override: {override!r} received; {key} is no section")
-        place = inner
-    place[keys[-1]] = parse_value(text, f"override {path}")
+        place = _inside(place, key, override)
+    last: Any = _index(place, keys[-1], override) if isinstance(place, list) else keys[-1]
+    place[last] = parse_value(text, f"override {path}")
+
+
+def _inside(place: Any, key: str, override: str) -> Any:
+    """Return the mapping or list under a key or a list's index; absent sections are made, names opened."""
+    at: Any = _index(place, key, override) if isinstance(place, list) else key
+    inner = place[at] if isinstance(place, list) else place.get(at)
+    if inner is None or isinstance(inner, str):
+        inner = place[at] = {} if inner is None else {"name": inner}
+    if not isinstance(inner, (dict, list)):
+        raise InputError(f"override: {override!r} received; {key} is no section")
+    return inner
+
+
+def _index(entries: list[Any], key: str, override: str) -> int:
+    if not key.isdecimal() or int(key) >= len(entries):
+        raise InputError(
+            f"override: {override!r} received; {key!r} is no place in a list of {len(entries)} (from 0)"
+        )
+    return int(key)

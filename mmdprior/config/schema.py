@@ -10,7 +10,7 @@ from pydantic import Field
 from mmdprior.config.slots import Slot, check_slot, first_error, nearest
 from mmdprior.errors import InputError, shown
 
-__all__ = ["Config", "SECTIONS"]
+__all__ = ["Config", "SECTIONS", "Section", "check_section"]
 
 Positive = pydantic.PositiveInt
 Share = float | int
@@ -34,7 +34,9 @@ class DataSection(Section):
 
     own_slot = "source"
 
-    batch_size: Positive = Field(64, description="Images a training step.")
+    batch_size: Positive = Field(
+        64, description="Images a training step, of all processes and accumulated parts together."
+    )
     validation: Share = Field(
         0.1,
         description="Images held out for validation: a count, or a fraction of the training images.",
@@ -51,6 +53,10 @@ class DataSection(Section):
         "(false), or decide by size (auto).",
     )
     workers: pydantic.NonNegativeInt = Field(2, description="Processes that read streamed images.")
+    flip: bool = Field(False, description="Flip each training image horizontally with probability .5.")
+    crop: pydantic.NonNegativeInt = Field(
+        0, description="Shift each training image by up to this many pixels, its edges reflected."
+    )
 
 
 class ModelSection(Section):
@@ -102,6 +108,22 @@ class TrainerSection(Section):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16 runs the networks under autocast; losses stay in float32."
     )
+    channels_last: bool = Field(
+        False, description="Lay images and convolutions out channels last, faster on GPUs in bfloat16."
+    )
+    compile: bool = Field(
+        False, description="Run encoder and decoder through torch.compile; the first step takes a minute."
+    )
+    accumulate: Positive = Field(
+        1,
+        description="Take each batch in so many parts, to save memory; the gradient is that of the whole "
+        "batch, penalty included, and the encoder runs twice.",
+    )
+    average: Decay | None = Field(
+        None,
+        description="Decay of an exponential moving average of the weights, such as 0.999, which is what "
+        "validation, score and load use then; null keeps none.",
+    )
     auxiliary_learning_rate: pydantic.PositiveFloat = Field(
         1e-3, description="Adam's step size for learned parts of the regularizer."
     )
@@ -110,7 +132,8 @@ class TrainerSection(Section):
     )
     log_every: Positive = Field(50, description="Steps between logged numbers.")
     checkpoint_every: Positive = Field(500, description="Steps between rewrites of checkpoints/last.pt.")
-    keep_every: Positive | None = Field(None, description="Steps between checkpoints kept for good.")
+    keep_every: Positive | None = Field(None, description="Steps between checkpoints that are kept.")
+    keep_last: Positive | None = Field(None, description="How many of those stay, the newest; null for all.")
 
 
 class EvaluationSection(Section):
@@ -129,6 +152,9 @@ class EvaluationSection(Section):
     final_predictors: list[PredictorName] = Field(
         ["linear", "mlp"], description="LPS at the end, on the test split."
     )
+    pictures: bool = Field(
+        True, description="Draw pictures and figures at validations, and pictures into report/ at the end."
+    )
     match_samples: int = Field(512, ge=2, description="Codes and draws in the standardised MMD.")
     monitor: Literal[
         "reconstruction/psnr",
@@ -142,6 +168,11 @@ class EvaluationSection(Section):
     ] = Field(
         "reconstruction/psnr",
         description="What selects checkpoints/best.pt: the highest psnr, or the lowest of another.",
+    )
+    patience: Positive | None = Field(
+        None,
+        description="Validations without a better value of monitor after which training ends; null trains "
+        "all steps.",
     )
 
 
@@ -256,3 +287,16 @@ def _validate(kind: type[Section], raw: Mapping[str, Any], path: str) -> Any:
         return kind.model_validate(raw)
     except pydantic.ValidationError as error:
         raise InputError(first_error(error, path, raw)) from None
+
+
+def check_section(kind: type[Section], raw: Mapping[str, Any], path: str) -> Any:
+    """Return a checked section that has no slots.
+
+    Raises:
+        InputError: an unknown key, or a value of another type.
+    """
+    known = [field.alias or key for key, field in kind.model_fields.items()]
+    for key in raw:
+        if key not in known:
+            raise InputError(f"{path}{'.' if path else ''}{key}: unknown key; {nearest(key, known)}")
+    return _validate(kind, raw, path)

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 
 from mmdprior.evaluation.evaluation import Evaluation
+from mmdprior.evaluation.notebook import Shown
 
 __all__ = ["Comparison", "short_names"]
 
@@ -23,7 +24,7 @@ _NOTE = (
 
 
 @dataclass
-class Comparison:
+class Comparison(Shown):
     """Scores of several inputs, and what went wrong with the others.
 
     Attributes:

@@ -21,6 +21,7 @@ from mmdprior.evaluation.covariance import (
 )
 from mmdprior.evaluation.hsic import JointStatistic, dhsic
 from mmdprior.evaluation.lps import check_codes, or_none
+from mmdprior.evaluation.notebook import Shown
 from mmdprior.evaluation.pairs import PairStatistic, distance_correlation, mutual_information
 from mmdprior.kernels import WAE_IMQ
 from mmdprior.latent import Latent
@@ -99,7 +100,7 @@ def effective_rank(codes: Float[Tensor, "n d"]) -> float:
 
 
 @dataclass(frozen=True)
-class Independence:
+class Independence(Shown):
     """Companions of LPS: other views of the dependence between active dimensions.
 
     Attributes:

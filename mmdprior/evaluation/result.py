@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from mmdprior.evaluation.notebook import Shown
+
 __all__ = ["LPSResult", "or_none"]
 
 _SHOWN = 8
 
 
 @dataclass(frozen=True)
-class LPSResult:
+class LPSResult(Shown):
     """The score and everything that went into it.
 
     ``r2`` is on one scale for every predictor, 0 to 1; see ``measure``. What was not asked for is NaN

@@ -15,10 +15,12 @@ import torch
 from torch import nn
 
 from mmdprior.errors import InputError
+from mmdprior.training.checksum import has_checksum, intact, seal
 
 __all__ = [
-    "is_checkpoint",
+    "DamagedCheckpointError",
     "FORMAT_VERSION",
+    "is_checkpoint",
     "plain_key",
     "plain_state_dict",
     "random_states",
@@ -28,7 +30,8 @@ __all__ = [
     "write_checkpoint",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_SEALED_SINCE = 2
 _REQUIRED: Mapping[str, type] = {
     "format_version": int,
     "config": dict,
@@ -40,47 +43,70 @@ _PACKAGES = ("mmdprior", "torch", "torchvision", "numpy")
 _PREFIXES = ("module.", "_orig_mod.")
 
 
-def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
+class DamagedCheckpointError(InputError):
+    """A file that is not as it was written, or no checkpoint at all."""
+
+
+def write_checkpoint(content: Mapping[str, Any], path: Path, *, keep: Path | None = None) -> None:
     """Write a checkpoint under a temporary name, then rename it: a crash leaves the old file.
 
     Args:
         content: tensors, numbers, strings, lists and dicts alone.
         path: the file; its folder exists.
+        keep: name beside it that the file before it gets; by default it is replaced.
+
+    Raises:
+        InputError: a disk that is full or fails.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("w+b") as file:
             torch.save(dict(content), file)
+            seal(file)
             file.flush()
             os.fsync(file.fileno())
+        if keep is not None and path.is_file():
+            _also_name(path, keep)
         os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch hides the disk's error behind one of its own
+        cause = _disk_error(error)
+        if cause is None:
+            raise
+        raise InputError(
+            f"{path}: not written ({cause.strerror}); what was there before is kept; mend the disk, then "
+            "continue with --resume"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _also_name(path: Path, other: Path) -> None:
+    """Give a file a second name, in place of whatever had it, so that there is no moment without it."""
+    link = other.with_name(f".{other.name}.{os.getpid()}.tmp")
+    try:
+        link.unlink(missing_ok=True)
+        os.link(path, link)
+        os.replace(link, other)
+    except OSError:  # a file system without hard links
+        os.replace(path, other)
+
+
+def _disk_error(error: BaseException | None) -> OSError | None:
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU; nothing in it runs.
 
     Raises:
-        InputError: a file that is missing, damaged, of another kind, of a newer format, or that holds
-            pickled objects.
+        DamagedCheckpointError: a file that is not as it was written, or of another kind.
+        InputError: a file that is missing, of a newer format, or that holds pickled objects.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file; give a checkpoint (.pt)")
-    damaged = InputError(f"{path}: damaged or no checkpoint; give a file that training wrote")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                raise damaged
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "GLOBAL" in str(error):
-            raise InputError(f"{path}: holds pickled objects, which are never run; not read") from None
-        raise damaged from None
-    except InputError:
-        raise
-    except Exception:  # torch and zipfile raise many kinds for a bad file
-        raise damaged from None
+    content, sealed = _load(path)
     if not isinstance(content, dict) or not content.keys() >= _REQUIRED.keys():
         raise InputError(f"{path}: not a checkpoint of this package; give a file that training wrote")
     for key, kind in _REQUIRED.items():
@@ -91,12 +117,40 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path}: format_version {content['format_version']} received; this package reads up to "
             f"{FORMAT_VERSION}, update it"
         )
+    if content["format_version"] >= _SEALED_SINCE and not sealed:
+        raise DamagedCheckpointError(f"{path}: damaged; its checksum is gone")
     return content
+
+
+def _load(path: str | Path) -> tuple[Any, bool]:
+    """Return what a file holds, and whether a checksum vouches for it."""
+    damaged = DamagedCheckpointError(f"{path}: damaged or no checkpoint; give a file that training wrote")
+    try:
+        sealed = has_checksum(path)
+        whole = intact(path) if sealed else _entries_are_whole(path)
+        if not whole:
+            raise damaged
+        return torch.load(path, map_location="cpu", weights_only=True), sealed
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" in str(error) or "GLOBAL" in str(error):
+            raise InputError(f"{path}: holds pickled objects, which are never run; not read") from None
+        raise damaged from None
+    except InputError:
+        raise
+    except Exception:  # torch and zipfile raise many kinds for a bad file
+        raise damaged from None
+
+
+def _entries_are_whole(path: str | Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip() is None
 
 
 def is_checkpoint(path: str | Path) -> bool:
     """Tell whether a file claims to be a checkpoint of this package; `read_checkpoint` checks it."""
     try:
+        if has_checksum(path):
+            return True
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception:  # torch raises many kinds for files of other kinds
         return False
@@ -129,18 +183,18 @@ def random_states() -> dict[str, Any]:
         ],
     }
     if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state_all()
+        states["cuda"] = [torch.cuda.get_rng_state()]
     return states
 
 
 def restore_random_states(states: Mapping[str, Any]) -> None:
-    """Put the states of `random_states` back; CUDA's only where the devices are as many."""
+    """Put the states of `random_states` back; CUDA's into the current device, whichever wrote it."""
     torch.set_rng_state(states["torch"])
     kind, keys, position, has_gauss, gauss = states["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     cuda = states.get("cuda", [])
-    if torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(cuda)
+    if torch.cuda.is_available() and cuda:
+        torch.cuda.set_rng_state(cuda[0])
 
 
 def versions() -> dict[str, str]:

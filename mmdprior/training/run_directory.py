@@ -1,13 +1,33 @@
 """``runs/<name>/<date-time>/``: one directory a run, never shared."""
 
+import errno
+import os
+import shlex
+import socket
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 from mmdprior.errors import InputError, reason
 
-__all__ = ["LAST", "create_run_directory", "last_checkpoint"]
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; there runs are kept apart by their directories alone
+    fcntl = None  # type: ignore[assignment]
 
-LAST = "last.pt"
+__all__ = [
+    "create_run_directory",
+    "is_finished",
+    "lock_run",
+    "make_run_directory",
+    "record_command",
+    "sweep_leftovers",
+    "write_whole",
+]
+
+_LOCK = "lock"
+_COMMANDS = "commands.txt"
 
 
 def create_run_directory(root: str | Path, name: str) -> Path:
@@ -27,22 +47,74 @@ def create_run_directory(root: str | Path, name: str) -> Path:
             continue
         except (OSError, ValueError) as error:
             raise InputError(f"--runs: {root} cannot be written ({reason(error)}); give another") from None
-        (directory / "checkpoints").mkdir()
-        (directory / "report").mkdir()
-        return directory
+        return make_run_directory(directory)
     raise InputError(f"--runs: {root} holds a thousand runs of {stamp}; give another")
 
 
-def last_checkpoint(run: str | Path) -> Path:
-    """Return the newest checkpoint of a run directory.
+def make_run_directory(directory: Path) -> Path:
+    """Make a directory with its ``checkpoints`` and ``report`` folders, where they are missing.
 
     Raises:
-        InputError: no such directory, or none with a checkpoint.
+        InputError: a place that cannot be written.
     """
-    directory = Path(run)
-    if not directory.is_dir():
-        raise InputError(f"--resume: {run} is not a folder; give a run directory")
-    path = directory / "checkpoints" / LAST
-    if not path.is_file():
-        raise InputError(f"--resume: {run} holds no checkpoints/{LAST}; start the run anew")
-    return path
+    try:
+        for folder in ("checkpoints", "report"):
+            (directory / folder).mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{directory}: cannot be written ({reason(error)}); give another") from None
+    return directory
+
+
+def lock_run(directory: Path) -> IO[str]:
+    """Claim a run directory for this process, until the returned file is closed or the process is dead.
+
+    Raises:
+        InputError: another process writes there.
+    """
+    file = (directory / _LOCK).open("a+")
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Workers forked from here would keep the lock beyond this process's death.
+            os.register_at_fork(after_in_child=file.close)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            file.close()
+            raise InputError(
+                f"{directory}: {holder} writes there; wait for it, or give another directory"
+            ) from None
+        # A file system without locks: nothing can be claimed there.
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return file
+
+
+def sweep_leftovers(directory: Path) -> None:
+    """Delete half-written files of processes that died; the directory is claimed by this one."""
+    for folder in (directory, directory / "checkpoints", directory / "report"):
+        for path in folder.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
+
+def record_command(directory: Path, command: Sequence[str]) -> None:
+    """Add a command to ``commands.txt``, which says how the run was started and continued."""
+    with (directory / _COMMANDS).open("a") as file:
+        file.write(shlex.join(command) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file under a temporary name, then rename it: there is never half a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def is_finished(directory: Path) -> bool:
+    """Tell whether a run has trained to its end and scored its test split."""
+    return (directory / "report" / "test.json").is_file()

@@ -1,0 +1,133 @@
+"""Commands as processes of their own: some at a time, each on its device, with a log each."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+__all__ = ["Job", "Jobs", "devices"]
+
+_POLL = 0.1
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command to run.
+
+    Attributes:
+        name: for messages.
+        command: with its arguments.
+        log: file that takes what it prints, added to what is there.
+    """
+
+    name: str
+    command: Sequence[str]
+    log: Path
+
+    def last_line(self) -> str:
+        """Return the last thing that it said."""
+        lines = (
+            self.log.read_text(errors="replace").replace("\r", "\n").split("\n") if self.log.is_file() else []
+        )
+        said = [line.strip() for line in lines if line.strip()]
+        return said[-1] if said else "it said nothing"
+
+
+def devices() -> list[str]:
+    """Return what CUDA_VISIBLE_DEVICES takes for each CUDA device at hand; empty on a machine without."""
+    count = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    named = [name.strip() for name in visible.split(",") if name.strip()]
+    return named[:count] if named else [str(index) for index in range(count)]
+
+
+class Jobs:
+    """Runs jobs, a number of them at a time.
+
+    The first SIGINT or SIGTERM lets no further job start and asks those that run to stop, which write a
+    checkpoint; the second kills them.
+
+    Args:
+        at_once: processes at a time; they take the CUDA devices in turn, and share the CPU's cores.
+        tell: is given a line whenever a job starts or ends.
+    """
+
+    def __init__(self, at_once: int, tell: Callable[[str], None] = print) -> None:
+        self.at_once = at_once
+        self.tell = tell
+        self.signal: int | None = None
+        self._devices = devices()
+        self._running: dict[int, tuple[Job, subprocess.Popen[bytes]]] = {}
+
+    def run(self, jobs: Iterable[Job]) -> dict[str, int]:
+        """Return the status of every job that ran, by name; those that a signal kept back are absent.
+
+        A process that a signal ended has that signal's negative number as its status.
+        """
+        waiting = list(jobs)
+        done: dict[str, int] = {}
+        before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            while self._running or (waiting and self.signal is None):
+                free = [slot for slot in range(self.at_once) if slot not in self._running]
+                for slot in free if self.signal is None else ():
+                    if waiting:
+                        self._start(slot, waiting.pop(0))
+                done |= self._ended()
+                time.sleep(_POLL)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return done
+
+    def _start(self, slot: int, job: Job) -> None:
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        self.tell(f"{job.name}: started, log {job.log}")
+        with job.log.open("ab") as log:
+            # A session of its own: Ctrl-C reaches the job through _ask alone, once.
+            process = subprocess.Popen(
+                job.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment(slot),
+                start_new_session=True,
+            )
+        self._running[slot] = (job, process)
+        if self.signal is not None:  # it came while the process was being made
+            process.send_signal(signal.SIGTERM)
+
+    def _environment(self, slot: int) -> Mapping[str, str]:
+        own = dict(os.environ)
+        if self._devices:
+            own["CUDA_VISIBLE_DEVICES"] = self._devices[slot % len(self._devices)]
+        elif self.at_once > 1:
+            own.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.at_once)))
+        package = str(Path(__file__).parents[2])
+        own["PYTHONPATH"] = os.pathsep.join([package, *filter(None, [own.get("PYTHONPATH")])])
+        return own
+
+    def _ended(self) -> dict[str, int]:
+        found = {}
+        for slot, (job, process) in list(self._running.items()):
+            status = process.poll()
+            if status is None:
+                continue
+            del self._running[slot]
+            found[job.name] = status
+            self.tell(
+                f"{job.name}: done" if status == 0 else f"{job.name}: status {status}: {job.last_line()}"
+            )
+        return found
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        again = self.signal is not None
+        self.signal = number
+        for _, process in list(self._running.values()):
+            process.send_signal(signal.SIGKILL if again else signal.SIGTERM)
