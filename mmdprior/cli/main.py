@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, reason
 from mmdprior.training.signals import TerminatedError, raise_on_sigterm
 
 __all__ = ["COMMANDS", "main", "run"]
@@ -22,6 +22,11 @@ def run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> in
         return command(arguments)
     except (InputError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        print(f"error: out of memory ({reason(error)}); lower sizes such as data.batch_size", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print("interrupted; train --resume RUN continues from its last checkpoint", file=sys.stderr)

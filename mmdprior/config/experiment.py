@@ -98,7 +98,6 @@ class Experiment:
         final["test/steps_per_second"] = trainer.steps_per_second
         if self.directory is not None:
             (self.directory / "report").mkdir(exist_ok=True)
-            write_whole(self.directory / "report" / "test.json", result.to_json() + "\n")
             facts = write_report(
                 self.directory / "report",
                 model=trainer.evaluated,
@@ -113,6 +112,8 @@ class Experiment:
             final["test/reconstruction/ssim"] = facts["ssim"]
         self.logger.embedding(codes, trainer.step)
         self.logger.hparams(_settings(self.config), final, trainer.step)
+        if self.directory is not None:  # last, since it tells that the run has finished
+            write_whole(self.directory / "report" / "test.json", result.to_json() + "\n")
         return result
 
 

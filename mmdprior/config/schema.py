@@ -232,6 +232,8 @@ class Config:
         self.regularizer: RegularizerSection = self._sections["regularizer"]  # type: ignore[assignment]
         self.trainer: TrainerSection = self._sections["trainer"]  # type: ignore[assignment]
         self.evaluation: EvaluationSection = self._sections["evaluation"]  # type: ignore[assignment]
+        if self.trainer.keep_last is not None and self.trainer.keep_every is None:
+            raise InputError(f"trainer.keep_last: {self.trainer.keep_last} received; give keep_every, too")
 
     def _check_section(self, name: str, raw: Any, folder: Path) -> None:
         kind = SECTIONS[name]

@@ -31,6 +31,7 @@ class StopSignals:
 
     def __init__(self, tell: Callable[[str], None] = lambda line: None) -> None:
         self.number: int | None = None
+        self._process = os.getpid()
         self._tell = tell
         self._heeded = False
         self._before: dict[int, signal._HANDLER] = {}
@@ -59,6 +60,11 @@ class StopSignals:
             os.kill(os.getpid(), self.number)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            # A worker forked inside the block. Ctrl-C reaches it, too, but the step may still need it.
+            if number == signal.SIGTERM:
+                os._exit(128 + number)
+            return
         if self.number is not None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

@@ -24,7 +24,7 @@ data: {name: sprites, images: 400, batch_size: 16}
 model: {name: mlp, hidden: [8], latent_dim: 4, posterior: gaussian, likelihood: bernoulli}
 regularizer: {name: mmd, prior: gaussian, weight: 10.0}
 trainer: {steps: 60, device: cpu, log_every: 10, checkpoint_every: 2, keep_every: 20, keep_last: 1}
-evaluation: {every: 20, final_predictors: [linear], match_samples: 32}
+evaluation: {every: 20, final_predictors: [linear], match_samples: 32, pictures: false}
 """
 EXPECTED = {signal.SIGKILL: {-9}, signal.SIGTERM: {-15, 143, 0}}
 """Status by signal: 143 from the loop, -15 from the second before it, 0 for a run that was through."""
