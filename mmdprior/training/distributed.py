@@ -1,8 +1,10 @@
 """Joining the processes that torchrun starts, and keeping their weights equal."""
 
 import atexit
-from collections.abc import Iterable
+import inspect
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,12 @@ __all__ = ["average_gradients", "join", "replicate", "share_state"]
 
 _PATIENCE = timedelta(hours=2)
 """How long processes wait for the main one, which scores and writes alone."""
+
+_NAMES = inspect.signature(DistributedDataParallel).parameters
+_OPTIONS: Mapping[str, Any] = {
+    "forward_sync_buffers" if "forward_sync_buffers" in _NAMES else "broadcast_buffers": False
+}
+"""Buffers are not sent around in every forward pass; torch has renamed the option."""
 
 
 def join(device: torch.device) -> tuple[World, torch.device]:
@@ -63,7 +71,7 @@ def replicate(model: Autoencoder, world: World) -> Autoencoder:
 def _replica(module: nn.Module) -> nn.Module:
     if not any(parameter.requires_grad for parameter in module.parameters()):
         return module
-    return DistributedDataParallel(module, broadcast_buffers=False)
+    return DistributedDataParallel(module, **_OPTIONS)
 
 
 def share_state(module: nn.Module, world: World) -> None:

@@ -1,5 +1,6 @@
 """Where a step's time goes: a trace for people with a viewer, a table for everyone."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -73,6 +74,7 @@ class Profile(Phases):
             activities = [torch.profiler.ProfilerActivity.CPU]
             if self._device.type == "cuda":
                 activities.append(torch.profiler.ProfilerActivity.CUDA)
+            os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it tells of missing GPUs, on standard error
             self._profiler = torch.profiler.profile(activities=activities)
             self._profiler.start()
         elif self._done == self.wait + self.steps:

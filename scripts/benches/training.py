@@ -177,12 +177,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--figures", help="folder for a picture of codes over prior draws")
     parser.add_argument("--sprites", action="store_true", help="sprites and priors of 16 dimensions")
+    parser.add_argument("--weight", type=float, default=SPRITE_WEIGHT, help="of the penalty on sprites")
     given = parser.parse_args(arguments)
     if given.sprites:
         torch.manual_seed(given.seed)
         train_images, held_out = sprite_images()
         for name in given.only or SPRITE_PRIORS:
-            for weight in (0.0, SPRITE_WEIGHT):
+            for weight in (0.0, given.weight):
                 on_sprites(name, weight, train_images, held_out, given.steps)
         return
     for name in given.only or PRIORS:
