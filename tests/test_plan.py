@@ -200,8 +200,8 @@ class TestRunning:
         assert "error: bad/seed_0" in told.err
         assert "data.batch_size: 999 received" in told.err
         assert "p: 2 of 3 runs have finished" in told.out
-        assert "p/kl" in told.out
-        assert "p/mmd" in told.out
+        assert "\nkl " in told.out
+        assert "\nmmd " in told.out
         steps = [json.loads(line)["step"] for line in (first / "metrics.jsonl").read_text().splitlines()]
         assert steps == sorted(steps)
         assert len((first / "commands.txt").read_text().splitlines()) == 2
