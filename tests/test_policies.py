@@ -65,9 +65,9 @@ def test_averaged_weights_are_kept_scored_and_loaded(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"trainer__average": 0.9, "data__flip": True, "data__crop": 3},
+        {"trainer__average": 0.9, "data__flip": True, "data__shift": 3},
         {"trainer__accumulate": 4, "trainer__gradient_clip": 1.0, "data__flip": True},
-        {"data__resident": False, "data__workers": 0, "data__crop": 3, "trainer__channels_last": True},
+        {"data__resident": False, "data__workers": 0, "data__shift": 3, "trainer__channels_last": True},
     ],
     ids=["averaged", "in parts", "streamed"],
 )
@@ -133,7 +133,7 @@ class TestAugmentation:
         assert 16 < sum(flipped) < 48
 
     def test_shifts_are_crops_of_an_image_padded_by_reflection(self):
-        found = self.changed(Augmentation(crop=3))
+        found = self.changed(Augmentation(shift=3))
         padded = nn.functional.pad(self.images.float(), (3, 3, 3, 3), mode="reflect").to(torch.uint8)
         windows = padded.unfold(2, 8, 1).unfold(3, 10, 1)
         places = [(windows[i].permute(1, 2, 0, 3, 4) == found[i]).flatten(2).all(2) for i in range(64)]
@@ -141,15 +141,15 @@ class TestAugmentation:
         assert torch.stack(places).float().mean(0).count_nonzero() > 30
 
     def test_processes_change_their_share_of_one_batch(self):
-        augmentation = Augmentation(flip=True, crop=2)
+        augmentation = Augmentation(flip=True, shift=2)
         parts = [self.changed(augmentation, share=slice(a, a + 16)) for a in range(0, 64, 16)]
         assert torch.equal(torch.cat(parts), self.changed(augmentation))
 
     def test_mistakes_are_named(self):
-        with pytest.raises(InputError, match=r"crop: -1 received"):
-            Augmentation(crop=-1)
-        with pytest.raises(InputError, match=r"data\.crop: 64 received; shift images of 64 x 64 by less"):
-            experiment(data__crop=64)
+        with pytest.raises(InputError, match=r"shift: -1 received"):
+            Augmentation(shift=-1)
+        with pytest.raises(InputError, match=r"data\.shift: 64 received; shift images of 64 x 64 by less"):
+            experiment(data__shift=64)
 
 
 def test_profile_writes_a_trace_and_a_table(tmp_path, capsys):

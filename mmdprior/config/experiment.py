@@ -222,7 +222,7 @@ def _data(config: Config, device: torch.device, world: World) -> tuple[Splits, B
     _check_sizes(config, splits, world)
     settings, seed = config.data, config.seed
     resident = fits(splits.train, device) if settings.resident == "auto" else settings.resident
-    size, augmentation = settings.batch_size, Augmentation(settings.flip, settings.crop)
+    size, augmentation = settings.batch_size, Augmentation(settings.flip, settings.shift)
     with at("data"):
         augmentation.check(splits.train.image_shape)
     if not resident:

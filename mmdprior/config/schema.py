@@ -54,7 +54,7 @@ class DataSection(Section):
     )
     workers: pydantic.NonNegativeInt = Field(2, description="Processes that read streamed images.")
     flip: bool = Field(False, description="Flip each training image horizontally with probability .5.")
-    crop: pydantic.NonNegativeInt = Field(
+    shift: pydantic.NonNegativeInt = Field(
         0, description="Shift each training image by up to this many pixels, its edges reflected."
     )
 

@@ -19,28 +19,28 @@ class Augmentation:
 
     Attributes:
         flip: flip each image with probability one half.
-        crop: largest shift in pixels, along either axis; 0 shifts nothing.
+        shift: largest shift in pixels, along either axis; 0 shifts nothing.
 
     Raises:
         InputError: a negative shift.
     """
 
     flip: bool = False
-    crop: int = 0
+    shift: int = 0
 
     def __post_init__(self) -> None:
-        if self.crop < 0:
-            raise InputError(f"crop: {self.crop} received; give pixels >= 0")
+        if self.shift < 0:
+            raise InputError(f"shift: {self.shift} received; give pixels >= 0")
 
     def __bool__(self) -> bool:
         """Tell whether anything is changed."""
-        return self.flip or self.crop > 0
+        return self.flip or self.shift > 0
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
         """Raise `InputError` for a shift as large as an image."""
         height, width = image_shape[1:]
-        if self.crop >= min(height, width):
-            raise InputError(f"crop: {self.crop} received; shift images of {height} x {width} by less")
+        if self.shift >= min(height, width):
+            raise InputError(f"shift: {self.shift} received; shift images of {height} x {width} by less")
 
     def __call__(
         self, images: Shaped[Tensor, "n c h w"], total: int, share: slice, generator: torch.Generator
@@ -55,7 +55,7 @@ class Augmentation:
         """
         height, width = images.shape[2:]
         device = images.device
-        shift = torch.randint(-self.crop, self.crop + 1, (total, 2), generator=generator, device=device)
+        shift = torch.randint(-self.shift, self.shift + 1, (total, 2), generator=generator, device=device)
         flip = torch.rand(total, generator=generator, device=device) < 0.5
         down, right = shift[share].unbind(1)
         rows = _reflected(torch.arange(height, device=device) + down[:, None], height)

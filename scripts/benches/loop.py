@@ -127,7 +127,7 @@ class _Transformed(Dataset[Tensor]):
 def loaders(given: argparse.Namespace, size: int, count: int) -> None:
     """Images a second, flipped, cropped and normalised, from both loaders."""
     data = images(count)
-    resident = ResidentBatches(data, size, 0, given.device, Augmentation(flip=True, crop=CROP)).stream()
+    resident = ResidentBatches(data, size, 0, given.device, Augmentation(flip=True, shift=CROP)).stream()
     loader = DataLoader(_Transformed(data.images), size, shuffle=True, num_workers=2, drop_last=True)
     theirs, ours = [], []
     for _ in range(3):
