@@ -302,10 +302,11 @@ def test_blocks_keep_the_samples_alone_for_the_backward_pass(monkeypatch):
 
 
 def test_short_lengthscales_vanish_without_subnormal_numbers():
-    x = torch.linspace(0, 3, 40)[:, None].requires_grad_()
+    x = torch.linspace(0, 3, 40, dtype=torch.float64)[:, None].requires_grad_()
     gram = RBF(0.05)(x, x)
-    exact = torch.exp(-0.5 * (x - x.T).detach().double().square() / 0.05**2)
-    assert (gram.double() - exact).abs().max() < 1e-5
-    assert 0 < gram.min() < 1e-34
+    exact = torch.exp(-0.5 * (x - x.T).detach().square() / 0.05**2)
+    assert (gram - exact).abs().max() < 1e-11
+    assert torch.finfo(torch.float32).tiny < gram.min() < 1e-34
+    assert RBF(0.05)(x.float(), x.float()).min() > torch.finfo(torch.float32).tiny
     gram.sum().backward()
     assert torch.isfinite(x.grad).all()
