@@ -33,6 +33,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--codes", nargs="*", help=".npy to time mlp on; or checkpoints and codes to validate on"
     )
+    parser.add_argument("--limit", type=int, help="codes of each to validate on, evenly spaced")
     parser.add_argument("--images", help="image folder; mlp is timed on PCA codes of its train/")
     parser.add_argument("--against", nargs="+", default=["mlp", "ridge"], choices=["mlp", "ridge"])
     parser.add_argument("--looped", type=int, metavar="K", help="time scikit-learn on K dimensions and scale")

@@ -39,9 +39,9 @@ def default_models(runs: Path) -> list[Path]:
     return found
 
 
-def scored(path: Path | str) -> dict[str, Any]:
+def scored(path: Path | str, limit: int | None) -> dict[str, Any]:
     """Score a checkpoint's or a file's codes with every predictor, by seeds of predictor and of split."""
-    _, codes = Scorer(("linear",)).file(str(path))
+    _, codes = Scorer(("linear",), limit=limit).file(str(path))
     active = active_dimensions(codes.latent)
     found: dict[str, Any] = {}
     for (kind, z), predictor in itertools.product(representations(codes.latent).items(), PREDICTORS):

@@ -37,7 +37,7 @@ def validate(given: argparse.Namespace) -> None:
         print(f"{predictor} d {d} n {n} done", flush=True)
     for path in default_models(out.with_suffix("")) if given.codes is None else given.codes:
         if str(path) not in found["models"]:
-            found["models"][str(path)] = scored(path)
+            found["models"][str(path)] = scored(path, given.limit)
             write(out, found)
     found["summary"] = summary(found["cells"])
     told(found["summary"])

@@ -31,7 +31,9 @@ def draw(found: dict[str, Any], path: str) -> None:
     axes = figure.subplots(rows, len(predictors), squeeze=False, sharey="row")
     for column, predictor in zip(axes.T, predictors, strict=True):
         own = [cell for cell in cells if cell["predictor"] == predictor]
-        column[0].set_title(predictor, fontsize=10)
+        d, n = _finest(own)
+        same = (d, n) == _finest(cells)
+        column[0].set_title(predictor if same else f"{predictor}, n = {n:,}", fontsize=10)
         seen(column[0], own)
         bias(column[1], own)
         if len(column) > 2:
