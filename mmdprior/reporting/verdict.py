@@ -92,7 +92,7 @@ def headlines(groups: Sequence[Group]) -> list[tuple[str, str]]:
         for word in _WORDS[:2]:
             labels = [label for label, own in words.items() if own == word]
             if labels:
-                parts.append(_listed(labels) if word == "yes" else f"{word} {_listed(labels)}")
+                parts.append(_listed(labels) if word == "yes" else f"{word}: {_listed(labels)}")
         answers.append((question, "; ".join(parts) or "no run"))
     measured = sorted((g for g in groups if _psnr(g)), key=lambda g: -g.value("reconstruction/psnr").mean)
     if measured:
