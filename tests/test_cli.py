@@ -21,7 +21,7 @@ QUICKSTART = str(ROOT / "configs" / "quickstart.yaml")
 SHORT = [
     *("trainer.steps=2", "data.images=600", "data.batch_size=32", "trainer.device=cpu"),
     *("model.latent_dim=4", "evaluation.final_predictors=[linear]", "evaluation.match_samples=16"),
-    "evaluation.pictures=false",,
+    "evaluation.pictures=false",
 ]
 
 

@@ -30,7 +30,7 @@ def checkpoint(tmp_path_factory):
     settings = [
         *("trainer.steps=2", "data.images=600", "data.batch_size=32", "trainer.device=cpu"),
         *("model.latent_dim=4", "model.posterior=gaussian", "evaluation.final_predictors=[linear]"),
-        "evaluation.pictures=false",,
+        "evaluation.pictures=false",
         *("evaluation.match_samples=16", "evaluation.predictors=[linear]"),
     ]
     quickstart = str(ROOT / "configs" / "quickstart.yaml")

@@ -204,7 +204,7 @@ def test_kill_and_resume_gives_the_weights_of_the_uninterrupted_run(tmp_path):
         *(sys.executable, str(ROOT / "scripts" / "train.py"), str(ROOT / "configs" / "quickstart.yaml")),
         *("data.images=600", "data.batch_size=32", "trainer.steps=60", "trainer.checkpoint_every=5"),
         *("evaluation.every=1000", "evaluation.final_predictors=[linear]", "trainer.device=cpu"),
-        "evaluation.pictures=false",,
+        "evaluation.pictures=false",
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(
