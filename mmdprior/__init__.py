@@ -29,13 +29,16 @@ __all__ = [
 ]
 
 
-def load(checkpoint: "str | PathLike[str]", *, device: str = "cpu", trust: bool = False) -> "Autoencoder":
+def load(
+    checkpoint: "str | PathLike[str]", *, device: str = "cpu", trust: bool = False, averaged: bool = True
+) -> "Autoencoder":
     """Rebuild the model of a checkpoint, in evaluation mode, ready to encode and decode.
 
     Args:
         checkpoint: a file that training wrote.
         device: where to put the model.
         trust: run the code that a ``target`` inside the checkpoint names.
+        averaged: take the averaged weights where there are any (``trainer.average``), else the last ones.
 
     Raises:
         InputError: a file that is missing, damaged or no checkpoint, or one that names a target
@@ -43,4 +46,4 @@ def load(checkpoint: "str | PathLike[str]", *, device: str = "cpu", trust: bool 
     """
     from mmdprior.config.rebuild import load_model
 
-    return load_model(checkpoint, device=device, trust=trust)
+    return load_model(checkpoint, device=device, trust=trust, averaged=averaged)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mmdprior"
-LEAVES = {"errors", "latent", "seeding"}
+LEAVES = {"errors", "latent", "seeding", "world"}
 MAY_IMPORT = {
     "priors": set(),
     "kernels": {"priors"},

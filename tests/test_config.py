@@ -15,6 +15,7 @@ from mmdprior.config.json_schema import json_schema
 from mmdprior.config.load import make_config, read_mapping
 from mmdprior.config.names import INJECTED, NAMES
 from mmdprior.config.plan import is_plan, read_plan
+from mmdprior.config.schema import SECTIONS
 from mmdprior.config.slots import arguments_model
 from mmdprior.config.sources import open_splits
 from mmdprior.models import DeterministicPosterior
@@ -52,6 +53,13 @@ def changed(path, value, base=SMALL):
 def build_prior(prior):
     config = make_config(changed("regularizer.prior", prior), TOYS.parent, "x.yaml")
     return Builder(config).regularizer().prior
+
+
+@pytest.mark.parametrize("section", [s for s in SECTIONS.values() if s.own_slot is not None])
+def test_no_key_of_a_section_hides_an_argument_of_what_stands_flat_in_it(section):
+    for name, factory in NAMES[section.own_slot].items():
+        hidden = section.model_fields.keys() & arguments_model(factory, section.own_slot).model_fields.keys()
+        assert not hidden, name
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(ROOT / "configs")))

@@ -10,10 +10,12 @@ from scipy.special import hyp1f1
 
 from mmdprior import InputError, mmd
 from mmdprior.kernels import (
+    ANOVA,
     IMQ,
     RBF,
     WAE_IMQ,
     Energy,
+    Kernel,
     Laplacian,
     Matern32,
     Matern52,
@@ -258,19 +260,53 @@ def test_mixture_of_rbfs_is_the_kernel(name):
     assert torch.allclose(mixture, kernel(x, y), atol=1e-9)
 
 
-def test_blocks_give_the_same_averages_and_gradients(monkeypatch):
+class LearnedLength(Kernel):
+    def __init__(self):
+        super().__init__()
+        self.length = torch.nn.Parameter(torch.tensor(1.3, dtype=torch.float64))
+
+    def evaluate(self, x, y):
+        return torch.exp(-0.5 * squared_distance(x, y) / self.length**2)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [RBF, Energy, lambda: Sum([IMQ(), Matern32()]), lambda: ANOVA(order=3).bind(Gaussian(3)), LearnedLength],
+)
+def test_blocks_give_the_same_averages_and_gradients(make, monkeypatch):
+    kernel = make()
     x = torch.randn(50, 3, dtype=torch.float64, requires_grad=True)
-    y = torch.randn(33, 3, dtype=torch.float64)
+    y = torch.randn(33, 3, dtype=torch.float64, requires_grad=True)
+    sources = (x, y, *kernel.parameters())
+    estimators = ("unbiased", "biased")
+    whole = sum(mmd(x, y, kernel, how) for how in estimators)
+    expected = torch.autograd.grad(whole, sources)
+    monkeypatch.setattr("mmdprior.kernels.pairs.SIDE", 16)
+    monkeypatch.setattr("mmdprior.kernels.pairs.BLOCK", 16**2)
+    in_blocks = sum(mmd(x, y, kernel, how) for how in estimators)
+    assert torch.allclose(in_blocks, whole, rtol=1e-12)
+    for gradient, exact in zip(torch.autograd.grad(in_blocks, sources), expected, strict=True):
+        assert torch.allclose(gradient, exact, rtol=1e-9, atol=1e-13)
+    frozen = torch.autograd.grad(mmd(x.detach(), y, kernel), y)[0]
+    assert torch.allclose(frozen, torch.autograd.grad(mmd(x, y, kernel), y)[0], rtol=1e-12, atol=1e-14)
 
-    def value(kernel):
-        return mmd(x, y, kernel) + mmd(x, y, kernel, "biased")
 
-    for kernel in (RBF(), Energy(), Sum([IMQ(), Matern32()])):
-        whole = value(kernel)
-        (expected,) = torch.autograd.grad(whole, x)
-        monkeypatch.setattr("mmdprior.kernels.pairs.BLOCK", 300)
-        in_blocks = value(kernel)
-        (gradient,) = torch.autograd.grad(in_blocks, x)
-        monkeypatch.undo()
-        assert torch.allclose(in_blocks, whole, rtol=1e-12)
-        assert torch.allclose(gradient, expected, rtol=1e-10, atol=1e-14)
+def test_blocks_keep_the_samples_alone_for_the_backward_pass(monkeypatch):
+    monkeypatch.setattr("mmdprior.kernels.pairs.SIDE", 16)
+    monkeypatch.setattr("mmdprior.kernels.pairs.BLOCK", 16**2)
+    x, y = torch.randn(200, 3, requires_grad=True), torch.randn(150, 3)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+        mmd(x, y, RBF())
+    assert 0 < sum(kept) < 4 * (x.numel() + y.numel())
+
+
+def test_short_lengthscales_vanish_without_subnormal_numbers():
+    x = torch.linspace(0, 3, 40, dtype=torch.float64)[:, None].requires_grad_()
+    gram = RBF(0.05)(x, x)
+    exact = torch.exp(-0.5 * (x - x.T).detach().square() / 0.05**2)
+    assert (gram - exact).abs().max() < 1e-11
+    assert torch.finfo(torch.float32).tiny < gram.min() < 1e-34
+    assert RBF(0.05)(x.float(), x.float()).min() > torch.finfo(torch.float32).tiny
+    gram.sum().backward()
+    assert torch.isfinite(x.grad).all()

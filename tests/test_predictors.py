@@ -20,7 +20,7 @@ from mmdprior.predictors import (
     Regression,
     TreesPredictor,
 )
-from mmdprior.predictors.moments import covariance, inverse
+from mmdprior.predictors.moments import covariance, inverse, mean_and_std
 
 SMALL = {
     "linear": LinearPredictor,
@@ -131,6 +131,17 @@ def test_classification_is_entropy_less_log_loss():
     losses = torch.stack([Classification(bins.roll(s, 1), logits.log_softmax(3)).loss for s in range(60)])
     entropy = torch.tensor([stats.entropy(np.bincount(bins[0, :, i])) for i in range(2)])
     torch.testing.assert_close(outcome.chance()[0], 1 - torch.exp(-2 * (entropy - losses.mean((0, 2))[0])))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_mean_and_std_are_numpys(monkeypatch, kind):
+    monkeypatch.setattr("mmdprior.predictors.moments._CACHED", 100)
+    z = (torch.randn(500, 4, dtype=torch.float64) * torch.tensor([1, 1e-6, 1e20, 0]) + 0.1).to(kind)
+    mean, std = mean_and_std(z)
+    assert mean.dtype == std.dtype == kind
+    assert std[3] == 0
+    np.testing.assert_allclose(mean, z.double().mean(0), rtol=1e-6)
+    np.testing.assert_allclose(std, z.double().std(0, correction=0), rtol=1e-6)
 
 
 def test_covariance_in_blocks_is_numpys(monkeypatch):

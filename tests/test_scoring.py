@@ -54,10 +54,11 @@ def foreign():
     return ForeignEncoder(width=3).eval()
 
 
-def score(tmp_path, *arguments):
+def score(tmp_path, *arguments, predictors=("linear",)):
     """Run a command that must end well; return what it wrote."""
     out = tmp_path / "out.json"
-    assert main(["score", *map(str, arguments), *LINEAR, "--json", str(out)]) == 0
+    chosen = ["--predictor", *predictors]
+    assert main(["score", *map(str, arguments), *chosen, "--json", str(out)]) == 0
     return json.loads(out.read_text())
 
 
@@ -282,11 +283,18 @@ class TestModels:
 
 class TestCheckpoint:
     def test_scores_do_not_depend_on_the_batch_size(self, checkpoint, tmp_path):
-        whole, parts = (score(tmp_path, checkpoint, "--batch-size", size) for size in (512, 7))
-        assert [entry["representation"] for entry in whole["lps"]] == ["mean", "sample"]
+        """Nor trained ones, averaged over predictor seeds, by more than early stopping makes of rounding."""
+        tolerances = {"linear": 1e-4, "additive": 1e-4, "mlp": 0.01, "information": 0.01}
+        common = [checkpoint, "--seeds", 3, "--data", "{name: sprites, images: 2000}"]
+        whole, parts = (
+            score(tmp_path, *common, "--batch-size", size, predictors=tolerances) for size in (512, 7)
+        )
+        assert {entry["representation"] for entry in whole["lps"]} == {"mean", "sample"}
+        assert len(whole["lps"]) == 2 * len(tolerances)
         for a, b in zip(whole["lps"], parts["lps"], strict=True):
-            np.testing.assert_allclose(a["r2"], b["r2"], atol=1e-4)
-            assert abs(a["score"] - b["score"]) < 1e-4
+            assert abs(a["score"] - b["score"]) < tolerances[a["predictor"]], a["predictor"]
+            if a["predictor"] in ("linear", "additive"):
+                np.testing.assert_allclose(a["r2"], b["r2"], atol=1e-4)
         assert whole["reconstruction"]["psnr"] == pytest.approx(parts["reconstruction"]["psnr"], abs=1e-4)
 
     @pytest.mark.gpu

@@ -5,7 +5,8 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, reason
+from mmdprior.training.signals import TerminatedError, raise_on_sigterm
 
 __all__ = ["COMMANDS", "main", "run"]
 
@@ -14,19 +15,22 @@ _USAGE = f"usage: mmdprior {{{','.join(COMMANDS)}}} ...   (mmdprior COMMAND --he
 
 
 def run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
-    """Run a command; a user's mistake ends it with one line and status 2, Ctrl-C with 130."""
+    """Run a command; a mistake ends it with one line and status 2, SIGINT with 130, SIGTERM with 143."""
     warnings.simplefilter("ignore")
     try:
+        raise_on_sigterm()
         return command(arguments)
     except (InputError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(
-            "interrupted; train --resume RUN continues from its last checkpoint",
-            file=sys.stderr,
-        )
-        return 130
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        print(f"error: out of memory ({reason(error)}); lower sizes such as data.batch_size", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:
+        print("interrupted; train --resume RUN continues from its last checkpoint", file=sys.stderr)
+        return 143 if isinstance(error, TerminatedError) else 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

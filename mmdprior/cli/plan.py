@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmdprior import reporting
 from mmdprior.cli.parser import Parser, positive
 from mmdprior.config.execution import execute, finished_runs, train_command
 from mmdprior.config.plan import Kind, read_plan
+from mmdprior.reporting import read_runs
 from mmdprior.training.jobs import devices
 
 __all__ = ["main"]
@@ -40,8 +40,8 @@ def main(kind: Kind, arguments: Sequence[str], description: str | None) -> int:
             print(f"error: {line}", file=sys.stderr)
     finished = finished_runs(plan, given.runs)
     print(f"{plan.name}: {len(finished)} of {len(plan.runs)} runs have finished")
-    if finished and hasattr(reporting, "read_runs"):
-        comparison = reporting.read_runs([run.directory(given.runs) for run in finished])
+    if finished:
+        comparison = read_runs([run.directory(given.runs) for run in finished])
         print(comparison)
         comparison.write(Path(given.runs) / plan.name / "comparison")
     return status

@@ -22,7 +22,7 @@ from mmdprior.reporting import Run
 from mmdprior.reporting.run_report import write_report
 from mmdprior.training import read_checkpoint
 from mmdprior.training.facts import device_name
-from mmdprior.training.run_directory import last_checkpoint
+from mmdprior.training.retention import LAST
 
 __all__ = ["Opened", "complete", "open_checkpoint"]
 
@@ -71,7 +71,7 @@ def open_checkpoint(path: str | Path, *, device: str = "auto", trust: bool = Fal
         device: a torch device, or ``auto``.
         trust: run targets that the checkpoint names.
     """
-    file = last_checkpoint(path) if Path(path).is_dir() else Path(path)
+    file = Path(path) / "checkpoints" / LAST if Path(path).is_dir() else Path(path)
     content = read_checkpoint(file)
     config = config_of(content, str(file), trust=trust)
     where = choose_device(device)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,32 @@ import torch
 
 from mmdprior.config.build import Builder, choose_device
 from mmdprior.config.load import dump_config
+from mmdprior.config.paths import at
 from mmdprior.config.schema import Config
 from mmdprior.config.slots import Slot
 from mmdprior.config.sources import open_splits
 from mmdprior.config.trial import try_once
-from mmdprior.data import Batches, ResidentBatches, Splits, StreamingBatches, thin
+from mmdprior.data import Augmentation, Batches, ResidentBatches, Splits, StreamingBatches, thin
 from mmdprior.data.batches import fits
 from mmdprior.data.source import load_into_memory
 from mmdprior.errors import InputError
-from mmdprior.evaluation import Evaluation, PriorMatch, evaluate
+from mmdprior.evaluation import Evaluation, PriorMatch, complete, measure, score_codes
 from mmdprior.evaluation.lps import PREDICTORS
 from mmdprior.models import Autoencoder
 from mmdprior.regularizers import Regularizer
 from mmdprior.reporting.run_report import write_report
-from mmdprior.training import Logger, RunLogger, Trainer, Validation, create_run_directory
+from mmdprior.training import (
+    Logger,
+    RunLogger,
+    Trainer,
+    Validation,
+    WeightAverage,
+    create_run_directory,
+    join,
+)
 from mmdprior.training.facts import run_facts
+from mmdprior.training.run_directory import write_whole
+from mmdprior.world import World
 
 __all__ = ["Experiment", "assemble"]
 
@@ -39,7 +51,7 @@ class Experiment:
         trainer: at the step where it will start.
         match: to the intended prior.
         logger: of the run.
-        directory: of the run, or None.
+        directory: of the run, or None; in every process.
     """
 
     config: Config
@@ -49,49 +61,59 @@ class Experiment:
     logger: Logger
     directory: Path | None
 
-    def run(self) -> Evaluation | None:
+    def run(self, guard: AbstractContextManager[object] | None = None) -> Evaluation | None:
         """Train, then score the test split, log it, and fill ``report/``: scores, codes, pictures, facts.
 
+        Args:
+            guard: entered for the time of training alone, such as `StopSignals`.
+
         Returns:
-            The scores, or None for a run that was told to stop and can be resumed.
+            The scores; None for a run that was told to stop and can be resumed, and in all processes but
+            the main one.
         """
         start = time.perf_counter()
-        self.trainer.run()
-        if self.trainer.stopped:
-            self.logger.close()
-            return None
-        settings = self.config.evaluation
+        with guard or nullcontext():
+            self.trainer.run()
         seconds = time.perf_counter() - start
+        result = None if self.trainer.stopped else self._score(seconds)
+        self.logger.close()
+        return result
+
+    def _score(self, seconds: float) -> Evaluation | None:
+        settings, trainer = self.config.evaluation, self.trainer
         images = thin(self.splits.test, settings.limit)
-        result, codes = evaluate(
-            self.trainer.model,
+        codes, error = measure(
+            trainer.evaluated,
             images,
-            predictors=settings.final_predictors,
-            match=self.match,
             seed=self.config.seed,
             batch_size=settings.batch_size,
-            device=self.trainer.device,
+            device=trainer.device,
+            world=trainer.world,
         )
+        if not trainer.world.main:
+            return None
+        scored = score_codes(codes, settings.final_predictors, seed=self.config.seed)
+        result = complete(scored, codes, error, self.match)
         final = {f"test/{tag}": value for tag, value in result.scalars().items()}
-        final["test/steps_per_second"] = self.trainer.steps_per_second
+        final["test/steps_per_second"] = trainer.steps_per_second
         if self.directory is not None:
             (self.directory / "report").mkdir(exist_ok=True)
-            (self.directory / "report" / "test.json").write_text(result.to_json() + "\n")
             facts = write_report(
                 self.directory / "report",
-                model=self.trainer.model,
+                model=trainer.evaluated,
                 images=images,
                 codes=codes,
                 prior=self.match.prior,
-                facts=run_facts(self.trainer.device, seconds),
+                facts=run_facts(trainer.device, seconds),
                 batch_size=settings.batch_size,
-                device=self.trainer.device,
+                device=trainer.device,
                 pictures=settings.pictures,
             )
             final["test/reconstruction/ssim"] = facts["ssim"]
-        self.logger.embedding(codes, self.trainer.step)
-        self.logger.hparams(_settings(self.config), final, self.trainer.step)
-        self.logger.close()
+        self.logger.embedding(codes, trainer.step)
+        self.logger.hparams(_settings(self.config), final, trainer.step)
+        if self.directory is not None:  # last, since it tells that the run has finished
+            write_whole(self.directory / "report" / "test.json", result.to_json() + "\n")
         return result
 
 
@@ -103,7 +125,7 @@ def assemble(
     runs: str | Path | None = None,
     progress: bool = True,
 ) -> Experiment:
-    """Build a run from its config; nothing trains yet.
+    """Build a run from its config; nothing trains yet. Under torchrun every process builds its own.
 
     Args:
         config: checked.
@@ -115,12 +137,12 @@ def assemble(
     Raises:
         InputError: whatever does not fit: data, model, prior, device.
     """
-    device = choose_device(config.trainer.device)
+    world, device = join(choose_device(config.trainer.device))
     torch.manual_seed(config.seed)
     builder = Builder(config, dict(resume["assets"]) if resume is not None else {})
     regularizer = builder.regularizer().to(device)
     prior = builder.intended_prior()
-    splits, batches = _data(config, device)
+    splits, batches = _data(config, device, world)
     shape = splits.train.image_shape
     model = builder.model(shape, splits.train if resume is None else None).to(device)
     try_once(
@@ -131,13 +153,13 @@ def assemble(
         batch_size=config.data.batch_size,
         device=device,
     )
+    if config.trainer.channels_last:
+        model.to(memory_format=torch.channels_last)
     if runs is not None:
-        directory = create_run_directory(runs, config.name)
-    if directory is not None and resume is None:
-        (directory / "config.yaml").write_text(dump_config(config))
-    start = resume["step"] if resume is not None else 0
-    logger = Logger() if directory is None else RunLogger(directory, start)
+        directory = world.from_main(lambda: create_run_directory(runs, config.name))
+    logger = _logger(config, directory if world.main else None, resume)
     match = PriorMatch(prior, n=config.evaluation.match_samples)
+    average = None if config.trainer.average is None else WeightAverage(model, config.trainer.average)
     trainer = Trainer(
         model=model,
         regularizer=regularizer,
@@ -152,10 +174,15 @@ def assemble(
         learning_rate_schedule=builder.schedule("trainer.schedule"),
         gradient_clip=config.trainer.gradient_clip,
         precision=config.trainer.precision,
+        channels_last=config.trainer.channels_last,
+        compile=config.trainer.compile,
+        accumulate=config.trainer.accumulate,
+        average=average,
+        world=world,
         logger=logger,
         log_every=config.trainer.log_every,
         validate=Validation(
-            model,
+            model if average is None else average.model,
             thin(splits.validation, config.evaluation.limit),
             match,
             logger,
@@ -163,23 +190,54 @@ def assemble(
             seed=config.seed,
             batch_size=config.evaluation.batch_size,
             device=device,
+            world=world,
             pictures=config.evaluation.pictures,
         ),
         validate_every=config.evaluation.every,
         monitor=config.evaluation.monitor,
+        patience=config.evaluation.patience,
         checkpoints=None if directory is None else directory / "checkpoints",
         checkpoint_every=config.trainer.checkpoint_every,
         keep_every=config.trainer.keep_every,
+        keep_last=config.trainer.keep_last,
         identity={"config": config.to_dict(), "image_shape": list(shape), "assets": builder.assets},
-        progress=progress,
+        progress=progress and world.main,
     )
     if resume is not None:
         trainer.load_state_dict(resume)
     return Experiment(config, splits, trainer, match, logger, directory)
 
 
-def _data(config: Config, device: torch.device) -> tuple[Splits, Batches]:
-    splits = open_splits(config.slots["data"], config.data)
+def _logger(config: Config, directory: Path | None, resume: Mapping[str, Any] | None) -> Logger:
+    """Record the config of a new run, and log into its directory."""
+    if directory is None:
+        return Logger()
+    if resume is None:
+        write_whole(directory / "config.yaml", dump_config(config))
+    return RunLogger(directory, resume["step"] if resume is not None else 0)
+
+
+def _data(config: Config, device: torch.device, world: World) -> tuple[Splits, Batches]:
+    splits = world.one_by_machine_first(lambda: open_splits(config.slots["data"], config.data))
+    _check_sizes(config, splits, world)
+    settings, seed = config.data, config.seed
+    resident = fits(splits.train, device) if settings.resident == "auto" else settings.resident
+    size, augmentation = settings.batch_size, Augmentation(settings.flip, settings.shift)
+    with at("data"):
+        augmentation.check(splits.train.image_shape)
+    if not resident:
+        workers = settings.workers
+        return splits, StreamingBatches(splits.train, size, seed, device, workers, augmentation, world)
+    splits = Splits(
+        load_into_memory(splits.train),
+        load_into_memory(splits.validation),
+        load_into_memory(splits.test),
+    )
+    return splits, ResidentBatches(splits.train, size, seed, device, augmentation, world)
+
+
+def _check_sizes(config: Config, splits: Splits, world: World) -> None:
+    """Ask for images enough to score, and for batches that processes and parts share evenly."""
     needed = max(30, config.model.latent_dim + 2)
     sizes = {"data.validation": len(splits.validation), "data.test": len(splits.test)}
     monitor = config.evaluation.monitor.removeprefix("lps/")
@@ -196,18 +254,12 @@ def _data(config: Config, device: torch.device) -> tuple[Splits, Batches]:
                 f"{key}: {size} images received; scoring latent_dim {config.model.latent_dim} needs at "
                 f"least {needed}"
             )
-    resident = config.data.resident
-    if resident == "auto":
-        resident = fits(splits.train, device)
-    size, seed = config.data.batch_size, config.seed
-    if not resident:
-        return splits, StreamingBatches(splits.train, size, seed, device, config.data.workers)
-    splits = Splits(
-        load_into_memory(splits.train),
-        load_into_memory(splits.validation),
-        load_into_memory(splits.test),
-    )
-    return splits, ResidentBatches(splits.train, size, seed, device)
+    size, parts = config.data.batch_size, world.size * config.trainer.accumulate
+    if size % parts:
+        raise InputError(
+            f"data.batch_size: {size} received; give a multiple of {parts}, {world.size} processes times "
+            f"trainer.accumulate {config.trainer.accumulate}"
+        )
 
 
 def _optimizer(config: Config, model: Autoencoder, regularizer: Regularizer) -> torch.optim.Optimizer:

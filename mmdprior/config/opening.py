@@ -1,19 +1,46 @@
 """Start a run or continue one, in a directory that this process alone writes."""
 
-from collections.abc import Mapping
+from argparse import Namespace
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from mmdprior.config.experiment import Experiment, assemble
-from mmdprior.config.load import read_mapping
+from mmdprior.config.load import load_config, read_mapping
 from mmdprior.config.rebuild import config_of
 from mmdprior.config.schema import Config
 from mmdprior.errors import InputError, shown
-from mmdprior.training import last_checkpoint, read_checkpoint
-from mmdprior.training.run_directory import LAST, is_finished, lock_run, make_run_directory
+from mmdprior.training import newest_checkpoint
+from mmdprior.training.retention import has_checkpoint
+from mmdprior.training.run_directory import (
+    is_finished,
+    lock_run,
+    make_run_directory,
+    sweep_leftovers,
+)
+from mmdprior.world import World
 
-__all__ = ["continue_run", "difference", "enter_run", "has_finished", "start_run"]
+__all__ = ["continue_run", "difference", "enter_run", "has_finished", "open_run", "start_run"]
+
+Tell = Callable[[str], None]
+
+
+def open_run(asked: Namespace, hold: ExitStack, tell: Tell = print) -> Experiment | None:
+    """Start or continue what was asked for; None for a directory whose run has finished.
+
+    Args:
+        asked: ``config`` with its ``overrides``, to start in a new directory below ``runs`` or in
+            ``directory``; or the run to ``resume``, with ``trust`` where it names targets.
+        hold: keeps the directory claimed.
+        tell: is given a line about every damaged checkpoint.
+    """
+    if asked.resume is not None:
+        return continue_run(asked.resume, hold, tell, trust=asked.trust)
+    config = load_config(str(asked.config), asked.overrides)
+    if asked.directory is not None:
+        return enter_run(config, Path(asked.directory), hold, tell)
+    return start_run(config, asked.runs, hold)
 
 
 def start_run(config: Config, runs: str | Path, hold: ExitStack) -> Experiment:
@@ -26,37 +53,51 @@ def start_run(config: Config, runs: str | Path, hold: ExitStack) -> Experiment:
     """
     experiment = assemble(config, runs=runs)
     if experiment.directory is not None:
-        hold.enter_context(lock_run(experiment.directory))
+        _claim(experiment.directory, hold)
     return experiment
 
 
-def continue_run(run: str | Path, hold: ExitStack, *, trust: bool = False) -> Experiment:
-    """Continue a run from its last checkpoint, by the config in there.
+def continue_run(run: str | Path, hold: ExitStack, tell: Tell = print, *, trust: bool = False) -> Experiment:
+    """Continue a run from its last checkpoint that is whole, by the config in there.
+
+    Args:
+        run: its directory.
+        hold: keeps the directory claimed.
+        tell: is given a line about every damaged checkpoint.
+        trust: run targets that the checkpoint names.
 
     Raises:
         InputError: no run, no checkpoint, or another process that writes there.
     """
     directory = Path(run)
-    last_checkpoint(directory)
-    hold.enter_context(lock_run(directory))
-    path = last_checkpoint(directory)
-    content = read_checkpoint(path)
+    if not directory.is_dir():
+        raise InputError(f"--resume: {run} is not a folder; give a run directory")
+    if not has_checkpoint(directory):
+        raise InputError(f"--resume: {run} holds no checkpoint; start the run anew")
+    _claim(directory, hold)
+    path, content = newest_checkpoint(directory, tell)
     return assemble(config_of(content, str(path), trust=trust), directory, content)
 
 
-def enter_run(config: Config, directory: Path, hold: ExitStack) -> Experiment | None:
+def enter_run(config: Config, directory: Path, hold: ExitStack, tell: Tell = print) -> Experiment | None:
     """Start the run of a directory, or continue the one that is there; None when that has finished.
+
+    Args:
+        config: checked.
+        directory: made if it is not there.
+        hold: keeps the directory claimed.
+        tell: is given a line about every damaged checkpoint.
 
     Raises:
         InputError: the directory holds a run of another config, or another process writes there.
     """
     if has_finished(config, directory):
         return None
-    hold.enter_context(lock_run(make_run_directory(directory)))
-    if not (directory / "checkpoints" / LAST).is_file():
+    _claim(make_run_directory(directory), hold)
+    if not has_checkpoint(directory):
         _clear(directory)
         return assemble(config, directory)
-    content = read_checkpoint(last_checkpoint(directory))
+    _, content = newest_checkpoint(directory, tell)
     _refuse_other(config, content["config"], directory)
     return assemble(config, directory, content)
 
@@ -93,6 +134,13 @@ def _refuse_other(config: Config, stored: Mapping[str, Any], directory: Path) ->
     found = difference(config.to_dict(), stored)
     if found is not None:
         raise InputError(f"{directory}: holds a run of another config ({found}); give another directory")
+
+
+def _claim(directory: Path, hold: ExitStack) -> None:
+    """Keep other runs out, once a run: by the main one of the processes that train together."""
+    if World.from_environment().main:
+        hold.enter_context(lock_run(directory))
+        sweep_leftovers(directory)
 
 
 def _clear(directory: Path) -> None:

@@ -42,9 +42,7 @@ class Point:
             InputError: such a name.
         """
         if not _NAME.fullmatch(self.name) or self.name == "comparison":
-            raise InputError(
-                f"{self.where}: {self.name!r} cannot name a run's folder; give letters and digits"
-            )
+            raise InputError(f"{self.where}: {self.name!r} is no name for a run; give letters and digits")
 
 
 def grid_points(grid: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Iterator[Point]:
@@ -120,4 +118,4 @@ def _label(key: str, value: Any) -> str:
         text = str(value.get("name") or str(value["target"]).rpartition(":")[2])
     else:
         text = str(value) if last == "name" else f"{last}_{value}"
-    return re.sub(r"[^\w.+-]+", "_", text).strip("_.+-")[:_LONGEST]
+    return re.sub(r"[^a-zA-Z0-9.+-]+", "_", text).strip("_.+-")[:_LONGEST]

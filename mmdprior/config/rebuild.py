@@ -29,22 +29,27 @@ def config_of(content: Mapping[str, Any], source: str, *, trust: bool) -> Config
     return make_config(content["config"], Path(), source)
 
 
-def model_from_checkpoint(content: Mapping[str, Any], config: Config) -> Autoencoder:
-    """Rebuild the trained model of a checkpoint; no data is read."""
+def model_from_checkpoint(
+    content: Mapping[str, Any], config: Config, *, averaged: bool = True
+) -> Autoencoder:
+    """Rebuild the trained model of a checkpoint, with averaged weights where it has any; no data is read."""
+    weights = content.get("averaged") if averaged else None
     model = Builder(config).model(tuple(content["image_shape"]))
     try:
-        model.load_state_dict(content["model"])
+        model.load_state_dict(content["model"] if weights is None else weights)
     except Exception as error:  # a state of another model, or no state
         detail = shown(str(error).splitlines()[-1].strip())
         raise InputError(f"checkpoint: weights do not fit the model of its config ({detail})") from None
     return model.eval()
 
 
-def load_model(checkpoint: str | PathLike[str], *, device: str = "cpu", trust: bool = False) -> Autoencoder:
+def load_model(
+    checkpoint: str | PathLike[str], *, device: str = "cpu", trust: bool = False, averaged: bool = True
+) -> Autoencoder:
     """Rebuild the model of a checkpoint file; see `mmdprior.load`."""
     content = read_checkpoint(Path(checkpoint))
     config = config_of(content, str(checkpoint), trust=trust)
-    return model_from_checkpoint(content, config).to(choose_device(device))
+    return model_from_checkpoint(content, config, averaged=averaged).to(choose_device(device))
 
 
 def _targets_in(value: Any) -> list[str]:

@@ -34,7 +34,9 @@ class DataSection(Section):
 
     own_slot = "source"
 
-    batch_size: Positive = Field(64, description="Images a training step.")
+    batch_size: Positive = Field(
+        64, description="Images a training step, of all processes and accumulated parts together."
+    )
     validation: Share = Field(
         0.1,
         description="Images held out for validation: a count, or a fraction of the training images.",
@@ -51,6 +53,10 @@ class DataSection(Section):
         "(false), or decide by size (auto).",
     )
     workers: pydantic.NonNegativeInt = Field(2, description="Processes that read streamed images.")
+    flip: bool = Field(False, description="Flip each training image horizontally with probability .5.")
+    shift: pydantic.NonNegativeInt = Field(
+        0, description="Shift each training image by up to this many pixels, its edges reflected."
+    )
 
 
 class ModelSection(Section):
@@ -102,6 +108,22 @@ class TrainerSection(Section):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16 runs the networks under autocast; losses stay in float32."
     )
+    channels_last: bool = Field(
+        False, description="Lay images and convolutions out channels last, faster on GPUs in bfloat16."
+    )
+    compile: bool = Field(
+        False, description="Run encoder and decoder through torch.compile; the first step takes a minute."
+    )
+    accumulate: Positive = Field(
+        1,
+        description="Take each batch in so many parts, to save memory; the gradient is that of the whole "
+        "batch, penalty included, and the encoder runs twice.",
+    )
+    average: Decay | None = Field(
+        None,
+        description="Decay of an exponential moving average of the weights, such as 0.999, which is what "
+        "validation, score and load use then; null keeps none.",
+    )
     auxiliary_learning_rate: pydantic.PositiveFloat = Field(
         1e-3, description="Adam's step size for learned parts of the regularizer."
     )
@@ -110,7 +132,8 @@ class TrainerSection(Section):
     )
     log_every: Positive = Field(50, description="Steps between logged numbers.")
     checkpoint_every: Positive = Field(500, description="Steps between rewrites of checkpoints/last.pt.")
-    keep_every: Positive | None = Field(None, description="Steps between checkpoints kept for good.")
+    keep_every: Positive | None = Field(None, description="Steps between checkpoints that are kept.")
+    keep_last: Positive | None = Field(None, description="How many of those stay, the newest; null for all.")
 
 
 class EvaluationSection(Section):
@@ -145,6 +168,11 @@ class EvaluationSection(Section):
     ] = Field(
         "reconstruction/psnr",
         description="What selects checkpoints/best.pt: the highest psnr, or the lowest of another.",
+    )
+    patience: Positive | None = Field(
+        None,
+        description="Validations without a better value of monitor after which training ends; null trains "
+        "all steps.",
     )
 
 
@@ -204,6 +232,8 @@ class Config:
         self.regularizer: RegularizerSection = self._sections["regularizer"]  # type: ignore[assignment]
         self.trainer: TrainerSection = self._sections["trainer"]  # type: ignore[assignment]
         self.evaluation: EvaluationSection = self._sections["evaluation"]  # type: ignore[assignment]
+        if self.trainer.keep_last is not None and self.trainer.keep_every is None:
+            raise InputError(f"trainer.keep_last: {self.trainer.keep_last} received; give keep_every, too")
 
     def _check_section(self, name: str, raw: Any, folder: Path) -> None:
         kind = SECTIONS[name]

@@ -81,7 +81,7 @@ class Scorer:
         return self._score(Codes(latent, mean[:, :0], ()))
 
     def checkpoint(self, path: str) -> Scored:
-        """Rebuild a checkpoint's model and data, and score it."""
+        """Rebuild a checkpoint's model, with averaged weights where it has any, and data, and score it."""
         content = read_checkpoint(path)
         config = config_of(content, path, trust=self.trust)
         device = choose_device(self.device)

@@ -98,7 +98,7 @@ class InMemory(ImageSet):
     def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return images and labels on the device where they lie."""
         indices = indices.to(self.images.device)
-        return self.images[indices], self.labels[indices]
+        return self.images.index_select(0, indices), self.labels.index_select(0, indices)
 
     def to(self, device: torch.device | str) -> "InMemory":
         """Return the same set on another device."""

@@ -24,8 +24,10 @@ def check_codes(codes: Tensor | np.ndarray) -> Float[Tensor, "n d"]:
     if n < max(30, d + 2):
         raise InputError(f"codes: {n} rows received for {d} columns; give at least {max(30, d + 2)}")
     z = z if z.dtype in (torch.float32, torch.float64) else z.float()
+    if bool(torch.isfinite(z.sum())):
+        return z
     bad = torch.cat([~torch.isfinite(part).all(1) for part in z.split(1 << 16)])
-    if bool(bad.any()):
+    if bool(bad.any()):  # else the sum alone overflowed
         raise InputError(
             f"codes: NaN or infinity in {int(bad.sum())} of {n} rows, the first at row "
             f"{int(bad.int().argmax())}; remove those rows"

@@ -15,8 +15,9 @@ from mmdprior.evaluation.notebook import Shown
 from mmdprior.evaluation.protocol import Protocol
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
 from mmdprior.models import Autoencoder
+from mmdprior.world import World
 
-__all__ = ["Evaluation", "evaluate", "score_codes"]
+__all__ = ["Evaluation", "complete", "evaluate", "measure", "score_codes"]
 
 
 @dataclass(frozen=True)
@@ -164,9 +165,28 @@ def evaluate(
         device: where to compute.
         thorough: all companions of LPS, not the closed forms alone.
     """
-    codes = encode(model, images, batch_size=batch_size, seed=seed, device=device)
+    codes, error = measure(model, images, batch_size=batch_size, seed=seed, device=device)
     scored = score_codes(codes, predictors, seed=seed, protocol=protocol, thorough=thorough)
+    return complete(scored, codes, error, match), codes
+
+
+def measure(
+    model: Autoencoder,
+    images: ImageSet,
+    *,
+    batch_size: int = 512,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    world: World = World(),  # noqa: B008, it is frozen
+) -> tuple[Codes, Reconstruction]:
+    """Encode and reconstruct a data set, which several processes share; all get the same results."""
+    codes = encode(model, images, batch_size=batch_size, seed=seed, device=device, world=world)
     sample = codes.latent.sample
-    error = reconstruction_error(model, images, sample, batch_size=batch_size, device=device)
-    matched = None if match is None else match(sample)
-    return replace(scored, reconstruction=error, match=matched), codes
+    error = reconstruction_error(model, images, sample, batch_size=batch_size, device=device, world=world)
+    return codes, error
+
+
+def complete(scored: Evaluation, codes: Codes, error: Reconstruction, match: PriorMatch | None) -> Evaluation:
+    """Return scores of codes with those of the images, and the match to the intended prior, if any."""
+    matched = None if match is None else match(codes.latent.sample)
+    return replace(scored, reconstruction=error, match=matched)

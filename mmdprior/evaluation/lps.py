@@ -16,6 +16,7 @@ from mmdprior.evaluation.evidence import Evidence
 from mmdprior.evaluation.protocol import Protocol, Split, Transform, run, splits
 from mmdprior.evaluation.result import LPSResult, or_none
 from mmdprior.predictors import PREDICTORS, Predictor
+from mmdprior.predictors.moments import mean_and_std
 
 __all__ = ["LPSResult", "PREDICTORS", "active_columns", "check_codes", "find_predictor", "lps", "or_none"]
 
@@ -150,7 +151,7 @@ def find_predictor(predictor: str | Predictor) -> tuple[str, Predictor]:
 def active_columns(z: Tensor, active: Tensor | np.ndarray | None) -> Tensor:
     """Return the dimensions to score: those given, or those whose spread is over 1e-3 of the largest."""
     if active is None:
-        std = z.std(0)
+        _, std = mean_and_std(z)
         return (std > _ACTIVE_SHARE * std.max()) & (std > 0)
     mask = torch.as_tensor(active, dtype=torch.bool, device=z.device)
     if mask.shape != (z.shape[1],):

@@ -7,11 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmdprior.data import ImageSet
+from mmdprior.data import ImageSet, Subset
 from mmdprior.data.batches import to_float
 from mmdprior.errors import InputError
+from mmdprior.evaluation.codes import share_of
 from mmdprior.models import Autoencoder, evaluation_mode
 from mmdprior.seeding import stream
+from mmdprior.world import World
 
 __all__ = ["Reconstruction", "reconstruction_error"]
 
@@ -43,8 +45,9 @@ def reconstruction_error(
     batch_size: int = 512,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    world: World = World(),  # noqa: B008, it is frozen
 ) -> Reconstruction:
-    """Reconstruct a data set and measure the error.
+    """Reconstruct a data set and measure the error; every process takes its share.
 
     Args:
         model: on ``device``.
@@ -53,12 +56,14 @@ def reconstruction_error(
         batch_size: images at a time.
         seed: of the draws made here.
         device: where to compute.
+        world: the processes that share the work.
     """
     squared = loss = 0.0
-    start, pixels = 0, math.prod(images.image_shape)
+    rows = share_of(len(images), batch_size, world)
+    start, pixels = int(rows[0]) if len(rows) else 0, math.prod(images.image_shape)
     generator = stream(seed, "reconstruct")
     with evaluation_mode(model):
-        for batch, _ in images.chunks(batch_size):
+        for batch, _ in Subset(images, rows).chunks(batch_size):
             x = to_float(batch.to(device))
             z = model.encode(x, generator).sample if codes is None else codes[start : start + len(x)].to(x)
             output = model.decoder(z).to(x)
@@ -67,4 +72,5 @@ def reconstruction_error(
             start += len(x)
             squared += float((model.likelihood.mean(output) - x).square().sum())
             loss += float(model.likelihood.loss(output, x)) * len(x)
+    squared, loss = world.sum(torch.tensor([squared, loss], dtype=torch.float64)).tolist()
     return Reconstruction(mse=squared / (len(images) * pixels), loss=loss / len(images))

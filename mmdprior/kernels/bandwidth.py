@@ -17,7 +17,7 @@ from mmdprior.kernels.kernel import full_precision
 from mmdprior.priors import Prior
 from mmdprior.seeding import stream
 
-__all__ = ["Rule", "check", "median_of_prior", "median_squared_distance", "squared_distance"]
+__all__ = ["Rule", "check", "decay", "median_of_prior", "median_squared_distance", "squared_distance"]
 
 Rule = Literal["sqrt_dim", "median_prior", "median_batch"]
 """``sqrt_dim``: R = 2d. ``median_prior``: median over pairs of prior draws, once, when the kernel is
@@ -26,6 +26,7 @@ each estimate and without a gradient."""
 
 _MEDIAN_DRAWS = 1024
 _SMALLEST = 1e-9
+_LARGEST = 80.0
 
 
 def check(name: str, value: float | Rule) -> float | Rule:
@@ -70,6 +71,17 @@ def squared_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[
     """
     distances: Tensor = _SquaredDistance.apply(x, None if y is x else y)
     return distances
+
+
+def decay(squared: Float[Tensor, "*shape"], rate: float | Tensor) -> Float[Tensor, "*shape"]:
+    """Return exp(-rate * squared), no smaller than exp(-80).
+
+    Below 1e-38 float32 is subnormal, and a CPU takes ten times as long for it: short length-scales would
+    spend their time on zeros.
+    """
+    if squared.device.type == "cpu" and squared.numel() and bool(squared.detach().amax() * rate > _LARGEST):
+        squared = squared.clamp(max=_LARGEST / rate)
+    return torch.exp(squared * -rate)
 
 
 class _SquaredDistance(torch.autograd.Function):

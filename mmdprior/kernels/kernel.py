@@ -123,12 +123,13 @@ class Kernel(nn.Module, ABC):
         if unbiased and len(x) < 2:
             raise InputError(f"codes: {len(x)} rows received; an average over pairs needs 2")
         count = len(x) * (len(x) - 1) if unbiased else len(x) ** 2
-        return sum_within(self._parts, x, diagonal=not unbiased) / count
+        parameters = tuple(self.parameters())
+        return sum_within(self._parts, x, diagonal=not unbiased, parameters=parameters) / count
 
     def means_across(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "p"]:
         """Average every part over all pairs of a row of x and a row of y."""
         x, y = _prepared(x, y)
-        return sum_across(self._parts, x, y) / (len(x) * len(y))
+        return sum_across(self._parts, x, y, tuple(self.parameters())) / (len(x) * len(y))
 
     def bind(self, prior: Prior) -> "Kernel":
         """Return the kernel to use against a prior; itself by default."""

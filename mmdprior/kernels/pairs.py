@@ -3,54 +3,109 @@
 A kernel may return one matrix (n, m) or several (p, n, m); the sums are () or (p,).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["BLOCK", "recomputed", "sum_across", "sum_within"]
+__all__ = ["BLOCK", "SIDE", "recomputed", "sum_across", "sum_within"]
 
 BLOCK = 2**22
-"""Pairs held at a time; a sample with fewer is summed from one matrix, which keeps its backward pass
-from evaluating the kernel again."""
+"""Most pairs that are summed from one matrix, which spares the backward pass a second evaluation."""
+SIDE = 2**10
+"""Rows of the squares into which more are cut: few, since a kernel of many scales holds one a scale."""
+
+PairKernel = Callable[[Tensor, Tensor], Tensor]
 
 
-def sum_within(kernel: Callable[[Tensor, Tensor], Tensor], x: Tensor, *, diagonal: bool) -> Tensor:
-    """Sum a symmetric kernel over the pairs of one sample, with or without a row's pair with itself."""
+def sum_within(kernel: PairKernel, x: Tensor, *, diagonal: bool, parameters: Sequence[Tensor] = ()) -> Tensor:
+    """Sum a symmetric kernel over the pairs of one sample, with or without a row's pair with itself.
 
-    def own(rows: Tensor) -> Tensor:
-        gram = kernel(rows, rows)
+    Args:
+        kernel: of two samples.
+        x: the sample.
+        diagonal: whether a row's pair with itself counts.
+        parameters: of the kernel; with more than `BLOCK` pairs, gradients reach x and these, once.
+    """
+
+    def block(rows: Tensor, others: Tensor) -> Tensor:
+        gram = kernel(rows, others)
         total = gram.sum((-2, -1))
+        if rows is not others:
+            return 2 * total
         return total if diagonal else total - gram.diagonal(dim1=-2, dim2=-1).sum(-1)
 
-    def other(rows: Tensor, rest: Tensor) -> Tensor:
-        return 2 * kernel(rows, rest).sum((-2, -1))
-
     if len(x) ** 2 <= BLOCK:
-        return own(x)
-    total = x.new_zeros(())
-    size = max(1, BLOCK // len(x))
-    for start in range(0, len(x), size):
-        rows = x[start : start + size]
-        total = total + recomputed(own, rows)
-        if start + size < len(x):
-            total = total + recomputed(other, rows, x[start + size :])
+        return block(x, x)
+    total: Tensor = _BlockSum.apply(block, x, None, *parameters)
     return total
 
 
-def sum_across(kernel: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """Sum a kernel over all pairs of a row of x and a row of y."""
+def sum_across(kernel: PairKernel, x: Tensor, y: Tensor, parameters: Sequence[Tensor] = ()) -> Tensor:
+    """Sum a kernel over all pairs of a row of x and a row of y; `parameters` as in `sum_within`."""
 
-    def both(rows: Tensor, others: Tensor) -> Tensor:
+    def block(rows: Tensor, others: Tensor) -> Tensor:
         return kernel(rows, others).sum((-2, -1))
 
     if len(x) * len(y) <= BLOCK:
-        return both(x, y)
-    total = x.new_zeros(())
-    for rows in x.split(max(1, BLOCK // len(y))):
-        total = total + recomputed(both, rows, y)
+        return block(x, y)
+    total: Tensor = _BlockSum.apply(block, x, y, *parameters)
     return total
+
+
+class _BlockSum(torch.autograd.Function):
+    """Sum of a function over blocks of pairs, evaluated once more in the backward pass.
+
+    One node of the graph for all blocks: a node for each leaves small tensors between the large ones, and
+    glibc's aligned allocations do not come back to holes of their own size (bug 14581), so that the heap
+    would grow by a block at every step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, block: PairKernel, x: Tensor, y: Tensor | None, *parameters: Tensor) -> Tensor:
+        ctx.block = block
+        ctx.save_for_backward(x, y, *parameters)
+        total = x.new_zeros(())
+        for a, b in _places(x, y):
+            rows = x[a]
+            total = total + block(rows, rows if y is None and a == b else (x if y is None else y)[b])
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, *parameters = ctx.saved_tensors
+        grads = [
+            torch.zeros_like(tensor) if needed else None
+            for tensor, needed in zip((x, y, *parameters), ctx.needs_input_grad[1:], strict=True)
+        ]
+        source, target = (x, grads[0]) if y is None else (y, grads[1])
+        for a, b in _places(x, y):
+            rows = x[a].detach().requires_grad_(grads[0] is not None)
+            others = rows
+            if y is not None or a != b:
+                others = source[b].detach().requires_grad_(target is not None)
+            with torch.enable_grad():
+                value = ctx.block(rows, others)
+            # Where others are the rows themselves, both name one place.
+            places = [None if grads[0] is None else grads[0][a], None if target is None else target[b]]
+            named = dict(zip((rows, others, *parameters), (*places, *grads[2:]), strict=True))
+            into = {tensor: place for tensor, place in named.items() if place is not None}
+            found = torch.autograd.grad(value, list(into), grad, allow_unused=True)
+            for place, part in zip(into.values(), found, strict=True):
+                if part is not None:
+                    place += part
+        return (None, *grads)
+
+
+def _places(x: Tensor, y: Tensor | None) -> Iterator[tuple[slice, slice]]:
+    """Return the blocks: of rows of x and of y, or of the upper triangle of x with itself."""
+    for a in range(0, len(x), SIDE):
+        for b in range(a if y is None else 0, len(x if y is None else y), SIDE):
+            yield slice(a, a + SIDE), slice(b, b + SIDE)
 
 
 def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from mmdprior.errors import InputError
 from mmdprior.kernels.bandwidth import (
     Rule,
     check,
+    decay,
     median_of_prior,
     median_squared_distance,
     squared_distance,
@@ -133,7 +134,7 @@ class RBF(Radial):
 
     def profile(self, squared: Float[Tensor, "n m"], bandwidth: float | Tensor) -> Tensor:
         """Evaluate exp(-r^2 / (2 l^2))."""
-        return torch.exp(squared * (-0.5 / bandwidth**2))
+        return decay(squared, 0.5 / bandwidth**2)
 
     def rbf_mixture(self, dim: int) -> tuple[Tensor, Tensor] | None:
         """Return the kernel itself."""

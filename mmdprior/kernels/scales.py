@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmdprior.kernels.bandwidth import squared_distance
+from mmdprior.kernels.bandwidth import decay, squared_distance
 from mmdprior.kernels.pairs import BLOCK, recomputed
 from mmdprior.kernels.spectrum import Spectrum
 from mmdprior.priors import (
@@ -116,7 +116,7 @@ def _isotropic(weights: Tensor, means: Tensor, variance: Tensor, squared: Tensor
     def of(x: Tensor) -> Tensor:
         def block(rows: Tensor) -> Tensor:
             distances = squared_distance(rows, means.to(x))
-            columns = [torch.exp(distances * (-0.5 / l2)) @ weights.to(x) for l2 in total.tolist()]
+            columns = [decay(distances, 0.5 / l2) @ weights.to(x) for l2 in total.tolist()]
             return torch.stack(columns, 1) * norm.to(x)
 
         return torch.cat([recomputed(block, rows) for rows in x.split(max(1, BLOCK // len(means)))])

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.kernels.bandwidth import squared_distance
+from mmdprior.kernels.bandwidth import decay, squared_distance
 from mmdprior.kernels.kernel import Kernel
 from mmdprior.kernels.quadrature import projection_nodes
 from mmdprior.seeding import stream
@@ -68,7 +68,7 @@ class Sliced(Kernel):
         directions = drawn.to(x)
         total = x.new_zeros(len(x), len(y))
         for a, b in zip((x @ directions).T, (y @ directions).T, strict=True):
-            total = total + torch.exp((a[:, None] - b).square() * (-0.5 / self.lengthscale**2))
+            total = total + decay((a[:, None] - b).square(), 0.5 / self.lengthscale**2)
         return total / directions.shape[1]
 
     def rbf_mixture(self, dim: int) -> tuple[Tensor, Tensor] | None:
@@ -82,7 +82,7 @@ class Sliced(Kernel):
         nodes, weights = projection_nodes(dim)
         total = torch.zeros_like(squared)
         for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True):
-            total = total + weight * torch.exp(squared * (-0.5 * node / self.lengthscale**2))
+            total = total + weight * decay(squared, 0.5 * node / self.lengthscale**2)
         return total
 
     def _draw(self, dim: int, generator: torch.Generator | None) -> Tensor:

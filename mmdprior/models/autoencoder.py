@@ -81,7 +81,19 @@ class Autoencoder(nn.Module):
     ) -> tuple[Latent, Float[Tensor, "n c h w"]]:
         """Return the codes and the decoder's raw output for the drawn codes."""
         latent = self.encode(images, generator)
-        output = self.decoder(latent.sample)
-        if output.shape != images.shape:
-            raise InputError(f"decoder: shape {tuple(output.shape)} returned; return {tuple(images.shape)}")
-        return latent, output.to(torch.promote_types(output.dtype, torch.float32))
+        return latent, self.decode_raw(latent.sample, images.shape)
+
+    def decode_raw(self, z: Float[Tensor, "n d"], shape: torch.Size) -> Float[Tensor, "n c h w"]:
+        """Return the decoder's raw output for codes, in float32 at least.
+
+        Args:
+            z: codes.
+            shape: (n, C, H, W) that the output must have.
+
+        Raises:
+            InputError: the decoder returned another shape.
+        """
+        output = self.decoder(z)
+        if output.shape != shape:
+            raise InputError(f"decoder: shape {tuple(output.shape)} returned; return {tuple(shape)}")
+        return output.to(torch.promote_types(output.dtype, torch.float32))

@@ -54,6 +54,6 @@ class LinearPredictor(Predictor):
         @torch.no_grad()
         def outcome(z: Tensor) -> Regression:
             exact = in_float64(z)
-            return Regression(exact, exact - (exact - mean) @ weights)
+            return Regression(exact, torch.baddbmm(exact, exact - mean, weights, alpha=-1))
 
         return outcome

@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["covariance", "in_float64", "inverse", "solve"]
+__all__ = ["covariance", "in_float64", "inverse", "mean_and_std", "solve"]
 
 _ENTRIES = 1 << 24
+_CACHED = 1 << 19
 _SLOW = 1e12
 
 
@@ -17,14 +18,31 @@ def in_float64(z: Tensor) -> Tensor:
     return z.cpu().double() if z.device.type == "mps" else z.double()
 
 
+def mean_and_std(z: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "d"], Float[Tensor, "d"]]:
+    """Return the mean and the standard deviation (dividing by n) of every column, in the type of z.
+
+    In float64 and blocks that fit a cache: several times as fast on a CPU as `torch.std`. A column that does
+    not vary has exactly zero.
+    """
+    shift = in_float64(z[:1])
+    total, squared = torch.zeros_like(shift), torch.zeros_like(shift)
+    for block in z.split(max(1, _CACHED // z.shape[1])):
+        centred = in_float64(block) - shift
+        total += centred.sum(0, keepdim=True)
+        squared += centred.square_().sum(0, keepdim=True)
+    mean = total / len(z)
+    std = (squared / len(z) - mean.square()).clamp(min=0).sqrt()
+    return (mean + shift)[0].to(z), std[0].to(z)
+
+
 def covariance(
     z: Float[Tensor, "p n d"], features: Callable[[Tensor], Tensor] | None = None
 ) -> tuple[Float[Tensor, "p 1 e"], Float[Tensor, "p e e"]]:
     """Return the mean and the covariance (dividing by n) of rows or of their features, in float64.
 
-    The rows are visited in blocks of 128 MiB, so a million rows of 512 columns need no second copy. Where
-    features would take more than 1e12 products on a CPU each block's are summed in float32, in half the
-    time; the error is about 1e-6 of a variance.
+    The rows are visited in blocks of at most 128 MiB, so a million rows of 512 columns need no second copy.
+    Where features would take more than 1e12 products on a CPU each block's are summed in float32, in half
+    the time; the error is about 1e-6 of a variance.
 
     Args:
         z: the rows of every problem.
@@ -40,7 +58,9 @@ def covariance(
     width = shift.shape[2]
     single = features is not None and z.device.type == "cpu" and p * n * width**2 > _SLOW
     total, product = torch.zeros_like(shift), shift.new_zeros(p, width, width)
-    for block in z.split(max(1, _ENTRIES // (p * width)), dim=1):
+    # Small blocks stay in the cache, but each adds to the product as a whole.
+    size = min(max(_CACHED // (p * width), 2 * width), _ENTRIES // (p * width))
+    for block in z.split(max(1, size), dim=1):
         exact = (block if features is None else rows_of(block)).to(shift.device) - shift
         total += exact.sum(1, keepdim=True)
         if single:

@@ -47,12 +47,13 @@ class DamagedCheckpointError(InputError):
     """A file that is not as it was written, or no checkpoint at all."""
 
 
-def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
+def write_checkpoint(content: Mapping[str, Any], path: Path, *, keep: Path | None = None) -> None:
     """Write a checkpoint under a temporary name, then rename it: a crash leaves the old file.
 
     Args:
         content: tensors, numbers, strings, lists and dicts alone.
         path: the file; its folder exists.
+        keep: name beside it that the file before it gets; by default it is replaced.
 
     Raises:
         InputError: a disk that is full or fails.
@@ -64,6 +65,8 @@ def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
             seal(file)
             file.flush()
             os.fsync(file.fileno())
+        if keep is not None and path.is_file():
+            _also_name(path, keep)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch hides the disk's error behind one of its own
         cause = _disk_error(error)
@@ -75,6 +78,17 @@ def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _also_name(path: Path, other: Path) -> None:
+    """Give a file a second name, in place of whatever had it, so that there is no moment without it."""
+    link = other.with_name(f".{other.name}.{os.getpid()}.tmp")
+    try:
+        link.unlink(missing_ok=True)
+        os.link(path, link)
+        os.replace(link, other)
+    except OSError:  # a file system without hard links
+        os.replace(path, other)
 
 
 def _disk_error(error: BaseException | None) -> OSError | None:
@@ -169,18 +183,18 @@ def random_states() -> dict[str, Any]:
         ],
     }
     if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state_all()
+        states["cuda"] = [torch.cuda.get_rng_state()]
     return states
 
 
 def restore_random_states(states: Mapping[str, Any]) -> None:
-    """Put the states of `random_states` back; CUDA's only where the devices are as many."""
+    """Put the states of `random_states` back; CUDA's into the current device, whichever wrote it."""
     torch.set_rng_state(states["torch"])
     kind, keys, position, has_gauss, gauss = states["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     cuda = states.get("cuda", [])
-    if torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(cuda)
+    if torch.cuda.is_available() and cuda:
+        torch.cuda.set_rng_state(cuda[0])
 
 
 def versions() -> dict[str, str]:

@@ -1,54 +1,96 @@
-"""Which step was the first whose loss was not finite, found without waiting for the device."""
+"""A non-finite loss: kept from the weights without waiting for the device, and told with its batch."""
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-__all__ = ["NONFINITE", "Finiteness", "write_nonfinite"]
+from mmdprior.data import Batches
+from mmdprior.errors import InputError
+from mmdprior.training.gradient import Losses
+from mmdprior.training.run_directory import write_whole
+
+__all__ = ["NONFINITE", "Guard", "NonFiniteLossError"]
 
 NONFINITE = "nonfinite.json"
+_PARTS = ("reconstruction", "penalty", "gradient norm")
 
 
-class Finiteness:
-    """Remembers the first non-finite step and the parts of its loss, on the device.
+class NonFiniteLossError(InputError):
+    """The loss or its gradient was not finite; the weights are those before that step."""
+
+
+@dataclass
+class Guard:
+    """Keeps a non-finite step from the weights, and remembers the first, on the device.
+
+    On a GPU the fused optimizer skips every update from that step on (the switch that GradScaler uses), and
+    the error follows at the next logged step; elsewhere it follows at once.
 
     Attributes:
-        broken: whether there was one, a 0-dim bool tensor on the device.
-
-    Args:
-        names: of the parts.
+        optimizer: of the weights.
         device: where the losses lie.
+        batches: tell the rows of a step.
+        folder: for ``nonfinite.json``, beside the checkpoints; None writes none.
     """
 
-    def __init__(self, names: Sequence[str], device: torch.device) -> None:
-        self.names = tuple(names)
-        self.broken = torch.zeros((), dtype=torch.bool, device=device)
-        self._step = torch.zeros((), dtype=torch.long, device=device)
-        self._parts = torch.zeros(len(self.names), device=device)
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    batches: Batches
+    folder: Path | None
 
-    def see(self, step: int, loss: Tensor, *parts: Tensor) -> None:
-        """Take the detached loss of a step and its parts; all of them must be finite."""
-        seen = torch.stack([part.float() for part in parts])
-        bad = ~(torch.isfinite(loss) & torch.isfinite(seen).all())
-        new = bad & ~self.broken
+    def __post_init__(self) -> None:
+        self._broken = torch.zeros((), dtype=torch.bool, device=self.device)
+        self._step = torch.zeros((), dtype=torch.long, device=self.device)
+        self._parts = torch.zeros(len(_PARTS), device=self.device)
+        fused = getattr(self.optimizer, "_step_supports_amp_scaling", False)
+        self._waits = self.device.type != "cuda" or not fused
+
+    def see(self, step: int, losses: Losses, norm: Tensor) -> None:
+        """Take the losses of a step and the norm of its gradient, before the update.
+
+        Raises:
+            NonFiniteLossError: where the optimizer cannot skip the update by itself.
+        """
+        parts = torch.stack([losses.reconstruction.float(), losses.penalty.float(), norm.float()])
+        bad = ~torch.isfinite(losses.total + norm)
+        if self._waits:
+            if bool(bad):
+                self._stop(step, parts)
+            return
+        new = bad & ~self._broken
         self._step.masked_fill_(new, step)
-        self._parts = torch.where(new, seen, self._parts)
-        self.broken = self.broken | bad
+        self._parts = torch.where(new, parts, self._parts)
+        self._broken |= bad
+        self.optimizer.found_inf = self._broken.float()  # type: ignore[attr-defined]
 
-    def first(self) -> tuple[int, dict[str, float]]:
-        """Return the first broken step, counted from 0, and its parts; waits for the device."""
-        return int(self._step), dict(zip(self.names, self._parts.tolist(), strict=True))
+    def check(self) -> None:
+        """Wait for the device; raise `NonFiniteLossError` if any step so far was not finite."""
+        if not self._waits and bool(self._broken):
+            self._stop(int(self._step), self._parts)
+
+    def _stop(self, step: int, values: Tensor) -> None:
+        parts = dict(zip(_PARTS, values.tolist(), strict=True))
+        kept = ""
+        if self.folder is not None:
+            _write(self.folder / NONFINITE, step, parts, next(self.batches.rows(step)))
+            kept = f"; the batch's rows are in {self.folder / NONFINITE}, the last checkpoint is kept"
+        told = ", ".join(f"{name} {value:g}" for name, value in parts.items())
+        raise NonFiniteLossError(
+            f"loss: not finite at step {step} ({told}){kept}; lower trainer.learning_rate or "
+            "regularizer.weight, set trainer.gradient_clip, or look at the part that is not finite"
+        )
 
 
-def write_nonfinite(folder: Path, step: int, parts: Mapping[str, float], rows: Tensor) -> None:
-    """Write which step broke, on which rows of the training images, beside the checkpoints."""
+def _write(path: Path, step: int, parts: Mapping[str, float], rows: Tensor) -> None:
+    """Write which step broke, on which rows of the training images."""
     content = {
         "step": step,
         "parts": {name: value if math.isfinite(value) else str(value) for name, value in parts.items()},
         "indices": rows.tolist(),
     }
-    (folder / NONFINITE).write_text(json.dumps(content, indent=2) + "\n")
+    write_whole(path, json.dumps(content, indent=2) + "\n")

@@ -3,44 +3,45 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mmdprior.data import Batch, Batches
+from mmdprior.data import Batches
 from mmdprior.errors import InputError, reason
 from mmdprior.models import Autoencoder
 from mmdprior.regularizers import Regularizer
 from mmdprior.seeding import stream
+from mmdprior.training.auxiliary import LearnedParts, load_optimizer
+from mmdprior.training.averaging import WeightAverage
 from mmdprior.training.checkpoint import (
     FORMAT_VERSION,
     plain_state_dict,
     random_states,
     restore_random_states,
     versions,
-    write_checkpoint,
 )
-from mmdprior.training.finiteness import NONFINITE, Finiteness, write_nonfinite
+from mmdprior.training.distributed import average_gradients, replicate, share_state
+from mmdprior.training.finiteness import Guard
+from mmdprior.training.gradient import Gradient, Losses, Precision
 from mmdprior.training.loggers import Logger
-from mmdprior.training.run_directory import LAST
+from mmdprior.training.profiling import Phases
+from mmdprior.training.retention import LAST, kept_name, store
 from mmdprior.training.schedules import Constant, Schedule
 from mmdprior.training.timer import Timer
+from mmdprior.training.writer import BackgroundWriter
+from mmdprior.world import World
 
-__all__ = ["NonFiniteLossError", "Precision", "Trainer"]
-
-Precision = Literal["float32", "bfloat16"]
-
-
-class NonFiniteLossError(InputError):
-    """The loss or its gradient was not finite; the weights are those before that step."""
+__all__ = ["Trainer"]
 
 
 @dataclass
 class Trainer:
-    """Minimises reconstruction + weight * penalty for a number of steps.
+    """Minimises reconstruction + weight * penalty for a number of steps, in one process or several.
 
     Every random number is a function of the seed and the step (`mmdprior.seeding`), and torch's global
     generator, for modules that use it, is kept in the checkpoint: a resumed run is the same run.
@@ -48,7 +49,7 @@ class Trainer:
     Attributes:
         model: on ``device``.
         regularizer: on ``device``.
-        batches: of the training images.
+        batches: of the training images, those of this process.
         optimizer: of the model, and of whatever in the regularizer is trained with it.
         steps: updates in all.
         seed: of the posterior noise.
@@ -59,15 +60,23 @@ class Trainer:
         auxiliary_optimizer: of the regularizer's learned parts, where it has any.
         gradient_clip: largest norm of the gradient; None leaves it alone.
         precision: ``bfloat16`` runs the networks under autocast; losses stay in float32.
+        channels_last: hand images over in that layout; the model is in it already.
+        compile: run encoder and decoder through torch.compile.
+        accumulate: take each batch in so many parts, in two passes; the gradient stays that of the whole.
+        average: of the weights, validated in their place and kept in checkpoints.
+        world: the processes that train together, each with its own `Trainer`; the main one writes.
         logger: takes the numbers.
         log_every: steps between logged numbers; on a GPU the only steps that wait for it.
         validate: called with the step; returns numbers by tag.
         validate_every: steps between those calls.
         monitor: the tag that selects the best checkpoint: the highest ``reconstruction/psnr``, or the
             lowest value of any other.
+        patience: validations without a better value after which training ends; None never ends it early.
         checkpoints: folder for checkpoints; None writes none.
         checkpoint_every: steps between rewrites of the last checkpoint.
-        keep_every: steps between checkpoints kept for good; None keeps none.
+        keep_every: steps between checkpoints that are kept; None keeps none.
+        keep_last: how many of those stay, the newest; None for all.
+        phases: told where a step's time goes.
         identity: what a checkpoint needs beside the state: config, image shape, data read.
         stop: asked after every finished step; once it says yes, the last checkpoint is written and the run
             returns with ``stopped`` set.
@@ -87,14 +96,22 @@ class Trainer:
     auxiliary_optimizer: torch.optim.Optimizer | None = None
     gradient_clip: float | None = None
     precision: Precision = "float32"
+    channels_last: bool = False
+    compile: bool = False
+    accumulate: int = 1
+    average: WeightAverage | None = None
+    world: World = field(default_factory=World)
     logger: Logger = field(default_factory=Logger)
     log_every: int = 50
     validate: Callable[[int], Mapping[str, float]] | None = None
     validate_every: int = 1000
     monitor: str = "reconstruction/psnr"
+    patience: int | None = None
     checkpoints: Path | None = None
     checkpoint_every: int = 1000
     keep_every: int | None = None
+    keep_last: int | None = None
+    phases: Phases = field(default_factory=Phases)
     identity: Mapping[str, Any] = field(default_factory=dict)
     stop: Callable[[], bool] = lambda: False
     progress: bool = True
@@ -102,74 +119,97 @@ class Trainer:
     def __post_init__(self) -> None:
         self.step = 0
         self.best = -math.inf
+        self.stale = 0
         self.steps_per_second = math.nan
         self.stopped = False
+        share_state(self.model, self.world)
+        share_state(self.regularizer, self.world)
+        if self.average is not None:
+            share_state(self.average.model, self.world)
+        self._gradient = Gradient(
+            replicate(_compiled(self.model) if self.compile else self.model, self.world),
+            self.regularizer,
+            self.device,
+            self.world,
+            self.precision,
+            torch.channels_last if self.channels_last else torch.preserve_format,
+            self.accumulate,
+        )
+        self._learned = LearnedParts(self.regularizer, self.auxiliary_optimizer, self.world)
+        self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        replicated = {id(p) for part in (self.model.encoder, self.model.decoder) for p in part.parameters()}
+        self._loose = [p for p in self._parameters if id(p) not in replicated]
         self._learning_rates = [group["lr"] for group in self.optimizer.param_groups]
-        self._finite = Finiteness(("reconstruction", "penalty", "gradient norm"), self.device)
+        self._guard = Guard(self.optimizer, self.device, self.batches, self.checkpoints)
+        self._writer = BackgroundWriter(partial(store, keep_last=self.keep_last))
         self._versions = versions()
 
     def run(self) -> None:
-        """Train from the current step to the last.
+        """Train from the current step to the last, or until patience ends or `stop` says so.
 
         Raises:
             NonFiniteLossError: before the update that would have spoilt the weights.
         """
-        self.model.train()
+        try:
+            if self.steps == 0:
+                self._validate()
+                self._write(LAST)
+            elif not self._finished():
+                self._run()
+        finally:
+            self.phases.close()
+            self._writer.wait()
+
+    def _run(self) -> None:
+        mark = self.phases.begin
+        self._gradient.network.train()
         self.regularizer.train()
         timer = Timer(self.step)
-        stream_of_batches = self.batches.stream(self.step) if self.step < self.steps else iter(())
-        bar = tqdm(
-            total=self.steps,
-            initial=self.step,
-            unit="step",
-            disable=None if self.progress else True,
-        )
-        for batch in stream_of_batches:
+        bar = tqdm(total=self.steps, initial=self.step, unit="step", disable=None if self.progress else True)
+        mark("data")
+        for batch in self.batches.stream(self.step):
             for group, rate in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
                 group["lr"] = rate * self.learning_rate_schedule(self.step)
-            self._freeze_auxiliary(frozen=True)
-
-            latent, output = self._forward(batch)
-            reconstruction = self.model.likelihood.loss(output, batch.images)
-            penalty = self.regularizer(latent, step=self.step, labels=batch.labels)
             weight = self.weight * self.weight_schedule(self.step)
-            loss = reconstruction + weight * penalty
+            noise = stream(self.seed, "posterior", self.step, self.device)
+            self._learned.freeze(frozen=True)
 
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = self._clip()
-            self._check_finite(loss.detach(), reconstruction.detach(), penalty.detach(), norm)
-            self.optimizer.step()
-            self._train_auxiliary(latent.detach())
+            losses = self._gradient(batch, noise, self.step, weight, mark)
+            average_gradients(self._loose, self.world)
 
+            mark("optimizer")
+            self._guard.see(self.step, losses, self._clip())
+            self.optimizer.step()
+            self._learned.train(losses.latent)
             self.step += 1
+            if self.average is not None:
+                self.average.update(self.step)
+
+            mark("logging")
             bar.update()
-            if self.step % self.log_every == 0 or self.step == self.steps:
-                self._raise_if_broken()
-                values = self._values(loss, reconstruction, penalty, weight)
+            if self._due(self.log_every):
+                self._guard.check()
                 self.steps_per_second = timer.rate(self.step)
-                values["trainer/steps_per_second"] = self.steps_per_second
-                self.logger.scalars(values, self.step)
-                bar.set_postfix_str(f"loss {values['loss/total']:.4g}", refresh=False)
-            if self.validate is not None and self._due(self.validate_every):
-                with timer.paused():
+                self._log(losses, weight)
+                bar.set_postfix_str(f"loss {float(losses.total):.4g}", refresh=False)
+            with timer.paused():
+                if self._due(self.validate_every):
                     self._validate()
-            if self.checkpoints is not None and self._due(self.checkpoint_every):
-                self._raise_if_broken()
-                with timer.paused():
+                if self._due(self.checkpoint_every):
                     self._write(LAST)
-            if self.keep_every is not None and self.step % self.keep_every == 0:
-                self._raise_if_broken()
-                self._write(f"step_{self.step:08d}.pt")
-            if self.step < self.steps and self.stop():
-                self._raise_if_broken()
-                self._write(LAST)
-                self.stopped = True
-            if self.step == self.steps or self.stopped:
+                if self.keep_every is not None and self.step % self.keep_every == 0:
+                    self._write(kept_name(self.step))
+            if self._finished():
                 break
+            if self.world.any(self.stop()):
+                self.stopped = True
+                break
+            self.phases.end_step()
+            mark("data")
+        if self.step % self.checkpoint_every and self.step < self.steps:
+            self._write(LAST)
         bar.close()
-        if self.steps == 0:
-            self._finish_without_steps()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a resumed run needs, and that rebuilding the model needs."""
@@ -179,7 +219,9 @@ class Trainer:
             **self.identity,
             "step": self.step,
             "best": self.best,
+            "stale": self.stale,
             "model": plain_state_dict(self.model),
+            "averaged": None if self.average is None else plain_state_dict(self.average.model),
             "regularizer": plain_state_dict(self.regularizer),
             "optimizer": self.optimizer.state_dict(),
             "auxiliary_optimizer": None if auxiliary is None else auxiliary.state_dict(),
@@ -196,80 +238,47 @@ class Trainer:
         try:
             self.model.load_state_dict(state["model"])
             self.regularizer.load_state_dict(state["regularizer"])
-            _load_optimizer(self.optimizer, state["optimizer"])
+            load_optimizer(self.optimizer, state["optimizer"])
             if self.auxiliary_optimizer is not None:
-                _load_optimizer(self.auxiliary_optimizer, state["auxiliary_optimizer"])
+                load_optimizer(self.auxiliary_optimizer, state["auxiliary_optimizer"])
+            if self.average is not None:
+                self.average.model.load_state_dict(state["averaged"])
             self.step, self.best = int(state["step"]), float(state["best"])
+            self.stale = int(state.get("stale", 0))
             restore_random_states(state["random"])
         except Exception as error:  # torch raises many kinds for a state that does not fit
             raise InputError(
                 f"checkpoint: does not fit this run ({type(error).__name__}: {reason(error)})"
             ) from error
 
-    def _forward(self, batch: Batch) -> tuple[Any, Tensor]:
-        noise = stream(self.seed, "posterior", self.step, self.device)
-        enabled = self.precision == "bfloat16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
-            return self.model(batch.images, noise)
+    @property
+    def evaluated(self) -> Autoencoder:
+        """The model that is scored: with averaged weights where there are any."""
+        return self.model if self.average is None else self.average.model
+
+    def _finished(self) -> bool:
+        """Tell whether all steps are done, or patience is at its end."""
+        impatient = self.patience is not None and self.stale >= self.patience
+        return self.step >= self.steps or impatient
 
     def _clip(self) -> Tensor:
         """Clip the gradient and return its norm before; zero where nothing is clipped."""
         if self.gradient_clip is None:
             return torch.zeros((), device=self.device)
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        return nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
+        return nn.utils.clip_grad_norm_(self._parameters, self.gradient_clip)
 
-    def _check_finite(self, loss: Tensor, *parts: Tensor) -> None:
-        """Keep a non-finite step from the weights: at once, or on a GPU without waiting for it.
-
-        There the fused optimizer skips every update from that step on (the switch that GradScaler
-        uses), and the error follows at the next logged step.
-        """
-        self._finite.see(self.step, loss, *parts)
-        if self.device.type == "cuda" and getattr(self.optimizer, "_step_supports_amp_scaling", False):
-            self.optimizer.found_inf = self._finite.broken.float()  # type: ignore[attr-defined]
-        else:
-            self._raise_if_broken()
-
-    def _raise_if_broken(self) -> None:
-        if not bool(self._finite.broken):
-            return
-        step, parts = self._finite.first()
-        rows = next(self.batches.rows(step))
-        kept = ""
-        if self.checkpoints is not None:
-            write_nonfinite(self.checkpoints, step, parts, rows)
-            kept = f"; the batch's rows are in {self.checkpoints / NONFINITE}, the last checkpoint is kept"
-        raise NonFiniteLossError(
-            f"loss: not finite at step {step} ({_told(parts)}){kept}; lower trainer.learning_rate or "
-            "regularizer.weight, set trainer.gradient_clip, or look at the part that is not finite"
-        )
-
-    def _freeze_auxiliary(self, *, frozen: bool) -> None:
-        for module in self.regularizer.auxiliary_modules():
-            module.requires_grad_(not frozen)
-
-    def _train_auxiliary(self, latent: Any) -> None:
-        """Update the regularizer's learned parts on codes that carry no gradient."""
-        if self.auxiliary_optimizer is None:
-            return
-        self._freeze_auxiliary(frozen=False)
-        for _ in range(self.regularizer.auxiliary_steps):
-            self.auxiliary_optimizer.zero_grad(set_to_none=True)
-            self.regularizer.auxiliary_loss(latent).backward()
-            self.auxiliary_optimizer.step()
-
-    def _values(
-        self, loss: Tensor, reconstruction: Tensor, penalty: Tensor, weight: float
-    ) -> dict[str, float]:
-        return {
-            "loss/total": float(loss.detach()),
-            "loss/reconstruction": float(reconstruction.detach()),
-            "penalty/value": float(penalty.detach()),
-            "penalty/weighted": weight * float(penalty.detach()),
+    def _log(self, losses: Losses, weight: float) -> None:
+        penalty = float(losses.penalty)
+        values = {
+            "loss/total": float(losses.total),
+            "loss/reconstruction": float(losses.reconstruction),
+            "penalty/value": penalty,
+            "penalty/weighted": weight * penalty,
             **{f"penalty/{name}": float(term) for name, term in self.regularizer.terms.items()},
             "trainer/learning_rate": self.optimizer.param_groups[0]["lr"],
+            "trainer/steps_per_second": self.steps_per_second,
         }
+        self.logger.scalars(values, self.step)
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.steps
@@ -280,28 +289,18 @@ class Trainer:
         values = self.validate(self.step)
         self.logger.scalars(values, self.step)
         sign = 1 if self.monitor == "reconstruction/psnr" else -1
+        self.stale += 1
         if sign * values.get(self.monitor, math.nan) > self.best:
-            self.best = sign * values[self.monitor]
+            self.best, self.stale = sign * values[self.monitor], 0
             self._write("best.pt")
 
-    def _finish_without_steps(self) -> None:
-        """Record a model that is complete as it was built, such as PCA."""
-        self._validate()
-        self._write(LAST)
-
     def _write(self, name: str) -> None:
-        if self.checkpoints is not None:
-            write_checkpoint(self.state_dict(), self.checkpoints / name)
+        if self.checkpoints is not None and self.world.main:
+            self._guard.check()
+            self._writer.submit(self.state_dict(), self.checkpoints / name)
 
 
-def _told(parts: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in parts.items())
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Load an optimizer's state; moments of another shape than their parameters would crash a step."""
-    optimizer.load_state_dict(dict(state))
-    for parameter, entries in optimizer.state.items():
-        for name, entry in entries.items():
-            if isinstance(entry, Tensor) and entry.ndim > 0 and entry.shape != parameter.shape:
-                raise InputError(f"optimizer {name}: {tuple(entry.shape)} for {tuple(parameter.shape)}")
+def _compiled(model: Autoencoder) -> Autoencoder:
+    """Return the model with encoder and decoder compiled, sharing every weight with the one given."""
+    encoder, decoder = (cast(nn.Module, torch.compile(part)) for part in (model.encoder, model.decoder))
+    return Autoencoder(encoder, decoder, model.posterior, model.likelihood)

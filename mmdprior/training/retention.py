@@ -6,14 +6,14 @@ few of them.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmdprior.errors import InputError, reason
-from mmdprior.training.checkpoint import DamagedCheckpointError, read_checkpoint
+from mmdprior.training.checkpoint import DamagedCheckpointError, read_checkpoint, write_checkpoint
 
-__all__ = ["LAST", "PREVIOUS", "kept_name", "newest_checkpoint", "prune", "set_aside"]
+__all__ = ["LAST", "PREVIOUS", "has_checkpoint", "kept_name", "newest_checkpoint", "store"]
 
 LAST = "last.pt"
 PREVIOUS = "previous.pt"
@@ -25,27 +25,33 @@ def kept_name(step: int) -> str:
     return f"step_{step:08d}.pt"
 
 
-def set_aside(folder: Path) -> None:
-    """Give the last checkpoint the name of the one before it, too, so that a new one can take its place.
+def store(content: Mapping[str, Any], path: Path, keep_last: int | None = None) -> None:
+    """Write a checkpoint; the last one before it becomes the previous one, and old kept ones are deleted.
 
-    There is a whole checkpoint under one of the two names at every moment.
+    Args:
+        content: see `write_checkpoint`.
+        path: the file; its folder exists.
+        keep_last: how many of those kept by step stay; None for all.
+
+    Raises:
+        InputError: a disk that is full or fails; what was there is kept.
     """
-    last, link = folder / LAST, folder / f".{PREVIOUS}.{os.getpid()}.tmp"
-    if not last.is_file():
-        return
-    try:
-        link.unlink(missing_ok=True)
-        os.link(last, link)
-        os.replace(link, folder / PREVIOUS)
-    except OSError:  # a file system without hard links
-        os.replace(last, folder / PREVIOUS)
+    write_checkpoint(content, path, keep=path.with_name(PREVIOUS) if path.name == LAST else None)
+    if keep_last is not None and path.match(_KEPT):
+        for old in sorted(path.parent.glob(_KEPT))[:-keep_last]:
+            old.unlink(missing_ok=True)
 
 
-def prune(folder: Path, keep_last: int | None) -> None:
-    """Delete all kept checkpoints but the newest few; None deletes none."""
-    if keep_last is not None:
-        for path in sorted(folder.glob(_KEPT))[:-keep_last]:
-            path.unlink(missing_ok=True)
+def has_checkpoint(run: str | Path) -> bool:
+    """Tell whether a run directory holds a checkpoint to continue from, whole or not."""
+    return bool(_in_order(Path(run)))
+
+
+def _in_order(run: Path) -> list[Path]:
+    """Return the checkpoints that a run can continue from, newest first."""
+    folder = run / "checkpoints"
+    names = [LAST, PREVIOUS, *sorted((path.name for path in folder.glob(_KEPT)), reverse=True)]
+    return [folder / name for name in names if (folder / name).is_file()]
 
 
 def newest_checkpoint(
@@ -53,20 +59,16 @@ def newest_checkpoint(
 ) -> tuple[Path, dict[str, Any]]:
     """Return a run's newest checkpoint that can be read, with its content.
 
-    A damaged one is told, renamed to ``*.damaged``, and the one before it is taken: ``previous.pt``, then those
-    kept by step.
+    A damaged one is told, renamed to ``*.damaged``, and the one before it is taken: ``previous.pt``, then
+    those kept by step.
 
     Raises:
-        InputError: no such directory, no checkpoint, or none that can be read.
+        InputError: no checkpoint, or none that can be read.
     """
-    folder = Path(run) / "checkpoints"
-    if not Path(run).is_dir():
-        raise InputError(f"--resume: {run} is not a folder; give a run directory")
-    names = [LAST, PREVIOUS, *sorted((p.name for p in folder.glob(_KEPT)), reverse=True)]
-    there = [folder / name for name in names if (folder / name).is_file()]
+    damaged: list[Path] = []
+    there = _in_order(Path(run))
     if not there:
         raise InputError(f"--resume: {run} holds no checkpoints/{LAST}; start the run anew")
-    damaged: list[Path] = []
     for path in there:
         try:
             content = read_checkpoint(path)

@@ -17,18 +17,15 @@ except ImportError:  # Windows has no flock; there runs are kept apart by their 
     fcntl = None  # type: ignore[assignment]
 
 __all__ = [
-    "LAST",
-    "PREVIOUS",
     "create_run_directory",
     "is_finished",
-    "last_checkpoint",
     "lock_run",
     "make_run_directory",
     "record_command",
+    "sweep_leftovers",
+    "write_whole",
 ]
 
-LAST = "last.pt"
-PREVIOUS = "previous.pt"
 _LOCK = "lock"
 _COMMANDS = "commands.txt"
 
@@ -95,27 +92,35 @@ def lock_run(directory: Path) -> IO[str]:
     return file
 
 
+def sweep_leftovers(directory: Path) -> None:
+    """Delete half-written files of processes that died; the directory is claimed by this one."""
+    for folder in (directory, directory / "checkpoints", directory / "report"):
+        for path in folder.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
+
 def record_command(directory: Path, command: Sequence[str]) -> None:
     """Add a command to ``commands.txt``, which says how the run was started and continued."""
     with (directory / _COMMANDS).open("a") as file:
         file.write(shlex.join(command) + "\n")
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file under a temporary name, then rename it: there is never half a file.
+
+    Raises:
+        InputError: a disk that is full or fails; what was there is kept.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path}: not written ({error.strerror or reason(error)}); mend the disk") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def is_finished(directory: Path) -> bool:
     """Tell whether a run has trained to its end and scored its test split."""
     return (directory / "report" / "test.json").is_file()
-
-
-def last_checkpoint(run: str | Path) -> Path:
-    """Return the newest checkpoint of a run directory.
-
-    Raises:
-        InputError: no such directory, or none with a checkpoint.
-    """
-    directory = Path(run)
-    if not directory.is_dir():
-        raise InputError(f"--resume: {run} is not a folder; give a run directory")
-    path = directory / "checkpoints" / LAST
-    if not path.is_file():
-        raise InputError(f"--resume: {run} holds no checkpoints/{LAST}; start the run anew")
-    return path

@@ -1,16 +1,17 @@
 """What a run looks at while it trains."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 
 from mmdprior.data import ImageSet
-from mmdprior.evaluation import PriorMatch, Protocol, evaluate
+from mmdprior.evaluation import Codes, PriorMatch, Protocol, Reconstruction, complete, measure, score_codes
 from mmdprior.models import Autoencoder
 from mmdprior.reporting import Panels
 from mmdprior.training.loggers import Logger
+from mmdprior.world import World
 
 __all__ = ["Validation"]
 
@@ -28,6 +29,7 @@ class Validation:
         seed: of the scores.
         batch_size: images at a time.
         device: where to compute.
+        world: the processes that share the encoding; the main one scores and draws.
         pictures: draw them, where the logger keeps them.
     """
 
@@ -39,20 +41,26 @@ class Validation:
     seed: int = 0
     batch_size: int = 512
     device: torch.device | str = "cpu"
+    world: World = field(default_factory=World)
     pictures: bool = True
 
     def __call__(self, step: int) -> dict[str, float]:
-        """Return numbers by tag."""
-        result, codes = evaluate(
+        """Return numbers by tag, the same in every process."""
+        codes, error = measure(
             self.model,
             self.images,
-            predictors=self.predictors,
-            match=self.match,
-            protocol=Protocol.quick(),
-            seed=self.seed,
             batch_size=self.batch_size,
+            seed=self.seed,
             device=self.device,
+            world=self.world,
         )
+        cuda = [self.device] if torch.device(self.device).type == "cuda" else []
+        with torch.random.fork_rng(cuda):
+            return self.world.from_main(lambda: self._score(codes, error, step))
+
+    def _score(self, codes: Codes, error: Reconstruction, step: int) -> dict[str, float]:
+        scored = score_codes(codes, self.predictors, protocol=Protocol.quick(), seed=self.seed)
+        result = complete(scored, codes, error, self.match)
         if self.pictures and self.logger.pictures:
             for tag, image in self._panels.draw(self.model, codes).items():
                 self.logger.image(tag, image, step)

@@ -56,11 +56,13 @@ def forms(dim: int, device: str) -> dict[str, Callable[[Tensor], Tensor]]:
     }
 
 
-def times(n: int, dim: int, device: str, repeats: int, budget: float) -> dict[str, float]:
+def times(n: int, dim: int, device: str, repeats: int, budget: float, only: str) -> dict[str, float]:
     """Median seconds of forward plus backward, forms taken in turn; slow ones fewer times."""
     z = torch.randn(n, dim, device=device, requires_grad=True)
     seconds: dict[str, list[float]] = {}
-    chosen = forms(dim, device)
+    # On one thread the processor's time is the time of a machine that does nothing else.
+    clock = time.process_time if device == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    chosen = {name: form for name, form in forms(dim, device).items() if name == PLAIN or only in name}
     for turn in range(repeats + 1):
         for name, form in chosen.items():
             taken = seconds.setdefault(name, [])
@@ -68,12 +70,12 @@ def times(n: int, dim: int, device: str, repeats: int, budget: float) -> dict[st
                 continue
             if "pairs" in name and n * n * dim > MOST_PAIRS:
                 continue
-            started = time.perf_counter()
+            started = clock()
             form(z).backward()
             if device != "cpu":
                 torch.cuda.synchronize()
             if turn or n > 2048:
-                taken.append(time.perf_counter() - started)
+                taken.append(clock() - started)
     return {name: statistics.median(taken) for name, taken in seconds.items() if taken}
 
 
@@ -120,6 +122,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--sizes", nargs="*", type=_size, default=SIZES, metavar="NxD", help="none: large alone"
     )
+    parser.add_argument("--only", default="", help="forms whose name has this")
     parser.add_argument("--large", nargs=2, type=int, default=[32768, 64], metavar=("N", "D"))
     parser.add_argument("--skip-large", action="store_true")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
@@ -129,7 +132,7 @@ def main(arguments: list[str]) -> None:
         return
     print(f"{torch.__version__}, {given.device}, {torch.get_num_threads()} threads")
     for n, dim in given.sizes:
-        taken = times(n, dim, given.device, given.repeats, given.budget)
+        taken = times(n, dim, given.device, given.repeats, given.budget, given.only)
         print(f"\nn = {n}, d = {dim}: forward + backward, peak extra memory")
         for name, seconds in taken.items():
             ratio = seconds / taken[PLAIN]
@@ -139,7 +142,7 @@ def main(arguments: list[str]) -> None:
         n, dim = given.large
         print(f"\nn = {n}, d = {dim}: peak extra memory")
         for name in forms(dim, given.device):
-            if name == PLAIN:
+            if name == PLAIN or given.only not in name:
                 continue
             # Dimensions are taken one by one there, so that memory does not grow with d; minutes do.
             d = min(dim, PAIRWISE_DIM) if "pairs" in name else dim

@@ -1,0 +1,58 @@
+"""Autoencoders of sprites with 16 dimensions, each against a prior, for `bench.py training --sprites`."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from mmdprior import MMD
+from mmdprior.data.sprites import sprites
+from mmdprior.kernels import ANOVA, WAE_IMQ, Sum
+from mmdprior.models.mlp import MLPDecoder, MLPEncoder
+from mmdprior.priors import Correlated, Gaussian, GaussianMixture, Laplace, Prior, Product, Uniform
+
+DIM = 16
+SIDE = 16
+SPRITE_WEIGHT = 100.0
+"""Of the penalty beside the squared error summed over 16 x 16 pixels."""
+
+SPRITE_PRIORS: dict[str, Callable[[], Prior]] = {
+    "gaussian": lambda: Gaussian(DIM),
+    "uniform": lambda: Uniform(DIM, -(3**0.5), 3**0.5),
+    "laplace": lambda: Laplace(DIM, scale=0.5**0.5),
+    "product": lambda: Product([GaussianMixture.ring(6, radius=2.0, scale=0.3), Gaussian(DIM - 2)]),
+    "correlated": lambda: Correlated(Uniform(DIM, -(3**0.5), 3**0.5), 0.5),
+}
+
+
+def sprite_images(train: int = 20_000, held_out: int = 5_000) -> tuple[Tensor, Tensor]:
+    """Draw sprites, averaged to 16 x 16 pixels, and split them."""
+    images = sprites(train + held_out).train
+    order = torch.randperm(len(images))
+    rows = [
+        nn.functional.avg_pool2d(images.gather(part)[0].float() / 255, 64 // SIDE)
+        for part in order.split(2500)
+    ]
+    both = torch.cat(rows)
+    return both[:train], both[train:]
+
+
+def train_on_sprites(prior: Prior, weight: float, images: Tensor, steps: int) -> tuple[nn.Module, nn.Module]:
+    """Train an MLP autoencoder by squared error and the penalty of pairs and of the whole."""
+    torch.manual_seed(0)
+    encoder = MLPEncoder((1, SIDE, SIDE), DIM, (256, 256))
+    decoder = MLPDecoder((1, SIDE, SIDE), DIM, (256, 256))
+    penalty = MMD(prior, Sum([ANOVA(), WAE_IMQ()]), seed=0)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for step in range(steps):
+        x = images[torch.randint(len(images), (256,))]
+        z = encoder(x)
+        loss = (decoder(z) - x).square().sum() / len(x)
+        if weight:
+            loss = loss + weight * penalty(z, step=step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return encoder, decoder

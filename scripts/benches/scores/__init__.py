@@ -1,0 +1,1 @@
+"""Parts of `bench.py lps`: codes of known dependence, and what the score makes of them."""

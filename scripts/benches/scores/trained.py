@@ -1,0 +1,110 @@
+"""How far predictors and seeds agree on the codes of trained models."""
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from mmdprior import lps
+from mmdprior.config import assemble, load_config
+from mmdprior.config.scoring import Scorer
+from mmdprior.evaluation import active_dimensions, representations
+
+PREDICTORS = ("linear", "additive", "mlp", "experts", "information")
+SEEDS = 3
+CONFIGS = Path(__file__).parents[3] / "configs" / "sprites"
+PENALTIES = ("ae", "vae", "mmd_uniform")
+SMALLER = (
+    "data.images=10000",
+    "data.batch_size=128",
+    "model.channels=[16, 16, 32, 32]",
+    "model.hidden=128",
+    "trainer.steps=300",
+    "evaluation.every=100000",
+)
+
+
+def default_models(runs: Path) -> list[Path]:
+    """Train small sprites runs under three penalties, two training seeds each; those there are kept."""
+    found = []
+    for penalty, seed in itertools.product(PENALTIES, (0, 1)):
+        name = f"{penalty}-{seed}"
+        if not list(runs.glob(f"{name}/*/report/test.json")):
+            changes = [f"name={name}", f"seed={seed}", *SMALLER]
+            assemble(load_config(CONFIGS / f"{penalty}.yaml", changes), runs=runs).run()
+        found.append(sorted(runs.glob(f"{name}/*/checkpoints/last.pt"))[-1])
+    return found
+
+
+def scored(path: Path | str, limit: int | None) -> dict[str, Any]:
+    """Score a checkpoint's or a file's codes with every predictor, by seeds of predictor and of split."""
+    _, codes = Scorer(("linear",), limit=limit).file(str(path))
+    active = active_dimensions(codes.latent)
+    found: dict[str, Any] = {}
+    for (kind, z), predictor in itertools.product(representations(codes.latent).items(), PREDICTORS):
+        quick = {"active": active, "permutations": 0, "bootstrap": 0}
+        first = lps(z, predictor, seeds=SEEDS, **quick)
+        others = [lps(z, predictor, seed=seed, null=0, **quick).score for seed in range(1, SEEDS)]
+        found[f"{kind}/{predictor}"] = {
+            "score": first.score,
+            "null": first.null,
+            "r2": first.r2[first.active].tolist(),
+            "predictor_seeds": list(first.seed_scores),
+            "splits": [first.seed_scores[0], *others],
+        }
+    return found
+
+
+def agreement(models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Rank agreement of predictors over R2_i of all models and over their scores, and spreads over seeds.
+
+    Spreads are root mean squares, over codes, of the standard deviation of the score.
+    """
+    codes = [(path, kind) for path, found in models.items() for kind in _kinds(found)]
+
+    def entries(predictor: str, name: str) -> list[Any]:
+        return [models[path][f"{kind}/{predictor}"][name] for path, kind in codes]
+
+    def ranks(values: Mapping[str, Any]) -> list[list[float | None]]:
+        return [[spearman(values[a], values[b]) for b in values] for a in values]
+
+    scores = {p: entries(p, "score") for p in PREDICTORS}
+    spreads = {
+        name: {
+            p: float(np.sqrt(np.mean([np.var(e, ddof=1) for e in entries(p, name) if len(e) > 1] or [0.0])))
+            for p in PREDICTORS
+        }
+        for name in ("predictor_seeds", "splits")
+    }
+    return {
+        "codes": [f"{path} {kind}" for path, kind in codes],
+        "scores": scores,
+        "spearman_models": ranks(scores),
+        "spearman_dimensions": ranks({p: np.concatenate(entries(p, "r2")) for p in PREDICTORS}),
+        **spreads,
+    }
+
+
+def spearman(a: Any, b: Any) -> float | None:
+    """Rank correlation; None where either does not vary."""
+    a, b = np.asarray(a), np.asarray(b)
+    return float(stats.spearmanr(a, b).statistic) if np.ptp(a) > 0 and np.ptp(b) > 0 else None
+
+
+def _kinds(found: Mapping[str, Any]) -> list[str]:
+    return sorted({name.split("/")[0] for name in found})
+
+
+def told_agreement(found: Mapping[str, Any]) -> None:
+    print(
+        f"\n{len(found['codes'])} sets of codes of trained models; Spearman over all R2_i, then spread of LPS"
+    )
+    print("predictor   " + "".join(f"{name:>12}" for name in PREDICTORS) + "   predictor seeds   splits")
+    for name, row in zip(PREDICTORS, found["spearman_dimensions"], strict=True):
+        spreads = f"{found['predictor_seeds'][name]:18.4f} {found['splits'][name]:8.4f}"
+        print(f"{name:12}" + "".join(f"{'-' if v is None else f'{v:.3f}':>12}" for v in row) + spreads)
+    for index, name in enumerate(found["codes"]):
+        print("  ".join(f"{p} {found['scores'][p][index]:.4f}" for p in PREDICTORS), name)
