@@ -65,7 +65,8 @@ class Table:
 
 
 def _row(cells: Sequence[Cell]) -> str:
-    first = f'<th scope="row"{_about(cells[0])}>{_inside(cells[0])}</th>'
+    name = _inside(cells[0]).replace("_", "_<wbr>")  # where a narrow screen may break a long name
+    first = f'<th scope="row"{_about(cells[0])}>{name}</th>'
     return first + "".join(
         f'<td{_about(cell)} class="{cell.mark}">{_inside(cell)}</td>' for cell in cells[1:]
     )

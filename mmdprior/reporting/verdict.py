@@ -92,8 +92,8 @@ def headlines(groups: Sequence[Group]) -> list[tuple[str, str]]:
         for word in _WORDS[:2]:
             labels = [label for label, own in words.items() if own == word]
             if labels:
-                parts.append(_listed(labels) if word == "yes" else f"{word}: {_listed(labels)}")
-        answers.append((question, "; ".join(parts) or "no run"))
+                parts.append(_listed(labels) if word == "yes" else f"{word} {_listed(labels)}")
+        answers.append((question, "; ".join(parts) or f"no run{_closest(groups, question)}"))
     measured = sorted((g for g in groups if _psnr(g)), key=lambda g: -g.value("reconstruction/psnr").mean)
     if measured:
         first, last = measured[0], measured[-1]
@@ -102,6 +102,16 @@ def headlines(groups: Sequence[Group]) -> list[tuple[str, str]]:
         text += f"; worst {last.label}, {lost:.2f} dB less" if first is not last else ""
         answers.append(("Reconstruction", text))
     return answers
+
+
+def _closest(groups: Sequence[Group], question: str) -> str:
+    """Name the run with the lowest LPS where none has independent codes."""
+    scores = {group.label: predictability(group)[0] for group in groups}
+    there = {label: score for label, score in scores.items() if math.isfinite(score)}
+    if not there or not question.startswith("Independent"):
+        return ""
+    label = min(there, key=lambda label: there[label])
+    return f"; lowest LPS {label}, {there[label]:.3f}"
 
 
 def _grade(value: float, limits: tuple[float, float]) -> int:
