@@ -156,10 +156,11 @@ def toy(name: str, steps: int, seed: int, figures: str | None) -> None:
 def on_sprites(name: str, weight: float, images: Tensor, held_out: Tensor, steps: int) -> None:
     """Train on sprites with and without the penalty, and print what held-out sprites show."""
     prior = SPRITE_PRIORS[name]()
-    encoder, decoder = train_on_sprites(prior, weight, images, steps)
+    model = train_on_sprites(prior, weight, images, steps)
     with torch.no_grad():
-        codes = encoder(held_out)
-        psnr = -10 * float((decoder(codes) - held_out).square().mean().log10())
+        latent, output = model(held_out)
+        codes = latent.sample
+        psnr = -10 * float((output - held_out).square().mean().log10())
         match = MMD(prior, WAE_IMQ(), seed=1)
         match(codes)
     seen = accuracy(codes, prior.sample(len(codes)))
