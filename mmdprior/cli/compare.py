@@ -1,5 +1,6 @@
 """Compare finished runs: who enforced its prior, whose codes are independent, what it cost."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,13 +35,13 @@ def main(arguments: Sequence[str]) -> int:
             if run.missing:
                 try:
                     complete(run, data=given.data, device=given.device, trust=given.trust)
-                except (InputError, OSError) as error:
+                except (InputError, OSError, RuntimeError, MemoryError) as error:
                     print(f"error: {run.directory}: {' '.join(str(error).split())}", file=sys.stderr)
                     failed += 1
         found = read_runs(given.runs)
     print(found)
     if given.out:
-        command = " ".join(["mmdprior compare", *arguments])
+        command = shlex.join(["mmdprior", "compare", *arguments])
         print(f"page {found.write(given.out, command=command, versions=versions())}")
     if given.tensorboard:
         found.write_tensorboard(Path(given.out) / "tensorboard")

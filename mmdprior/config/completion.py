@@ -23,6 +23,7 @@ from mmdprior.reporting.run_report import write_report
 from mmdprior.training import read_checkpoint
 from mmdprior.training.facts import device_name
 from mmdprior.training.retention import LAST
+from mmdprior.training.run_directory import write_whole
 
 __all__ = ["Opened", "complete", "open_checkpoint"]
 
@@ -95,6 +96,7 @@ def complete(run: Run, *, data: str | None = None, device: str = "auto", trust: 
         InputError: no checkpoint, or data that are not there.
     """
     opened = open_checkpoint(run.directory, device=device, trust=trust)
+    _refuse_unfinished(opened)
     settings, report = opened.config.evaluation, run.directory / "report"
     images = opened.images(data, limit=settings.limit)
     common: dict[str, Any] = {
@@ -102,6 +104,7 @@ def complete(run: Run, *, data: str | None = None, device: str = "auto", trust: 
         "batch_size": settings.batch_size,
         "device": opened.device,
     }
+    scores = None
     if run.test:
         codes = encode(opened.model, images, **common)
     else:
@@ -109,15 +112,26 @@ def complete(run: Run, *, data: str | None = None, device: str = "auto", trust: 
         scores, codes = evaluate(
             opened.model, images, predictors=settings.final_predictors, match=match, **common
         )
-        report.mkdir(exist_ok=True)
-        (report / "test.json").write_text(scores.to_json() + "\n")
+    report.mkdir(exist_ok=True)
+    known = {"versions": opened.content.get("versions", {}), "completed_on": device_name(opened.device)}
     write_report(
         report,
         model=opened.model,
         images=images,
         codes=codes,
         prior=opened.prior,
-        facts={"versions": opened.content.get("versions", {}), "completed_on": device_name(opened.device)},
+        facts={**known, **run.facts},
         batch_size=settings.batch_size,
         device=opened.device,
     )
+    if scores is not None:  # last: it marks the run as finished
+        write_whole(report / "test.json", scores.to_json() + "\n")
+
+
+def _refuse_unfinished(opened: Opened) -> None:
+    """Raise `InputError` for a run that stopped, or still trains, before its last step."""
+    step, steps = int(opened.content["step"]), opened.config.trainer.steps
+    patience = opened.config.evaluation.patience
+    ended_early = patience is not None and int(opened.content.get("stale", 0)) >= patience
+    if step < steps and not ended_early:
+        raise InputError(f"step {step} of {steps} reached; finish the run first (train --resume)")

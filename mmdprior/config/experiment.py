@@ -297,11 +297,14 @@ def _settings(config: Config) -> dict[str, object]:
     those of the penalty.
     """
     penalty = config.slots["regularizer"]
-    parts = {key: value for key, value in penalty.arguments.items() if isinstance(value, Slot)}
+    summed = penalty.arguments.get("penalties") or []
+    inner = [part.arguments["penalty"] for part in summed]
+    named = [item for slot in [*reversed(inner), penalty] for item in slot.arguments.items()]
+    terms = [f"{part.arguments['weight']:g} {_title(part.arguments['penalty'])}" for part in summed]
     return {
-        **{key: _title(part) for key, part in parts.items()},
+        **{key: _title(part) for key, part in named if isinstance(part, Slot)},
         "latent_dim": config.model.latent_dim,
-        "penalty": _title(penalty),
+        "penalty": " + ".join(terms) or _title(penalty),
         "penalty_weight": config.regularizer.weight,
         "posterior": _title(config.slots["model.posterior"]),
         "seed": config.seed,

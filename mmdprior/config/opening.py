@@ -9,7 +9,7 @@ from typing import Any
 from mmdprior.config.experiment import Experiment, assemble
 from mmdprior.config.load import load_config, read_mapping
 from mmdprior.config.rebuild import config_of
-from mmdprior.config.schema import Config
+from mmdprior.config.schema import SECTIONS, Config
 from mmdprior.errors import InputError, shown
 from mmdprior.training import newest_checkpoint
 from mmdprior.training.retention import has_checkpoint
@@ -117,10 +117,12 @@ def has_finished(config: Config, directory: Path) -> bool:
 def difference(new: Any, old: Any, path: str = "") -> str | None:
     """Return the first key at which a config differs from a stored one, in words.
 
-    A key that the stored one lacks came with a later version, with a default that changes nothing.
+    A setting of a section that the stored one lacks came with a later version: it counts at its default.
     """
     if isinstance(new, Mapping) and isinstance(old, Mapping):
-        for key in [*old, *(key for key in new if key not in old and key in ("name", "target"))]:
+        for key in [*old, *(key for key in new if key not in old)]:
+            if key not in old and _at_default(f"{path}{key}", new[key]):
+                continue
             if key not in new or key not in old:
                 return f"{path}{key}"
             found = difference(new[key], old[key], f"{path}{key}.")
@@ -128,6 +130,16 @@ def difference(new: Any, old: Any, path: str = "") -> str | None:
                 return found
         return None
     return None if new == old else f"{path[:-1]} {shown(repr(old))}, not {shown(repr(new))}"
+
+
+def _at_default(path: str, value: Any) -> bool:
+    """Tell whether a setting of a section has its default value; a slot's default is a name alone."""
+    section, _, key = path.partition(".")
+    fields = SECTIONS[section].model_fields if section in SECTIONS else {}
+    if key not in fields or fields[key].is_required():
+        return False
+    default = fields[key].default
+    return bool(value == default or (isinstance(value, Mapping) and value.get("name") == default))
 
 
 def _refuse_other(config: Config, stored: Mapping[str, Any], directory: Path) -> None:

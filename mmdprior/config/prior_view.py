@@ -10,7 +10,7 @@ from mmdprior.config.prior_builder import PriorBuilder
 from mmdprior.config.slots import check_slot
 from mmdprior.errors import InputError
 from mmdprior.priors import Prior
-from mmdprior.regularizers import MMD
+from mmdprior.regularizers import MMD, Regularizer, SumOfPenalties
 
 __all__ = ["PriorView", "view_prior"]
 
@@ -48,9 +48,9 @@ def view_prior(
     if source.endswith((".yaml", ".yml")):
         config = load_config(source, overrides)
         builder = Builder(config)
-        penalty = builder.regularizer()
+        penalty = _mmd_of(builder.regularizer())
         size = batch_size or config.data.batch_size
-        return PriorView(builder.intended_prior(), penalty if isinstance(penalty, MMD) else None, size)
+        return PriorView(builder.intended_prior(), penalty, size)
     if overrides:
         raise InputError(f"prior: {overrides[0]!r} received; overrides go with a YAML config")
     named = ":" in source and not source.lstrip().startswith("{")
@@ -58,3 +58,9 @@ def view_prior(
     slot = check_slot("prior", value, "prior", Path())
     prior = PriorBuilder().build(slot, 2 if dim is None else dim)
     return PriorView(prior, MMD(prior), batch_size or 256)
+
+
+def _mmd_of(penalty: Regularizer) -> MMD | None:
+    """Return an MMD penalty, or the first in a sum."""
+    parts = penalty.penalties if isinstance(penalty, SumOfPenalties) else [penalty]
+    return next((part for part in parts if isinstance(part, MMD)), None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmdprior.errors import InputError
-from mmdprior.reporting.differences import MACHINE, brief, differences
+from mmdprior.reporting.differences import brief, differences
 from mmdprior.reporting.groups import Group, group_runs
 from mmdprior.reporting.quantities import (
     COST,
@@ -72,11 +72,7 @@ class Comparison:
     def differences(self) -> Table:
         """Return the settings that differ, a row a setting; those of the machine alone are left out."""
         found = differences([group.config for group in self.groups])
-        rows = [
-            [Cell(key), *(_setting(value) for value in values)]
-            for key, values in found.items()
-            if key not in MACHINE
-        ]
+        rows = [[Cell(key), *(_setting(value) for value in values)] for key, values in found.items()]
         return Table([Cell("setting"), *(Cell(group.label) for group in self.groups)], rows)
 
     def table(self, quantities: Sequence[Quantity]) -> Table:

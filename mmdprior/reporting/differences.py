@@ -11,9 +11,11 @@ MACHINE = frozenset(
         "data.resident",
         "data.root",
         "data.workers",
+        "evaluation.pictures",
         "trainer.checkpoint_every",
         "trainer.device",
         "trainer.keep_every",
+        "trainer.keep_last",
         "trainer.log_every",
     }
 )
@@ -38,11 +40,11 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return the keys whose values differ, each with one value a config, in the order of the configs' keys.
 
     A slot whose name differs is one difference, with all its arguments; of slots of one name the arguments
-    are compared. A key that a config lacks is None.
+    are compared. A key that a config lacks is None. What concerns the machine alone is left out.
     """
     found: dict[str, list[Any]] = {}
     _compare("", list(configs), found)
-    return {path: values for path, values in found.items() if path not in _SELF}
+    return {path: values for path, values in found.items() if path not in _SELF and path not in MACHINE}
 
 
 def shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

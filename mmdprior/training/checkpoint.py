@@ -40,7 +40,7 @@ _REQUIRED: Mapping[str, type] = {
     "model": dict,
 }
 _PACKAGES = ("mmdprior", "torch", "torchvision", "numpy")
-_PREFIXES = ("module.", "_orig_mod.")
+_REPLICATED, _COMPILED = "module", "_orig_mod"
 
 
 class DamagedCheckpointError(InputError):
@@ -163,10 +163,14 @@ def plain_state_dict(module: nn.Module) -> dict[str, Any]:
 
 
 def plain_key(key: str) -> str:
-    """Return a key without the prefixes of DDP and torch.compile."""
-    for prefix in _PREFIXES:
-        key = key.replace(prefix, "")
-    return key
+    """Return a key without DDP's leading ``module`` and torch.compile's ``_orig_mod`` anywhere.
+
+    Only whole parts between dots count: a network of the user's may have a ``submodule``.
+    """
+    parts = [part for part in key.split(".") if part != _COMPILED]
+    while len(parts) > 1 and parts[0] == _REPLICATED:
+        parts = parts[1:]
+    return ".".join(parts)
 
 
 def random_states() -> dict[str, Any]:

@@ -21,7 +21,7 @@ _PARTS = ("reconstruction", "penalty", "gradient norm")
 
 
 class NonFiniteLossError(InputError):
-    """The loss or its gradient was not finite; the weights are those before that step."""
+    """The loss, or its gradient's norm where that is clipped, was not finite; the weights are untouched."""
 
 
 @dataclass

@@ -12,6 +12,7 @@ from typing import Any
 
 from mmdprior.errors import InputError, reason
 from mmdprior.training.checkpoint import DamagedCheckpointError, read_checkpoint, write_checkpoint
+from mmdprior.world import World
 
 __all__ = ["LAST", "PREVIOUS", "has_checkpoint", "kept_name", "newest_checkpoint", "store"]
 
@@ -70,13 +71,15 @@ def newest_checkpoint(
     if not there:
         raise InputError(f"--resume: {run} holds no checkpoints/{LAST}; start the run anew")
     for path in there:
+        if not path.is_file():  # put aside meanwhile by the main process
+            continue
         try:
             content = read_checkpoint(path)
         except DamagedCheckpointError as error:
             tell(f"{error}")
             damaged.append(path)
             continue
-        for broken in damaged:
+        for broken in damaged if World.from_environment().main else ():
             _rename(broken, tell)
         if damaged:
             tell(f"{path}: whole; continuing from its step {content['step']}")
