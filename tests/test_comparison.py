@@ -220,7 +220,7 @@ class TestPage:
             "Prior enforced",
             "19.20 ± 0.28",
             "regularizer",
-            "mmd(prior=uniform",
+            "prior=uniform(low=-1)",
             "mmdprior compare",
         ):
             assert text in page
