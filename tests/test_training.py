@@ -4,10 +4,6 @@ import json
 import math
 import os
 import pickle
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -196,39 +192,6 @@ def test_resumed_run_is_the_same_run(tmp_path, changes):
         a.pop("trainer/steps_per_second", None)
         b.pop("trainer/steps_per_second", None)
         assert a == b
-
-
-def test_kill_and_resume_gives_the_weights_of_the_uninterrupted_run(tmp_path):
-    """Kill -9 in mid-run, as a machine would."""
-    arguments = [
-        *(sys.executable, str(ROOT / "scripts" / "train.py"), str(ROOT / "configs" / "quickstart.yaml")),
-        *("data.images=600", "data.batch_size=32", "trainer.steps=60", "trainer.checkpoint_every=5"),
-        *("evaluation.every=1000", "evaluation.final_predictors=[linear]", "trainer.device=cpu"),
-        "evaluation.pictures=false",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [*arguments, "--runs", str(tmp_path / "whole")], check=True, env=environment, capture_output=True
-    )
-    process = subprocess.Popen(
-        [*arguments, "--runs", str(tmp_path / "cut")],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "cut").rglob("last.pt")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    (cut,) = (tmp_path / "cut" / "quickstart").iterdir()
-    assert newest_checkpoint(cut)[1]["step"] < 60
-    resume = [sys.executable, str(ROOT / "scripts" / "train.py"), "--resume", str(cut)]
-    subprocess.run(resume, check=True, env=environment, capture_output=True)
-    (whole,) = (tmp_path / "whole" / "quickstart").iterdir()
-    a, b = (newest_checkpoint(d)[1] for d in (whole, cut))
-    assert a["step"] == b["step"] == 60
-    assert same(a["model"], b["model"])
 
 
 def test_learned_parts_are_trained_apart():
