@@ -10,11 +10,12 @@ from mmdprior.data.sprites import sprites
 from mmdprior.kernels import ANOVA, WAE_IMQ, Sum
 from mmdprior.models import Autoencoder, GaussianPosterior, MLPDecoder, MLPEncoder
 from mmdprior.models import Gaussian as Squared
+from mmdprior.models.linear_skip import LOG_VAR_START
 from mmdprior.priors import Correlated, Gaussian, GaussianMixture, Laplace, Prior, Product, Uniform
 
 DIM = 16
 SIDE = 16
-SPRITE_WEIGHT = 100.0
+SPRITE_WEIGHT = 10.0
 """Of the penalty beside the squared error summed over 16 x 16 pixels."""
 
 SPRITE_PRIORS: dict[str, Callable[[], Prior]] = {
@@ -46,6 +47,8 @@ def train_on_sprites(prior: Prior, weight: float, images: Tensor, steps: int) ->
     """
     torch.manual_seed(0)
     encoder = MLPEncoder((1, SIDE, SIDE), 2 * DIM, (256, 256))
+    with torch.no_grad():  # small noise at first, or the codes match the prior by noise alone and stay there
+        encoder.layers[-1].bias[DIM:] = LOG_VAR_START
     decoder = MLPDecoder((1, SIDE, SIDE), DIM, (256, 256))
     model = Autoencoder(encoder, decoder, GaussianPosterior(), Squared())
     penalty = MMD(prior, Sum([ANOVA(), WAE_IMQ()]), seed=0)
