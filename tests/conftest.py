@@ -1,4 +1,9 @@
-"""Shapes in signatures are checked at run time, under pytest alone."""
+"""Shapes in signatures are checked at run time, under pytest alone; one thread, whatever the machine."""
+
+import os
+
+# Small tensors: on a busy machine threads wait for one another far longer than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 from jaxtyping import install_import_hook
