@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.kernels.kernel import full_precision
-from mmdprior.kernels.pairs import BLOCK, recomputed
+from mmdprior.kernels.pairs import BLOCK, recomputed, sum_over
 from mmdprior.kernels.spectrum import Spectrum
 
 __all__ = ["CentredFeatures"]
@@ -110,10 +110,7 @@ class CentredFeatures:
         size = max(1, BLOCK // (x.shape[1] * self._width))
         if len(x) <= size:
             return function(x)
-        first, *others = x.split(size)
-        total = recomputed(function, first)
-        for rows in others:
-            total = total + recomputed(function, rows)
+        total: Tensor = sum_over(function, x, size)
         return total
 
     @property

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["BLOCK", "SIDE", "recomputed", "sum_across", "sum_within"]
+__all__ = ["BLOCK", "SIDE", "recomputed", "sum_across", "sum_over", "sum_within"]
 
 BLOCK = 2**22
 """Most pairs that are summed from one matrix, which spares the backward pass a second evaluation."""
@@ -54,6 +54,38 @@ def sum_across(kernel: PairKernel, x: Tensor, y: Tensor, parameters: Sequence[Te
         return block(x, y)
     total: Tensor = _BlockSum.apply(block, x, y, *parameters)
     return total
+
+
+def sum_over(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
+    """Add a function of rows over blocks of so many; gradients reach x, once."""
+    total: Tensor = _RowSum.apply(function, x, size)
+    return total
+
+
+class _RowSum(torch.autograd.Function):
+    """Sum of a function over blocks of rows, evaluated once more in the backward pass; see `_BlockSum`."""
+
+    @staticmethod
+    def forward(ctx: Any, function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
+        ctx.function, ctx.size = function, size
+        ctx.save_for_backward(x)
+        first, *others = x.split(size)
+        total = function(first)
+        for rows in others:
+            total += function(rows)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        found = torch.empty_like(x)
+        for rows, place in zip(x.split(ctx.size), found.split(ctx.size), strict=True):
+            part = rows.detach().requires_grad_()
+            with torch.enable_grad():
+                value = ctx.function(part)
+            place.copy_(torch.autograd.grad(value, part, grad)[0])
+        return None, found, None
 
 
 class _BlockSum(torch.autograd.Function):
