@@ -39,8 +39,8 @@ with torch.cdist (`scripts/bench.py mmd`), at n = 256, d = 128 / n = 1024, d = 1
     ANOVA-2, 1 frequency         .56 / .26 / .00
 
 Samples above 2,048 codes are compared in squares, so that memory does not grow with n^2. At n = 32,768,
-d = 64 the extra memory is 58 MiB for RBF with a known prior and 68 from samples, 196 for the WAE kernel, 332 for the
-whole sphere, 316 for ANOVA-2 and 143 to 228 with few frequencies.
+d = 64 the extra memory is 58 MiB for RBF with a known prior and 68 from samples, 196 for the WAE kernel,
+332 for the whole sphere, 316 for ANOVA-2 and 143 to 228 with few frequencies.
 """
 
 from mmdprior.kernels.anova import ANOVA
