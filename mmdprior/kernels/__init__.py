@@ -29,14 +29,13 @@ chance; training sees many.
 What each costs, forward and backward against N(0, I) on one CPU thread, in units of a two-sample RBF written
 with torch.cdist (`scripts/bench.py mmd`), at n = 256, d = 128 / n = 1024, d = 128 / n = 8192, d = 32:
 
-    RBF, known prior             .15 / .36 / .08
-    RBF, two samples             .33 / .68 / .22
-    WAE 7-scale IMQ              .36 / .80 / .34
-    sliced RBF, whole sphere     .51 / 1.3 / .82
-    ANOVA-2                      6.4 / 18 / .18
-    ANOVA-2, 3 frequencies       1.4 / 1.3 / .01
-    ANOVA-2, 2 frequencies       1.0 / .71 / .01
-    ANOVA-2, 1 frequency         .56 / .26 / .00
+    RBF, known prior             .39 / .27 / .08
+    WAE 7-scale IMQ              1.2 / 1.2 / .34
+    sliced RBF, whole sphere     1.8 / 2.8 / .82
+    ANOVA-2                      22 / 25 / .24
+    ANOVA-2, 3 frequencies       4.0 / 1.4 / .01
+    ANOVA-2, 2 frequencies       2.8 / 1.0 / .01
+    ANOVA-2, 1 frequency         1.5 / .30 / .00
 
 Samples above 2,048 codes are compared in squares, so that memory does not grow with n^2. At n = 32,768,
 d = 64 the extra memory is 58 MiB for RBF with a known prior and 68 from samples, 196 for the WAE kernel,
