@@ -284,7 +284,7 @@ class TestModels:
 class TestCheckpoint:
     def test_scores_do_not_depend_on_the_batch_size(self, checkpoint, tmp_path):
         """Nor trained ones, averaged over predictor seeds, by more than early stopping makes of rounding."""
-        tolerances = {"linear": 1e-4, "additive": 1e-4, "mlp": 0.01, "information": 0.01}
+        tolerances = {"linear": 1e-4, "additive": 1e-4, "mlp": 0.01, "experts": 0.01, "information": 0.01}
         common = [checkpoint, "--seeds", 3, "--data", "{name: sprites, images: 2000}"]
         whole, parts = (
             score(tmp_path, *common, "--batch-size", size, predictors=tolerances) for size in (512, 7)
