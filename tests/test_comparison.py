@@ -269,6 +269,13 @@ class TestTensorBoard:
         again = read_runs([runs]).write_tensorboard(folder)
         assert len(list((again / "vae").iterdir())) == 1
 
+    def test_every_group_has_a_folder_of_its_own(self, tmp_path):
+        for name in ("a b", "a?b", "comparison"):
+            write_run(tmp_path / "runs" / name, name=f"set/{name}")
+        folder = read_runs([tmp_path / "runs"]).write_tensorboard(tmp_path / "tb")
+        found = {path.name: len(list(path.iterdir())) for path in folder.iterdir() if path.is_dir()}
+        assert found == {"comparison": 1, "a_b": 1, "a_b_2": 1, "comparison_2": 1}
+
     def test_never_overwrites_what_is_not_its_own(self, runs):
         with pytest.raises(InputError, match="something else"):
             read_runs([runs]).write_tensorboard(runs)

@@ -74,7 +74,9 @@ def saved_figures(arrays: Mapping[str, np.ndarray], test: Mapping[str, Any]) -> 
             figures["dependence"] = pair_map(arrays["dependence"], title, floor)
             figures["importance"] = importance_map(arrays["importance"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"codes.npz: of another format ({reason(error)}); compare --complete") from None
+        raise InputError(
+            f"codes.npz: of another format ({reason(error)}); delete it, then compare --complete"
+        ) from None
     return figures
 
 

@@ -82,7 +82,9 @@ class Run:
             with np.load(self.codes, allow_pickle=False) as held:
                 return {name: held[name] for name in held.files}
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise InputError(f"{self.codes}: not readable ({reason(error)}); compare --complete") from None
+            raise InputError(
+                f"{self.codes}: not readable ({reason(error)}); delete it, then compare --complete"
+            ) from None
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import math
 import re
 import shutil
 from collections.abc import Mapping
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,9 +57,17 @@ def write_tensorboard(comparison: "Comparison", folder: Path) -> Path:
     settings = differences([group.config for group in comparison.groups])
     for place, group in enumerate(comparison.groups):
         own = {key: brief(values[place])[:_ARGUMENTS] for key, values in settings.items()}
-        with SummaryWriter(str(folder / re.sub(r"[^\w.=+-]+", "_", group.label))) as writer:
+        with SummaryWriter(str(_free(folder, group.label))) as writer:
             _write_group(writer, group, own)
     return folder
+
+
+def _free(folder: Path, label: str) -> Path:
+    """Return a folder for a group that no other has taken: labels may differ in what paths cannot hold."""
+    name = re.sub(r"[^\w.=+-]+", "_", label)
+    taken = {path.name.lower() for path in folder.iterdir()}
+    names = chain([name], (f"{name}_{number}" for number in count(2)))
+    return folder / next(free for free in names if free.lower() not in taken)
 
 
 def mean_curve(curves: list[Curve]) -> Curve:
