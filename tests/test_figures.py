@@ -25,7 +25,7 @@ from mmdprior.reporting import (
 from mmdprior.reporting.lps_figure import R2
 from mmdprior.reporting.pair_grid import dependence, strongest_pairs
 from mmdprior.reporting.prior_shape import finite_rows
-from mmdprior.reporting.style import COLOURS, pixels, save, svg
+from mmdprior.reporting.style import COLOURS, pixels, save, series, svg
 
 N = 200
 RNG = np.random.default_rng(0)
@@ -221,6 +221,11 @@ def test_colours_stand_out_on_light_and_on_dark(paper):
     for colour in COLOURS:
         low, high = sorted([luminance(colour), luminance(paper)])
         assert (high + 0.05) / (low + 0.05) >= 3, colour
+
+
+def test_points_of_sixteen_runs_can_be_told_apart():
+    looks = {(look["color"], look["marker"]) for look in map(series, range(16))}
+    assert len(looks) == 16
 
 
 def test_figures_are_saved_as_vector_and_pixels(tmp_path):

@@ -98,7 +98,7 @@ def series(index: int) -> dict[str, Any]:
     k = len(COLOURS)
     return {
         "color": COLOURS[index % k],
-        "marker": MARKERS[index % k],
+        "marker": MARKERS[(index + index // k) % k],
         "linestyle": _DASHES[index // k % len(_DASHES)],
     }
 
