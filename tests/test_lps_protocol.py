@@ -175,6 +175,30 @@ def test_predictions_that_do_not_vary_prove_nothing():
     assert bool((others >= observed - rounding).all())
 
 
+@pytest.mark.parametrize("predictor", ["linear", "additive"])
+def test_values_that_some_draws_miss_leave_the_interval_finite(predictor):
+    """A unit that is on in twenty rows of ten thousand: bootstrap draws of the test rows miss all of its."""
+    for seed in range(3):
+        g = np.random.default_rng(seed)
+        z = g.normal(size=(10_000, 4)).astype(np.float32)
+        z[:, 3] = g.random(10_000) < 0.002
+        with pytest.warns(UserWarning, match="integers"):
+            low, high = lps(z, predictor).interval
+        assert -0.02 < low <= 0.002
+        assert -0.002 <= high < 0.02
+
+
+def test_a_target_that_does_not_vary_scores_zero():
+    z = np.random.default_rng(0).normal(size=(2000, 4))
+    z[:, 3] = 0.1
+    test = splits(2000, 1, 0, uses_validation=False)[0].test
+    z[np.setdiff1d(np.arange(2000), test.numpy())[0], 3] = 0.7
+    result = lps(z, "linear")
+    assert result.r2[3] == 0
+    assert abs(result.mean_r2) < 0.02
+    assert abs(result.corrected_r2) < 0.02
+
+
 def test_folds_are_combined_by_twice_their_median():
     each, overall = combined(torch.tensor([[0.01, 0.6], [0.03, 0.7], [0.5, 0.9]], dtype=torch.float64))
     assert each.tolist() == pytest.approx([0.06, 1.0])
@@ -316,6 +340,12 @@ def test_results_survive_json_and_two_runs_write_the_same():
     bare = lps(z[:, :2], **QUICK)
     assert json.loads(bare.to_json())["interval"] == [None, None]
     assert LPSResult.from_json(bare.to_json()).to_json() == bare.to_json()
+
+
+def test_the_effective_rank_does_not_depend_on_an_offset():
+    z = torch.randn(400, 4, dtype=torch.float64)
+    expected = lps(z, "linear", **QUICK).effective_rank
+    assert lps(z + 1e9, "linear", **QUICK).effective_rank == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_table_says_what_was_done():

@@ -141,6 +141,13 @@ class TestReading:
         assert str(error.value).startswith(f"{path}: ")
         assert "\n" not in str(error.value)
 
+    @pytest.mark.parametrize("override", ["seed=7", "name=other"])
+    def test_what_a_plan_sets_itself_is_refused_on_the_command_line(self, plan_file, capsys, override):
+        path = plan_file(runs={"a": "base.yaml"})
+        assert main(["study", str(path), override, "--emit"]) == 2
+        key = override.partition("=")[0]
+        assert f"overrides: {key} cannot be overridden in a plan" in capsys.readouterr().err
+
     def test_each_command_takes_its_own_kind(self, plan_file, capsys):
         path = plan_file(runs={"a": "base.yaml"})
         assert main(["sweep", str(path)]) == 2
@@ -224,6 +231,42 @@ class TestJobs:
         assert Jobs(2, told.append).run(jobs) == {"good": 0, "bad": 3}
         assert "good: done" in told
         assert "bad: status 3: long" in told
+
+    def test_last_words_are_those_of_this_start(self, tmp_path):
+        told = []
+        job = self.job(tmp_path, "killed", "import os; os.kill(os.getpid(), 9)")
+        job.log.write_text("error: full disk, last week\n")
+        Jobs(1, told.append).run([job])
+        assert told[-1] == "killed: status -9: it said nothing"
+
+    def test_one_that_cannot_start_does_not_keep_the_others(self, tmp_path):
+        told = []
+        (tmp_path / "file").touch()
+        bad = Job("bad", ["true"], tmp_path / "file" / "bad.log")
+        gone = Job("gone", [str(tmp_path / "gone")], tmp_path / "gone.log")
+        jobs = [self.job(tmp_path, "first", "pass"), bad, gone, self.job(tmp_path, "last", "pass")]
+        assert Jobs(2, told.append).run(jobs) == {"first": 0, "bad": 127, "gone": 127, "last": 0}
+        assert sum("not started" in line for line in told) == 2
+
+    def test_an_error_of_ours_leaves_no_process_behind(self, tmp_path):
+        ended = tmp_path / "ended"
+        touch = f"pathlib.Path({str(ended)!r}).touch()"
+        code = f"import signal, time, pathlib; signal.signal(15, lambda *_: {touch})"
+        job = self.job(tmp_path, "long", f"{code}; print('up', flush=True); time.sleep(30)")
+
+        def fail(line):
+            deadline = time.monotonic() + 20
+            while job.last_line() != "up" and "last" in line and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if "last: started" in line:
+                raise ValueError(line)
+
+        with pytest.raises(ValueError, match="last"):
+            Jobs(2, fail).run([job, self.job(tmp_path, "last", "pass")])
+        deadline = time.monotonic() + 20
+        while not ended.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert ended.exists()
 
     def test_processes_share_devices_in_turn(self, tmp_path, monkeypatch):
         monkeypatch.setattr("mmdprior.training.jobs.devices", lambda: ["4", "7"])

@@ -127,7 +127,7 @@ def test_a_linear_map_trained_against_it_returns_independent_codes(generator):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"dim": 1}, "latent: 1 dimension"),
+        ({"dim": 1}, "dim: 1 received"),
         ({"dim": 3, "hidden": [0]}, "hidden: "),
         ({"dim": 3, "steps": 0}, "steps: 0"),
     ],
@@ -241,3 +241,29 @@ def test_a_run_with_both_moves_the_networks_and_logs_the_parts():
     now = run.trainer.regularizer.state_dict()
     assert any(key.endswith("weights.0") and not torch.equal(now[key], start[key]) for key in now)
     assert {"penalty/weighted_mmd", "penalty/standardised", "penalty/predictability_max"} <= seen.keys()
+
+
+class TestGradients:
+    def test_the_penalty_moves_codes_alone_and_the_loss_networks_alone(self):
+        z = torch.randn(64, 3).requires_grad_()
+        z.data[:, 1] = z.data[:, 0] + 0.1 * z.data[:, 1]
+        penalty = Predictability(3)
+        optimizer = torch.optim.Adam(penalty.networks.parameters(), lr=1e-2)
+        for _ in range(20):
+            optimizer.zero_grad()
+            penalty.auxiliary_loss(z).backward()
+            optimizer.step()
+        assert z.grad is None
+        optimizer.zero_grad()
+        value = penalty(z)
+        value.backward()
+        assert value > 0.5
+        assert z.grad.abs().max() > 0
+        assert all(parameter.grad is None for parameter in penalty.parameters())
+
+    def test_codes_may_be_of_double_precision(self):
+        penalty = Predictability(3)
+        z = torch.randn(64, 3, dtype=torch.float64).requires_grad_()
+        (penalty(z) + penalty.auxiliary_loss(z)).backward()
+        assert z.grad.dtype == torch.float64
+        assert penalty(z).item() == pytest.approx(penalty(z.float()).item(), abs=1e-5)

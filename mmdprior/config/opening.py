@@ -145,7 +145,10 @@ def _at_default(path: str, value: Any) -> bool:
 def _refuse_other(config: Config, stored: Mapping[str, Any], directory: Path) -> None:
     found = difference(config.to_dict(), stored)
     if found is not None:
-        raise InputError(f"{directory}: holds a run of another config ({found}); give another directory")
+        raise InputError(
+            f"{directory}: holds a run of another config ({found}); repeat its overrides, or "
+            "give another directory"
+        )
 
 
 def _claim(directory: Path, hold: ExitStack) -> None:

@@ -32,7 +32,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from mmdprior.config.load import check_keys, load_config, read_mapping
-from mmdprior.config.points import Point, grid_points, override_texts
+from mmdprior.config.points import Point, grid_points, override_texts, refuse_own
 from mmdprior.config.schema import Config, Section, check_section
 from mmdprior.errors import InputError, shown
 
@@ -124,6 +124,8 @@ def read_plan(path: str | Path, overrides: Sequence[str] = (), kind: Kind | None
         InputError: one line with the file, the run and what is wrong with it.
     """
     raw = read_mapping(path)
+    for override in overrides:
+        refuse_own(override.partition("=")[0].strip(), "overrides")
     try:
         check_keys(raw)
         content = check_section(_PlanSection, raw, "")

@@ -11,7 +11,7 @@ from typing import Any
 from mmdprior.config.load import parse_value
 from mmdprior.errors import InputError, shown
 
-__all__ = ["Point", "grid_points", "override_texts"]
+__all__ = ["Point", "grid_points", "override_texts", "refuse_own"]
 
 _NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")
 _LONGEST = 60
@@ -79,6 +79,13 @@ def grid_points(grid: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -
             yield Point(name, where, config, overrides)
 
 
+def refuse_own(key: str, where: str) -> None:
+    """Raise `InputError` for a key that a plan sets for each of its runs."""
+    if key in ("name", "seed"):
+        remedy = "give seeds" if key == "seed" else "the run's own name takes its place"
+        raise InputError(f"{where}: {key} cannot be overridden in a plan; {remedy}")
+
+
 def override_texts(overrides: Mapping[str, Any], where: str) -> list[str]:
     """Return overrides as the command line takes them.
 
@@ -87,9 +94,7 @@ def override_texts(overrides: Mapping[str, Any], where: str) -> list[str]:
     """
     texts = []
     for key, value in overrides.items():
-        if key in ("name", "seed"):
-            remedy = "give seeds" if key == "seed" else "the run's own name takes its place"
-            raise InputError(f"{where}: {key} cannot be overridden in a plan; {remedy}")
+        refuse_own(key, where)
         try:
             text = json.dumps(value, allow_nan=False, ensure_ascii=False)
         except (TypeError, ValueError):

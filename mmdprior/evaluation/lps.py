@@ -163,7 +163,8 @@ def _effective_rank(z: Tensor) -> float:
     """Exponential of the entropy of the covariance's normalised eigenvalues; NaN without columns."""
     if z.shape[1] == 0:
         return math.nan
-    scaled = (z / z.abs().max().clamp(min=torch.finfo(torch.float32).tiny)).float()
+    centred = z - z.mean(0)  # before it is rounded to float32
+    scaled = (centred / centred.abs().max().clamp(min=torch.finfo(torch.float32).tiny)).float()
     values = torch.linalg.eigvalsh(torch.atleast_2d(torch.cov(scaled.T)).double().cpu()).clamp(min=0)
     shares = values / values.sum()
     return float(torch.exp(-torch.special.xlogy(shares, shares).sum()))

@@ -37,7 +37,7 @@ class BatchedMLP(nn.Module):
         widths = [dim, *hidden, bias.shape[2]]
         started = [[_uniform(dim, *pair, g) for pair in _pairs(widths)] for g in generators]
         self.weights = nn.ParameterList(torch.cat(layer) for layer in zip(*started, strict=True))
-        self.biases = nn.ParameterList(torch.zeros(w.shape[0], 1, w.shape[2]) for w in self.weights)
+        self.biases = nn.ParameterList(w.new_zeros(w.shape[0], 1, w.shape[2]) for w in self.weights)
         nn.init.zeros_(self.weights[-1])
         self.biases[-1] = nn.Parameter(bias.flatten(0, 1)[:, None].float().clone())
         networks = torch.arange(len(generators) * dim)

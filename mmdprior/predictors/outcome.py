@@ -70,7 +70,9 @@ class Regression(Outcome):
         work = torch.float32 if target.device.type == "mps" else torch.float64
         target, prediction = target.to(work), prediction.to(target.device, work)
         mean = target.mean(1, keepdim=True)
-        self.target = target - mean
+        # A constant less its rounded mean is not quite 0, and would be scored against its rounding.
+        varies = (target != target[:, :1]).any(1, keepdim=True)
+        self.target = torch.where(varies, target - mean, 0.0)
         self.prediction = prediction - mean
         self.beside = dict(beside or {})
         self.plain = plain
@@ -90,8 +92,11 @@ class Regression(Outcome):
         loss = (self.target - self.prediction).square()
         found = []
         for y, lost in zip(self.target, loss, strict=True):
-            total = counts @ y.square() - (counts @ y).square() / len(y)
-            found.append(_one_minus(counts @ lost, total))
+            squares = counts @ y.square()
+            total = squares - (counts @ y).square() / len(y)
+            # Draws that miss all rows where a rare value stands leave rounding alone.
+            rounding = len(y) * torch.finfo(y.dtype).eps * squares
+            found.append(_one_minus(counts @ lost, torch.where(total > rounding, total, 0.0)))
         return torch.stack(found, 1)
 
     def pairings(self) -> Iterator[tuple[Tensor, Tensor]]:

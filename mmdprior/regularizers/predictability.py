@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
@@ -26,6 +27,13 @@ class Predictability(Regularizer):
     shrink them and does not fight the prior; and only positive covariances count, since a predictor that is
     wrong needs no correction. At the networks' optimum Cov(z_i, zhat_i) is the R2 of dimension i, so the
     penalty is d times the LPS of these predictors.
+
+    In a loop of your own the networks, and nothing else, go into an optimizer of their own::
+
+        optimizer = torch.optim.Adam(penalty.networks.parameters(), lr=2e-3)
+        for _ in range(penalty.auxiliary_steps):
+            optimizer.zero_grad(), penalty.auxiliary_loss(z).backward(), optimizer.step()
+        loss = reconstruction + weight * penalty(z)
 
     Terms for the log: ``predictability``, the penalty over d, and ``predictability_max`` over dimensions.
 
@@ -53,7 +61,9 @@ class Predictability(Regularizer):
     ) -> None:
         super().__init__()
         if dim < 2:
-            raise InputError(f"latent: {dim} dimension received; predicting one from the others needs 2")
+            raise InputError(
+                f"dim: {dim} received; predicting a dimension from the others needs a latent of 2"
+            )
         if min(hidden, default=0) < 1:
             raise InputError(f"hidden: {list(hidden)} received; give positive widths")
         if steps < 1:
@@ -85,7 +95,7 @@ class Predictability(Regularizer):
             InputError: codes of another dimension, or a batch of one.
         """
         z = self._prepared(latent)
-        predicted = self._predict(z if self.through_predictions else z.detach())
+        predicted = self._predict(z if self.through_predictions else z.detach(), learn=False)
         covariance = (z * (predicted - predicted.mean(0))).mean(0).clamp(min=0)
         self.terms = {
             "predictability": covariance.detach().mean(),
@@ -98,9 +108,12 @@ class Predictability(Regularizer):
         return [self.networks]
 
     def auxiliary_loss(self, latent: Latent | Tensor) -> Float[Tensor, ""]:
-        """Return the networks' squared error, averaged over the batch and summed over dimensions."""
-        z = self._prepared(latent)
-        return (self._predict(z) - z).square().mean(0).sum()
+        """Return the networks' squared error, averaged over the batch and summed over dimensions.
+
+        It has a gradient in the networks alone, as the penalty has one in the codes alone.
+        """
+        z = self._prepared(latent).detach()
+        return (self._predict(z, learn=True) - z).square().mean(0).sum()
 
     def _prepared(self, latent: Latent | Tensor) -> Float[Tensor, "n d"]:
         z = codes_of(latent)
@@ -113,6 +126,8 @@ class Predictability(Regularizer):
             return centred
         return centred / centred.square().mean(0).clamp(min=_TINY).sqrt()
 
-    def _predict(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    def _predict(self, z: Float[Tensor, "n d"], *, learn: bool) -> Float[Tensor, "n d"]:
+        held = {name: p if learn else p.detach() for name, p in self.networks.named_parameters()}
+        rows = z[None].to(self.networks.weights[0].dtype)
         with torch.autocast(z.device.type, enabled=False):
-            return self.networks(z[None]).squeeze(2).T
+            return functional_call(self.networks, held, (rows,)).squeeze(2).T.to(z.dtype)

@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 import torch
+
+from mmdprior.errors import reason
 
 __all__ = ["Job", "Jobs", "devices"]
 
 _POLL = 0.1
+_NOT_STARTED = 127
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,10 @@ class Job:
     command: Sequence[str]
     log: Path
 
-    def last_line(self) -> str:
-        """Return the last thing that it said."""
-        lines = (
-            self.log.read_text(errors="replace").replace("\r", "\n").split("\n") if self.log.is_file() else []
-        )
-        said = [line.strip() for line in lines if line.strip()]
+    def last_line(self, since: int = 0) -> str:
+        """Return the last thing that it said, after so many bytes of its log."""
+        text = self.log.read_bytes()[since:].decode(errors="replace") if self.log.is_file() else ""
+        said = [line.strip() for line in text.replace("\r", "\n").split("\n") if line.strip()]
         return said[-1] if said else "it said nothing"
 
 
@@ -45,6 +47,12 @@ def devices() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     named = [name.strip() for name in visible.split(",") if name.strip()]
     return named[:count] if named else [str(index) for index in range(count)]
+
+
+class _Running(NamedTuple):
+    job: Job
+    process: subprocess.Popen[bytes]
+    said: int  # bytes in the log before it started
 
 
 class Jobs:
@@ -63,12 +71,13 @@ class Jobs:
         self.tell = tell
         self.signal: int | None = None
         self._devices = devices()
-        self._running: dict[int, tuple[Job, subprocess.Popen[bytes]]] = {}
+        self._running: dict[int, _Running] = {}
 
     def run(self, jobs: Iterable[Job]) -> dict[str, int]:
         """Return the status of every job that ran, by name; those that a signal kept back are absent.
 
-        A process that a signal ended has that signal's negative number as its status.
+        A process that a signal ended has that signal's negative number as its status; one that could not be
+        started has 127, as in a shell, and does not keep the others.
         """
         waiting = list(jobs)
         done: dict[str, int] = {}
@@ -78,10 +87,17 @@ class Jobs:
                 free = [slot for slot in range(self.at_once) if slot not in self._running]
                 for slot in free if self.signal is None else ():
                     if waiting:
-                        self._start(slot, waiting.pop(0))
+                        job = waiting.pop(0)
+                        try:
+                            self._start(slot, job)
+                        except OSError as error:
+                            done[job.name] = _NOT_STARTED
+                            self.tell(f"{job.name}: not started: {reason(error)}")
                 done |= self._ended()
                 time.sleep(_POLL)
         finally:
+            for running in self._running.values():  # an error of ours leaves none behind
+                running.process.send_signal(signal.SIGTERM)
             for number, handler in before.items():
                 signal.signal(number, handler)
         return done
@@ -90,6 +106,7 @@ class Jobs:
         job.log.parent.mkdir(parents=True, exist_ok=True)
         self.tell(f"{job.name}: started, log {job.log}")
         with job.log.open("ab") as log:
+            said = log.tell()
             # A session of its own: Ctrl-C reaches the job through _ask alone, once.
             process = subprocess.Popen(
                 job.command,
@@ -99,7 +116,7 @@ class Jobs:
                 env=self._environment(slot),
                 start_new_session=True,
             )
-        self._running[slot] = (job, process)
+        self._running[slot] = _Running(job, process, said)
         if self.signal is not None:  # it came while the process was being made
             process.send_signal(signal.SIGTERM)
 
@@ -115,19 +132,18 @@ class Jobs:
 
     def _ended(self) -> dict[str, int]:
         found = {}
-        for slot, (job, process) in list(self._running.items()):
+        for slot, (job, process, said) in list(self._running.items()):
             status = process.poll()
             if status is None:
                 continue
             del self._running[slot]
             found[job.name] = status
-            self.tell(
-                f"{job.name}: done" if status == 0 else f"{job.name}: status {status}: {job.last_line()}"
-            )
+            failure = f"status {status}: {job.last_line(said)}"
+            self.tell(f"{job.name}: {'done' if status == 0 else failure}")
         return found
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         again = self.signal is not None
         self.signal = number
-        for _, process in list(self._running.values()):
-            process.send_signal(signal.SIGKILL if again else signal.SIGTERM)
+        for running in list(self._running.values()):
+            running.process.send_signal(signal.SIGKILL if again else signal.SIGTERM)
