@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
         )
     elif given.validate:
         given.predictor, given.dims = given.predictor or ALL, given.dims or [8, 32]
-        given.sizes, given.repeats = given.sizes or [500, 2000, 8000], given.repeats or 3
+        given.sizes, given.repeats = given.sizes or [500, 2000, 8000], given.repeats or 2
         validate(given)
     else:
         speed(given)
