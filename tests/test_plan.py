@@ -217,6 +217,19 @@ class TestRunning:
         assert main([*command, "trainer.steps=59"]) == 2
         assert "holds a run of another config (trainer.steps 60, not 59)" in capsys.readouterr().err
 
+    def test_a_run_of_another_config_is_refused_before_any_starts(self, plan_file, capsys, tmp_path):
+        other = plan_file(name="q", runs={"b": "base.yaml"}, overrides={"trainer.steps": 3})
+        runs = ["--runs", str(tmp_path / "r")]
+        assert main(["study", str(other), *runs]) == 0
+        there = tmp_path / "r" / "p" / "b" / "seed_0"
+        there.parent.mkdir(parents=True)
+        (tmp_path / "r" / "q" / "b" / "seed_0").rename(there)
+        (there / "report" / "test.json").unlink()  # as if it had stopped before its end
+        path = plan_file(name="p", runs={"a": "base.yaml", "b": "base.yaml"}, overrides={"trainer.steps": 3})
+        assert main(["study", str(path), *runs]) == 2
+        assert f"{there}: holds a run of another config" in capsys.readouterr().err
+        assert not (tmp_path / "r" / "p" / "a").exists()
+
 
 class TestJobs:
     def job(self, folder, name, code):

@@ -177,8 +177,8 @@ def test_a_sum_trains_the_learned_parts_of_all_its_penalties(generator):
     z = Latent(*[torch.randn(32, 3, generator=generator)] * 2)
     assert both.auxiliary_modules() == [first.networks, second.networks]
     assert both.auxiliary_steps == 3
-    expected = float(first.auxiliary_loss(z)) + float(second.auxiliary_loss(z))
-    assert float(both.auxiliary_loss(z)) == pytest.approx(expected, rel=1e-6)
+    expected = first.auxiliary_loss(z).item() + second.auxiliary_loss(z).item()
+    assert both.auxiliary_loss(z).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_sum_refuses_nothing_and_negative_weights():

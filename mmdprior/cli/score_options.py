@@ -31,7 +31,9 @@ def parse(arguments: Sequence[str], description: str | None) -> argparse.Namespa
     parser.add_argument("--batch-size", type=positive, default=512)
     parser.add_argument("--seed", type=int, default=0, help="of noise, split and predictors")
     parser.add_argument("--seeds", type=positive, default=1, help="fits a trained predictor is averaged over")
-    parser.add_argument("--folds", type=positive, default=1, help="cross-fit, so that (nearly) every row is scored")
+    parser.add_argument(
+        "--folds", type=positive, default=1, help="cross-fit, so that (nearly) every row is scored"
+    )
     parser.add_argument("--transform", choices=get_args(Transform), default="standardise")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", metavar="OUT", help="write the result here; by path for several files")

@@ -106,12 +106,12 @@ def has_finished(config: Config, directory: Path) -> bool:
     """Tell whether a directory holds the finished run of a config.
 
     Raises:
-        InputError: it holds a finished run of another.
+        InputError: it holds a run of another, be it finished or not.
     """
-    if not is_finished(directory):
-        return False
-    _refuse_other(config, read_mapping(directory / "config.yaml"), directory)
-    return True
+    finished, resolved = is_finished(directory), directory / "config.yaml"
+    if finished or (has_checkpoint(directory) and resolved.is_file()):
+        _refuse_other(config, read_mapping(resolved), directory)
+    return finished
 
 
 def difference(new: Any, old: Any, path: str = "") -> str | None:
