@@ -163,8 +163,13 @@ def _effective_rank(z: Tensor) -> float:
     """Exponential of the entropy of the covariance's normalised eigenvalues; NaN without columns."""
     if z.shape[1] == 0:
         return math.nan
-    centred = z - z.mean(0)  # before it is rounded to float32
-    scaled = (centred / centred.abs().max().clamp(min=torch.finfo(torch.float32).tiny)).float()
+    scaled = _scaled(z)
+    scaled = _scaled(scaled - scaled.mean(0)).float()  # centred before it is rounded
     values = torch.linalg.eigvalsh(torch.atleast_2d(torch.cov(scaled.T)).double().cpu()).clamp(min=0)
     shares = values / values.sum()
     return float(torch.exp(-torch.special.xlogy(shares, shares).sum()))
+
+
+def _scaled(z: Tensor) -> Tensor:
+    """Divide by the largest magnitude, so that no square overflows."""
+    return z / z.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
