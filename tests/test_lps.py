@@ -103,6 +103,18 @@ def test_the_mode_of_the_caller_does_not_matter(mode):
         assert lps(z.float() * 1, "mlp").score == expected
 
 
+@pytest.mark.parametrize("predictor", ["linear", "additive", "mlp", "experts", "information"])
+def test_the_default_type_of_the_caller_does_not_matter(predictor):
+    z, _ = equicorrelated(0.6, d=3, n=400)
+    expected = lps(z.float(), predictor, null=0).score
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert lps(z.float(), predictor, null=0).score == pytest.approx(expected, abs=1e-6)
+    finally:
+        torch.set_default_dtype(before)
+
+
 def test_ridge_scales_with_the_codes():
     z, _ = equicorrelated(0.6, d=3, n=1000)
     assert lps(z * 1e-6, transform="none").score == pytest.approx(lps(z, transform="none").score, abs=1e-9)

@@ -94,7 +94,8 @@ class ExpertsPredictor(Predictor):
         """Return, dimension by dimension, the best of the starts after a few iterations."""
         p, _, d = train.shape
         own = ~torch.eye(d + 1, dtype=torch.bool, device=train.device)[:-1].repeat(self.starts, 1)
-        draws = [torch.randn(self.starts * d, self.experts, d + 1, generator=g) for g in generators]
+        size = (self.starts * d, self.experts, d + 1)
+        draws = [torch.randn(size, generator=g, dtype=torch.float32) for g in generators]
         gate = torch.stack(draws).to(train.device) * own[:, None]
         gate = _SHARPNESS * gate / gate.norm(dim=3, keepdim=True)
         x, y = _inputs(train), train.repeat(1, 1, self.starts)
