@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from mmdprior import kernels, priors
 from mmdprior.errors import InputError
-from mmdprior.evaluation import LPSResult, lps
 from mmdprior.latent import Latent
+from mmdprior.metrics import LPSResult, lps
 from mmdprior.regularizers import KL, MMD, mmd
 
 if TYPE_CHECKING:
@@ -44,6 +44,6 @@ def load(
         InputError: a file that is missing, damaged or no checkpoint, or one that names a target
             without trust.
     """
-    from mmdprior.config.rebuild import load_model
+    from mmdprior.build.restore import load_model
 
     return load_model(checkpoint, device=device, trust=trust, averaged=averaged)

@@ -1,4 +1,4 @@
-"""The arrows between rooms, and what a plain import costs."""
+"""Which package may import which, no import cycles, and what a plain import costs."""
 
 import ast
 import subprocess
@@ -8,54 +8,104 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mmdprior"
-LEAVES = {"errors", "latent", "seeding", "world"}
-MAY_IMPORT = {
+LEAVES = {"deprecation", "errors", "files", "latent", "naming", "precision", "results", "seeding", "world"}
+SLOTS = {"data", "kernels", "models", "priors", "regularizers", "training"}
+LIBRARY = {
     "priors": set(),
     "kernels": {"priors"},
     "predictors": set(),
-    "regularizers": {"priors", "kernels", "predictors"},
     "models": set(),
     "data": set(),
-    "evaluation": {"models", "data", "predictors", "priors", "kernels", "regularizers"},
+    "regularizers": {"priors", "kernels", "predictors"},
+    "metrics": {"predictors", "priors", "kernels", "regularizers"},
+    "evaluation": {"models", "data", "metrics"},
+    "figures": {"metrics", "priors", "models", "data", "evaluation"},
 }
-MAY_IMPORT["reporting"] = {"evaluation", "models", "priors", "data"}
-MAY_IMPORT["training"] = {*MAY_IMPORT}
-MAY_IMPORT["config"] = {*MAY_IMPORT}
-MAY_IMPORT["cli"] = {"config", "training", "evaluation", "reporting", "data"}
+LIBRARY["training"] = {*LIBRARY}
+MAY_IMPORT = {
+    **LIBRARY,
+    "config": SLOTS,
+    "build": {*LIBRARY, "config"},
+    "runs": {*LIBRARY, "config", "build"},
+    "scoring": {"build", "config", "training", "evaluation", "metrics", "figures", "data", "models"},
+    "comparison": {"runs", "figures", "metrics"},
+    "cli": {*LIBRARY, "config", "build", "runs", "scoring", "comparison"},
+    "reporting": set(),
+}
 
 
-def imported_rooms(file):
+def imported_modules(file):
+    """Yield the mmdprior modules that a file imports, whether at its top or inside a function."""
     for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-            names += [f"{node.module}.{alias.name}" for alias in node.names if node.module == "mmdprior"]
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "mmdprior":
+            for alias in node.names:
+                yield resolve(f"{node.module}.{alias.name}")
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "mmdprior" and len(parts) > 1:
-                yield parts[1]
+            for alias in node.names:
+                if alias.name.split(".")[0] == "mmdprior":
+                    yield resolve(alias.name)
 
 
-@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
-def test_rooms_import_only_what_they_may(room):
-    files = list((PACKAGE / room).glob("*.py"))
+def resolve(name):
+    """Return the file of a dotted name, or of the module that defines its last part."""
+    parts = name.split(".")[1:]
+    for k in range(len(parts), -1, -1):
+        place = PACKAGE.joinpath(*parts[:k])
+        if place.with_suffix(".py").is_file() and k:
+            return place.with_suffix(".py")
+        if (place / "__init__.py").is_file():
+            return place / "__init__.py"
+    raise AssertionError(name)
+
+
+def package_of(file):
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
+def test_packages_import_only_what_they_may(package):
+    files = list((PACKAGE / package).rglob("*.py"))
     assert files
-    allowed = MAY_IMPORT[room] | LEAVES | {room}
+    allowed = MAY_IMPORT[package] | LEAVES | {package}
     for file in files:
-        assert set(imported_rooms(file)) <= allowed, file
+        assert {package_of(module) for module in imported_modules(file)} <= allowed, file
 
 
-def test_every_folder_is_a_known_room():
+def test_every_folder_is_a_known_package():
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert folders == set(MAY_IMPORT)
 
 
-def test_leaves_import_no_room():
+def test_leaves_import_only_leaves():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == LEAVES | {"__init__"}
     for leaf in LEAVES:
-        assert set(imported_rooms(PACKAGE / f"{leaf}.py")) <= LEAVES
+        assert {package_of(module) for module in imported_modules(PACKAGE / f"{leaf}.py")} <= LEAVES
+
+
+def test_no_cycles_between_files():
+    """Inside a package, files import one another directly, never through the package's face."""
+    graph = {file: set(imported_modules(file)) - {file} for file in PACKAGE.rglob("*.py")}
+    done, path = set(), []
+
+    def visit(file):
+        assert file not in path, [str(f.relative_to(PACKAGE)) for f in [*path[path.index(file) :], file]]
+        if file not in done:
+            path.append(file)
+            for module in sorted(graph[file]):
+                visit(module)
+            path.pop()
+            done.add(file)
+
+    for file in sorted(graph):
+        visit(file)
+
+
+def test_no_cycles_between_packages():
+    edges = {package: MAY_IMPORT[package] - {package} for package in MAY_IMPORT}
+    while free := [package for package, needs in edges.items() if not needs & edges.keys()]:
+        for package in free:
+            del edges[package]
+    assert not edges
 
 
 def test_plain_import_needs_no_config_figures_or_tensorboard():

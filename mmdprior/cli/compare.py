@@ -13,8 +13,8 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str]) -> int:
     """Parse arguments, complete what is lacking if asked, print the table, write the page if asked."""
-    from mmdprior.config.completion import complete
-    from mmdprior.reporting import read_runs
+    from mmdprior.comparison import read_runs
+    from mmdprior.runs.complete import complete
     from mmdprior.training.checkpoint import versions
 
     parser = Parser("compare", description=__doc__)

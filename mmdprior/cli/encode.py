@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mmdprior.build.builder import choose_device
+from mmdprior.build.data import split_to_score
+from mmdprior.build.restore import config_of, model_from_checkpoint
 from mmdprior.cli.parser import Parser, positive
-from mmdprior.config.build import choose_device
-from mmdprior.config.rebuild import config_of, model_from_checkpoint
-from mmdprior.config.sources import split_to_score
 from mmdprior.data import thin
 from mmdprior.errors import InputError
 from mmdprior.evaluation import encode

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from mmdprior.errors import InputError, reason
-from mmdprior.training.signals import TerminatedError, raise_on_sigterm
+from mmdprior.runs.signals import TerminatedError, raise_on_sigterm
 
 __all__ = ["COMMANDS", "main", "run"]
 

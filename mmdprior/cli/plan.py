@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmdprior.cli.parser import Parser, positive
-from mmdprior.config.execution import execute, finished_runs, train_command
-from mmdprior.config.plan import Kind, read_plan
-from mmdprior.reporting import read_runs
-from mmdprior.training.jobs import devices
+from mmdprior.comparison import read_runs
+from mmdprior.runs.execute import devices, execute, finished_runs, train_command
+from mmdprior.runs.plan import PlanKind, read_plan
 
 __all__ = ["main"]
 
 
-def main(kind: Kind, arguments: Sequence[str], description: str | None) -> int:
+def main(kind: PlanKind, arguments: Sequence[str], description: str | None) -> int:
     """Parse arguments, run what has not finished, print one table of what has."""
     parser = Parser(kind, description=description)
     parser.add_argument("plan", help=f"YAML file of a {kind}")

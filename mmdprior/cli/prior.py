@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmdprior.build.prior_view import view_prior
 from mmdprior.cli.parser import Parser, positive
-from mmdprior.config.prior_view import view_prior
 from mmdprior.errors import InputError
-from mmdprior.evaluation.detection import detection
-from mmdprior.reporting.prior_figure import pair_plot
-from mmdprior.reporting.prior_table import moments_table
+from mmdprior.figures.prior_figure import moments_table, pair_plot
+from mmdprior.regularizers.power import detection
 from mmdprior.seeding import stream
 
 __all__ = ["main"]

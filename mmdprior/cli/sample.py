@@ -11,10 +11,10 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str]) -> int:
     """Parse arguments, draw, decode, write one picture."""
-    from mmdprior.config.completion import open_checkpoint
-    from mmdprior.reporting import prior_samples
-    from mmdprior.reporting.images import image_figure, in_rows
-    from mmdprior.reporting.style import save_pixels
+    from mmdprior.build.restore import open_checkpoint
+    from mmdprior.figures import prior_samples
+    from mmdprior.figures.images import image_figure, in_rows
+    from mmdprior.figures.style import save_pixels
 
     parser = Parser("sample", description=__doc__)
     parser.add_argument("checkpoint", help="a checkpoint, or a run directory")

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmdprior.cli.score_options import parse
-from mmdprior.config.scoring import Scorer
-from mmdprior.config.survey import draw, survey
-from mmdprior.evaluation import Protocol
+from mmdprior.metrics import Protocol
+from mmdprior.scoring.score import Scorer, draw, survey
 
 __all__ = ["main"]
 

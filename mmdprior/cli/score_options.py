@@ -6,8 +6,8 @@ from typing import get_args
 
 from mmdprior.cli.parser import Parser, positive
 from mmdprior.errors import InputError
-from mmdprior.evaluation.lps import PREDICTORS
-from mmdprior.evaluation.protocol import Transform
+from mmdprior.metrics.protocol import Transform
+from mmdprior.predictors import PREDICTORS
 
 __all__ = ["parse"]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from mmdprior.cli.train_options import parse
 from mmdprior.config.json_schema import json_schema
-from mmdprior.config.opening import open_run
+from mmdprior.runs.directory import record_command
+from mmdprior.runs.signals import StopSignals
+from mmdprior.runs.start import open_run
 from mmdprior.training import Profile
-from mmdprior.training.run_directory import record_command
-from mmdprior.training.signals import StopSignals
 from mmdprior.world import World
 
 __all__ = ["main"]

@@ -11,11 +11,12 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str]) -> int:
     """Parse arguments, decode, write a grid and an animation a checkpoint, and all grids side by side."""
-    from mmdprior.config.completion import open_checkpoint
-    from mmdprior.evaluation import active_dimensions, encode
-    from mmdprior.evaluation.comparison import short_names
-    from mmdprior.reporting import PriorShape, side_by_side, traverse
-    from mmdprior.reporting.style import save_pixels
+    from mmdprior.build.restore import open_checkpoint
+    from mmdprior.evaluation import encode
+    from mmdprior.figures import PriorShape, side_by_side, traverse
+    from mmdprior.figures.style import save_pixels
+    from mmdprior.metrics import active_dimensions
+    from mmdprior.naming import short_names
 
     parser = Parser("traverse", description=__doc__)
     parser.add_argument("checkpoints", nargs="+", help="checkpoints, or run directories")

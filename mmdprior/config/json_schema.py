@@ -6,7 +6,7 @@ from typing import Any
 
 import pydantic
 
-from mmdprior.config.names import LISTS, NAMES, NESTED
+from mmdprior.config.catalogue import LISTS, NAMES, NESTED
 from mmdprior.config.schema import SECTIONS, Section, TopSection
 from mmdprior.config.slots import arguments_model
 

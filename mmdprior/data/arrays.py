@@ -8,8 +8,9 @@ from torch import Tensor
 
 from mmdprior.data.source import InMemory, Source
 from mmdprior.errors import InputError, reason
+from mmdprior.precision import to_numbers
 
-__all__ = ["arrays", "read_array", "to_numbers"]
+__all__ = ["arrays", "read_array"]
 
 _LABEL_KEYS = ("factors", "latents_classes", "labels", "targets")
 _IMAGE_KEYS = ("images", "imgs")
@@ -48,19 +49,6 @@ def read_array(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
         ) from None
     except Exception as error:  # zipfile.BadZipFile and zlib.error share no narrower base
         raise InputError(f"{path}: damaged ({reason(error)})") from None
-
-
-def to_numbers(array: np.ndarray, name: str) -> Tensor:
-    """Return an array of real numbers as a tensor, of float64 where torch lacks its type.
-
-    Raises:
-        InputError: text, objects, complex numbers or dates.
-    """
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{name}: {array.dtype} entries received; give real numbers")
-    known = {np.dtype(kind) for kind in (np.float16, np.float32, np.float64, np.int64)}
-    plain = array.dtype.newbyteorder("=")
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=plain if plain in known else np.float64))
 
 
 def _open(path: str) -> InMemory:

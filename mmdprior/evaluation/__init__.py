@@ -1,31 +1,34 @@
-"""Scores of trained models and of plain codes."""
+"""Scores of trained models on images."""
 
-from mmdprior.evaluation.codes import Codes, active_dimensions, encode, representations
+from mmdprior.deprecation import moved
+from mmdprior.evaluation.encode import Codes, encode, representations
 from mmdprior.evaluation.evaluation import Evaluation, complete, evaluate, measure, score_codes
-from mmdprior.evaluation.importance import importance
-from mmdprior.evaluation.independence import Independence, PriorMatch, effective_rank, independence
-from mmdprior.evaluation.lps import LPSResult, lps
-from mmdprior.evaluation.protocol import Protocol
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
 
 __all__ = [
     "Codes",
     "Evaluation",
-    "Independence",
-    "LPSResult",
-    "PriorMatch",
-    "Protocol",
     "Reconstruction",
-    "active_dimensions",
     "complete",
-    "effective_rank",
     "encode",
     "evaluate",
-    "importance",
-    "independence",
-    "lps",
     "measure",
     "reconstruction_error",
     "representations",
     "score_codes",
 ]
+
+__getattr__ = moved(
+    __name__,
+    {
+        "Independence": "mmdprior.metrics:Independence",
+        "LPSResult": "mmdprior.metrics:LPSResult",
+        "PriorMatch": "mmdprior.metrics:PriorMatch",
+        "Protocol": "mmdprior.metrics:Protocol",
+        "active_dimensions": "mmdprior.metrics:active_dimensions",
+        "effective_rank": "mmdprior.metrics:effective_rank",
+        "importance": "mmdprior.metrics:importance",
+        "independence": "mmdprior.metrics:independence",
+        "lps": "mmdprior.metrics:lps",
+    },
+)

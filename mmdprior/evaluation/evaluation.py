@@ -8,20 +8,23 @@ from dataclasses import asdict, dataclass, field, replace
 import torch
 
 from mmdprior.data import ImageSet
-from mmdprior.evaluation.codes import Codes, active_dimensions, encode, representations
-from mmdprior.evaluation.independence import Independence, PriorMatch, effective_rank, independence
-from mmdprior.evaluation.lps import LPSResult, lps, or_none
-from mmdprior.evaluation.notebook import Shown
-from mmdprior.evaluation.protocol import Protocol
+from mmdprior.evaluation.encode import Codes, encode, representations
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
+from mmdprior.metrics.activity import active_dimensions, effective_rank
+from mmdprior.metrics.independence import Independence, independence
+from mmdprior.metrics.lps import lps
+from mmdprior.metrics.prior_match import PriorMatch
+from mmdprior.metrics.protocol import Protocol
+from mmdprior.metrics.result import LPSResult, or_none
 from mmdprior.models import Autoencoder
+from mmdprior.results import HTMLRepr
 from mmdprior.world import World
 
 __all__ = ["Evaluation", "complete", "evaluate", "measure", "score_codes"]
 
 
 @dataclass(frozen=True)
-class Evaluation(Shown):
+class Evaluation(HTMLRepr):
     """Scores of one model on one data set.
 
     Attributes:

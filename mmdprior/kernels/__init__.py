@@ -42,11 +42,21 @@ d = 64 the extra memory is 58 MiB for RBF with a known prior and 68 from samples
 332 for the whole sphere, 316 for ANOVA-2 and 143 to 228 with few frequencies.
 """
 
+from mmdprior.deprecation import moved
 from mmdprior.kernels.anova import ANOVA
-from mmdprior.kernels.compose import Product, Sum
-from mmdprior.kernels.distance import Energy, Laplacian, Matern32, Matern52
+from mmdprior.kernels.compose import ProductKernel, Sum
 from mmdprior.kernels.kernel import Kernel
-from mmdprior.kernels.radial import IMQ, RBF, WAE_IMQ, Radial, RationalQuadratic
+from mmdprior.kernels.radial import (
+    IMQ,
+    RBF,
+    WAE_IMQ,
+    Energy,
+    Laplacian,
+    Matern32,
+    Matern52,
+    Radial,
+    RationalQuadratic,
+)
 from mmdprior.kernels.sliced import Sliced
 
 __all__ = [
@@ -57,7 +67,7 @@ __all__ = [
     "Laplacian",
     "Matern32",
     "Matern52",
-    "Product",
+    "ProductKernel",
     "RBF",
     "Radial",
     "RationalQuadratic",
@@ -65,3 +75,5 @@ __all__ = [
     "Sum",
     "WAE_IMQ",
 ]
+
+__getattr__ = moved(__name__, {"Product": "mmdprior.kernels:ProductKernel"})

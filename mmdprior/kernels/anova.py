@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.kernels.features import CentredFeatures
-from mmdprior.kernels.kernel import Kernel, full_precision
+from mmdprior.kernels.kernel import Kernel
 from mmdprior.kernels.pairs import BLOCK, recomputed
-from mmdprior.kernels.spectrum import Spectrum, spread
+from mmdprior.kernels.spectrum import CentredFeatures, Spectrum, spread
+from mmdprior.precision import full_precision
 from mmdprior.priors import Marginal, Prior
 from mmdprior.priors.marginals import NormalMarginal
 
@@ -34,7 +34,7 @@ class ANOVA(Kernel):
     d(d-1)/2 pairs allow, K_3 triples. The MMD is then a sum of pairwise HSICs with known marginals. Centring
     makes the cross and self terms of an independent prior vanish, so no prior draws are needed; for
     another prior the kernel, centred by its marginals, serves the two-sample estimators. A joint kernel, by
-    contrast, is blind to one dependent pair at d = 128 (`mmdprior.evaluation.detection` tells what is seen).
+    contrast, is blind to one dependent pair at d = 128 (`mmdprior.regularizers.power` tells what is seen).
 
     Averages of orders 1 and 2 are linear in n: with m features phi_i of each dimension, sum_ab K_2 is half
     of |F F'|^2 - sum_i |F_i' F_i|^2, F the (n, dm) features, by whichever of F F' and F' F is smaller. There

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.kernels.kernel import full_precision
+from mmdprior.precision import full_precision
 from mmdprior.priors import Prior
 from mmdprior.seeding import stream
 

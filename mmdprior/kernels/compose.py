@@ -11,7 +11,7 @@ from mmdprior.errors import InputError
 from mmdprior.kernels.kernel import Kernel
 from mmdprior.priors import Prior
 
-__all__ = ["Product", "Sum"]
+__all__ = ["ProductKernel", "Sum"]
 
 
 class _Composite(Kernel):
@@ -106,7 +106,7 @@ class Sum(_Composite):
         return Sum(kernels, self.weights)
 
 
-class Product(_Composite):
+class ProductKernel(_Composite):
     """Product of kernels, prod_i k_i.
 
     Args:

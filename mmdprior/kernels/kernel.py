@@ -1,9 +1,6 @@
 """The contract of a kernel, and the precision in which kernels are evaluated."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,68 +8,10 @@ from torch import Tensor, nn
 
 from mmdprior.errors import InputError
 from mmdprior.kernels.pairs import sum_across, sum_within
+from mmdprior.precision import full_precision
 from mmdprior.priors import Prior
 
-__all__ = ["Kernel", "full_precision"]
-
-
-def full_precision(device_type: str) -> AbstractContextManager[None]:
-    """Switch autocast and reduced-precision matrix products off for the length of a block.
-
-    An MMD is a small difference of large means: ten mantissa bits would drown it.
-    """
-    return nullcontext() if _in_force(device_type) else _switched(device_type)
-
-
-def _in_force(device_type: str) -> bool:
-    """Tell whether nothing needs to be switched; asking is cheaper than switching."""
-    if torch.is_autocast_enabled(device_type) or not hasattr(torch.backends.cuda.matmul, "fp32_precision"):
-        return False
-    backends: Any = torch.backends
-    settings = {
-        backends.cuda.matmul.fp32_precision,
-        backends.mkldnn.matmul.fp32_precision,
-        backends.mkldnn.fp32_precision,
-        backends.fp32_precision,
-    }
-    return settings <= {"ieee", "none"}
-
-
-@contextmanager
-def _switched(device_type: str) -> Iterator[None]:
-    with torch.autocast(device_type, enabled=False):
-        if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
-            with _ieee():
-                yield
-        else:
-            with _highest():
-                yield
-
-
-@contextmanager
-def _ieee() -> Iterator[None]:
-    """Set torch's precision per backend; its older setting refuses to be read once these are used."""
-    mkldnn: Any = torch.backends.mkldnn
-    backends = (torch.backends.cuda.matmul, mkldnn.matmul)
-    before = [backend.fp32_precision for backend in backends]
-    try:
-        for backend in backends:
-            backend.fp32_precision = "ieee"
-        yield
-    finally:
-        for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision
-
-
-@contextmanager
-def _highest() -> Iterator[None]:
-    """Set the precision of torch releases that know one setting for all backends."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+__all__ = ["Kernel"]
 
 
 class Kernel(nn.Module, ABC):

@@ -1,8 +1,9 @@
 """Encoders, decoders, posteriors, likelihoods, and the autoencoder that composes them."""
 
+from mmdprior.deprecation import moved
 from mmdprior.models.autoencoder import Autoencoder, evaluation_mode
 from mmdprior.models.conv import ConvDecoder, ConvEncoder
-from mmdprior.models.likelihood import Bernoulli, Gaussian, Laplace, Likelihood
+from mmdprior.models.likelihood import BernoulliLikelihood, GaussianLikelihood, LaplaceLikelihood, Likelihood
 from mmdprior.models.linear_skip import PCA, add_linear_skip, fit_pca
 from mmdprior.models.mlp import LinearDecoder, LinearEncoder, MLPDecoder, MLPEncoder
 from mmdprior.models.posterior import DeterministicPosterior, GaussianPosterior, Posterior
@@ -10,13 +11,13 @@ from mmdprior.models.resnet import ResNetDecoder, ResNetEncoder
 
 __all__ = [
     "Autoencoder",
-    "Bernoulli",
+    "BernoulliLikelihood",
     "ConvDecoder",
     "ConvEncoder",
     "DeterministicPosterior",
-    "Gaussian",
+    "GaussianLikelihood",
     "GaussianPosterior",
-    "Laplace",
+    "LaplaceLikelihood",
     "Likelihood",
     "LinearDecoder",
     "LinearEncoder",
@@ -30,3 +31,12 @@ __all__ = [
     "evaluation_mode",
     "fit_pca",
 ]
+
+__getattr__ = moved(
+    __name__,
+    {
+        "Bernoulli": "mmdprior.models:BernoulliLikelihood",
+        "Gaussian": "mmdprior.models:GaussianLikelihood",
+        "Laplace": "mmdprior.models:LaplaceLikelihood",
+    },
+)

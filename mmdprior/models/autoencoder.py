@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
-from mmdprior.models.likelihood import Gaussian, Likelihood
+from mmdprior.models.likelihood import GaussianLikelihood, Likelihood
 from mmdprior.models.posterior import DeterministicPosterior, Posterior
 
 __all__ = ["Autoencoder", "evaluation_mode"]
@@ -34,7 +34,7 @@ class Autoencoder(nn.Module):
         encoder: (n, C, H, W) images in [0, 1] -> (n, posterior.num_params(d)).
         decoder: (n, d) codes -> (n, C, H, W) logits or means, as the likelihood wants.
         posterior: deterministic by default.
-        likelihood: Gaussian by default.
+        likelihood: GaussianLikelihood by default.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Autoencoder(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
         self.posterior = DeterministicPosterior() if posterior is None else posterior
-        self.likelihood = Gaussian() if likelihood is None else likelihood
+        self.likelihood = GaussianLikelihood() if likelihood is None else likelihood
 
     def posterior_params(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p"]:
         """Return the parameters of q(z|x), in float32 at least.
@@ -73,7 +73,7 @@ class Autoencoder(nn.Module):
         return self.posterior(self.posterior_params(images), generator)
 
     def decode(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
-        """Return the mean images of codes; unclipped, so a Gaussian mean may leave [0, 1]."""
+        """Return the mean images of codes; unclipped, so a GaussianLikelihood mean may leave [0, 1]."""
         return self.likelihood.mean(self.decoder(z))
 
     def forward(

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Bernoulli", "Gaussian", "Laplace", "Likelihood"]
+__all__ = ["BernoulliLikelihood", "GaussianLikelihood", "LaplaceLikelihood", "Likelihood"]
 
 
 class Likelihood(nn.Module, ABC):
@@ -26,7 +26,7 @@ class Likelihood(nn.Module, ABC):
         return images
 
 
-class Gaussian(Likelihood):
+class GaussianLikelihood(Likelihood):
     """Squared error summed over pixels: -log N(x; output, I/2) up to a constant."""
 
     def loss(self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
@@ -34,7 +34,7 @@ class Gaussian(Likelihood):
         return (output - images).square().flatten(1).sum(1).mean()
 
 
-class Laplace(Likelihood):
+class LaplaceLikelihood(Likelihood):
     """Absolute error summed over pixels: -log Laplace(x; output, 1) up to a constant."""
 
     def loss(self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
@@ -42,7 +42,7 @@ class Laplace(Likelihood):
         return (output - images).abs().flatten(1).sum(1).mean()
 
 
-class Bernoulli(Likelihood):
+class BernoulliLikelihood(Likelihood):
     """Cross-entropy of pixels in [0, 1] against sigmoid(output), summed over pixels, in nats."""
 
     _CLIP = 0.02

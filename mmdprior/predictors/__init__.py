@@ -8,10 +8,9 @@ from mmdprior.predictors.experts import ExpertsPredictor
 from mmdprior.predictors.information import InformationPredictor
 from mmdprior.predictors.linear import LinearPredictor
 from mmdprior.predictors.mlp import MLPPredictor
+from mmdprior.predictors.moments import Ranks
 from mmdprior.predictors.outcome import Classification, Outcome, Regression
 from mmdprior.predictors.predictor import Fitted, Predictor
-from mmdprior.predictors.ranks import Ranks
-from mmdprior.predictors.symmetric import SymmetricMixture
 from mmdprior.predictors.trees import LoopedPredictor, TreesPredictor
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "Predictor",
     "Ranks",
     "Regression",
-    "SymmetricMixture",
     "TreesPredictor",
     "expectation_maximisation",
 ]

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.predictors.moments import covariance, in_float64, inverse
+from mmdprior.precision import in_float64
+from mmdprior.predictors.moments import Ranks, covariance, inverse
 from mmdprior.predictors.outcome import Regression
 from mmdprior.predictors.predictor import Fitted, Predictor
-from mmdprior.predictors.ranks import Ranks
 
 __all__ = ["AdditivePredictor"]
 

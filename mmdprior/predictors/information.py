@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmdprior.errors import InputError
-from mmdprior.predictors.descent import Descent, Rows
-from mmdprior.predictors.networks import BatchedMLP
+from mmdprior.predictors.networks import BatchedMLP, Descent, Rows
 from mmdprior.predictors.outcome import Classification
 from mmdprior.predictors.predictor import Fitted, Predictor
 

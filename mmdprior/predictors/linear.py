@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.predictors.moments import covariance, in_float64, inverse
+from mmdprior.precision import in_float64
+from mmdprior.predictors.moments import covariance, inverse
 from mmdprior.predictors.outcome import Regression
 from mmdprior.predictors.predictor import Fitted, Predictor
 

@@ -7,8 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.predictors.descent import Descent, Rows
-from mmdprior.predictors.networks import BatchedMLP
+from mmdprior.predictors.networks import BatchedMLP, Descent, Rows
 from mmdprior.predictors.outcome import Regression
 from mmdprior.predictors.predictor import Fitted, Predictor
 

@@ -1,17 +1,24 @@
 """Programmable priors: distributions over the latent space that can be sampled."""
 
 from mmdprior.priors.atomic import Bernoulli, Corners, Grid
-from mmdprior.priors.compose import Product
+from mmdprior.priors.compose import Affine, Product, Rotation, Transform
 from mmdprior.priors.copula import Chain, Correlated, Tree
 from mmdprior.priors.empirical import FromCallable, FromDistribution, PriorLike, Samples, as_prior
-from mmdprior.priors.factorized import Factorized, Gaussian, Laplace, Logistic, Uniform
+from mmdprior.priors.factorized import (
+    Beta,
+    Factorized,
+    Gaussian,
+    GeneralizedGaussian,
+    Laplace,
+    Logistic,
+    StudentT,
+    Uniform,
+)
 from mmdprior.priors.gaussian import FullGaussian, LowRankGaussian
 from mmdprior.priors.manifolds import Circle, Pinwheel, SwissRoll, TwoMoons
 from mmdprior.priors.mixture import GaussianMixture
 from mmdprior.priors.prior import Marginal, Moments, Prior
-from mmdprior.priors.shaped import Beta, GeneralizedGaussian, StudentT
 from mmdprior.priors.structured import Ball, GroupSparse, Sphere, SpikeAndSlab
-from mmdprior.priors.transform import Affine, Rotation, Transform
 
 __all__ = [
     "Affine",

@@ -8,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
+from mmdprior.precision import full_matmul
 from mmdprior.priors.factorized import Gaussian
 from mmdprior.priors.gaussian import cholesky
 from mmdprior.priors.marginals import NormalMarginal, UniformMarginal
-from mmdprior.priors.prior import Marginal, Moments, Prior, full_matmul, numbers, positive_int
+from mmdprior.priors.prior import Marginal, Moments, Prior, numbers, positive_int
 
 __all__ = ["Chain", "Correlated", "Tree"]
 

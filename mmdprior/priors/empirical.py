@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError, reason
+from mmdprior.precision import full_matmul
 from mmdprior.priors.marginals import AtomsMarginal
-from mmdprior.priors.prior import Marginal, Moments, Prior, full_matmul
+from mmdprior.priors.prior import Marginal, Moments, Prior
 
 __all__ = ["FromCallable", "FromDistribution", "PriorLike", "Samples", "as_prior"]
 

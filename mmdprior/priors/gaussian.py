@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
+from mmdprior.precision import full_matmul
 from mmdprior.priors.marginals import NormalMarginal, one_each
-from mmdprior.priors.prior import Marginal, Moments, Prior, full_matmul, numbers
+from mmdprior.priors.prior import Marginal, Moments, Prior, numbers
 
 __all__ = ["FullGaussian", "LowRankGaussian", "cholesky"]
 

@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
+from mmdprior.precision import full_matmul
 from mmdprior.priors.marginals import MixtureMarginal, NormalMarginal
-from mmdprior.priors.prior import Marginal, Moments, Prior, full_matmul, number, numbers, positive_int
+from mmdprior.priors.prior import Marginal, Moments, Prior, number, numbers, positive_int
 
 __all__ = ["GaussianMixture"]
 

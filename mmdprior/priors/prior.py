@@ -10,16 +10,7 @@ from torch import Tensor, nn
 
 from mmdprior.errors import InputError, reason
 
-__all__ = [
-    "Marginal",
-    "Moments",
-    "Prior",
-    "full_matmul",
-    "number",
-    "numbers",
-    "positive_int",
-    "unit_number",
-]
+__all__ = ["Marginal", "Moments", "Prior", "number", "numbers", "positive_int", "unit_number"]
 
 
 @dataclass(frozen=True)
@@ -161,14 +152,6 @@ def unit_number(name: str, value: object) -> float:
     if not plain or not 0 <= float(value) <= 1:  # type: ignore[arg-type]
         raise InputError(f"{name}: {value!r} received; give a probability, from 0 to 1")
     return float(value)  # type: ignore[arg-type]
-
-
-def full_matmul(x: Tensor, y: Tensor) -> Tensor:
-    """Multiply in full precision: neither autocast nor TF32 reaches float64."""
-    if x.device.type == "mps":
-        with torch.autocast("mps", enabled=False):
-            return x @ y
-    return (x.double() @ y.double()).to(x.dtype)
 
 
 def numbers(name: str, value: object) -> Tensor:

@@ -7,9 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.priors.marginals import AtomsMarginal, MixtureMarginal, NormalMarginal
+from mmdprior.priors.marginals import AtomsMarginal, BetaMarginal, MixtureMarginal, NormalMarginal
 from mmdprior.priors.prior import Marginal, Moments, Prior, number, positive_int, unit_number
-from mmdprior.priors.shaped_marginals import BetaMarginal
 
 __all__ = ["Ball", "GroupSparse", "Sphere", "SpikeAndSlab"]
 

@@ -3,9 +3,8 @@
 from mmdprior.regularizers.estimators import Biased, Block, Estimator, KnownPrior, Unbiased
 from mmdprior.regularizers.kl import KL
 from mmdprior.regularizers.mmd import MMD, mmd
-from mmdprior.regularizers.none import NoPenalty
 from mmdprior.regularizers.predictability import Predictability
-from mmdprior.regularizers.regularizer import Regularizer
+from mmdprior.regularizers.regularizer import NoPenalty, Regularizer
 from mmdprior.regularizers.sum import SumOfPenalties, Weighted
 
 __all__ = [

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
 
-__all__ = ["Regularizer", "codes_of"]
+__all__ = ["NoPenalty", "Regularizer", "codes_of"]
 
 
 class Regularizer(nn.Module, ABC):
@@ -69,3 +69,13 @@ def codes_of(latent: Latent | Tensor) -> Float[Tensor, "n d"]:
     if codes.ndim != 2:
         raise InputError(f"latent: shape {tuple(codes.shape)} received; give (n, d) codes")
     return codes
+
+
+class NoPenalty(Regularizer):
+    """The baseline of every table: zero, whatever the codes."""
+
+    def forward(
+        self, latent: Latent | Tensor, *, step: int = 0, labels: Tensor | None = None
+    ) -> Float[Tensor, ""]:
+        """Return zero."""
+        return codes_of(latent).new_zeros(())

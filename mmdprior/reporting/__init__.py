@@ -1,37 +1,30 @@
-"""Pictures of models and codes, and comparisons of finished runs."""
+"""Old names of `mmdprior.figures` and `mmdprior.comparison`, until the next release."""
 
-from mmdprior.reporting.comparison import Comparison, read_runs
-from mmdprior.reporting.curves import curves, frontier
-from mmdprior.reporting.figures import figures_of, save_figures
-from mmdprior.reporting.heat_maps import correlation_map, importance_map, pair_map
-from mmdprior.reporting.lps_figure import lps_figure
-from mmdprior.reporting.marginals import marginals, quantiles
-from mmdprior.reporting.pair_grid import pair_grid
-from mmdprior.reporting.panels import Panels, prior_samples, reconstructions
-from mmdprior.reporting.prior_shape import PriorShape
-from mmdprior.reporting.runs import Run
-from mmdprior.reporting.traversal import Traversal, side_by_side, traverse
+from mmdprior.deprecation import moved
 
-__all__ = [
-    "Comparison",
-    "Panels",
-    "PriorShape",
-    "Run",
-    "Traversal",
-    "correlation_map",
-    "curves",
-    "figures_of",
-    "frontier",
-    "importance_map",
-    "lps_figure",
-    "marginals",
-    "pair_grid",
-    "pair_map",
-    "prior_samples",
-    "quantiles",
-    "read_runs",
-    "reconstructions",
-    "save_figures",
-    "side_by_side",
-    "traverse",
-]
+__getattr__ = moved(
+    __name__,
+    {
+        "Panels": "mmdprior.figures:Panels",
+        "PriorShape": "mmdprior.figures:PriorShape",
+        "Traversal": "mmdprior.figures:Traversal",
+        "correlation_map": "mmdprior.figures:correlation_map",
+        "curves": "mmdprior.figures:curves",
+        "figures_of": "mmdprior.figures:figures_of",
+        "frontier": "mmdprior.figures:frontier",
+        "importance_map": "mmdprior.figures:importance_map",
+        "lps_figure": "mmdprior.figures:lps_figure",
+        "marginals": "mmdprior.figures:marginals",
+        "pair_grid": "mmdprior.figures:pair_grid",
+        "pair_map": "mmdprior.figures:pair_map",
+        "prior_samples": "mmdprior.figures:prior_samples",
+        "quantiles": "mmdprior.figures:quantiles",
+        "reconstructions": "mmdprior.figures:reconstructions",
+        "save_figures": "mmdprior.figures:save_figures",
+        "side_by_side": "mmdprior.figures:side_by_side",
+        "traverse": "mmdprior.figures:traverse",
+        "Comparison": "mmdprior.comparison:Comparison",
+        "read_runs": "mmdprior.comparison:read_runs",
+        "Run": "mmdprior.runs:Run",
+    },
+)

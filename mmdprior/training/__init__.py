@@ -1,5 +1,6 @@
 """Training: the loop, its checkpoints, schedules, run directories and loggers."""
 
+from mmdprior.deprecation import moved
 from mmdprior.training.averaging import WeightAverage
 from mmdprior.training.checkpoint import is_checkpoint, read_checkpoint, write_checkpoint
 from mmdprior.training.distributed import join
@@ -7,9 +8,8 @@ from mmdprior.training.finiteness import NonFiniteLossError
 from mmdprior.training.gradient import Gradient
 from mmdprior.training.loggers import Logger, RunLogger
 from mmdprior.training.loop import Trainer
-from mmdprior.training.profiling import Phases, Profile
+from mmdprior.training.profiling import Profile, Profiler
 from mmdprior.training.retention import newest_checkpoint
-from mmdprior.training.run_directory import create_run_directory
 from mmdprior.training.schedules import Constant, Cosine, Cyclical, Schedule, Warmup
 from mmdprior.training.validation import Validation
 
@@ -20,7 +20,7 @@ __all__ = [
     "Gradient",
     "Logger",
     "NonFiniteLossError",
-    "Phases",
+    "Profiler",
     "Profile",
     "RunLogger",
     "Schedule",
@@ -28,10 +28,14 @@ __all__ = [
     "Validation",
     "Warmup",
     "WeightAverage",
-    "create_run_directory",
     "is_checkpoint",
     "join",
     "newest_checkpoint",
     "read_checkpoint",
     "write_checkpoint",
 ]
+
+__getattr__ = moved(
+    __name__,
+    {"Phases": "mmdprior.training:Profiler", "create_run_directory": "mmdprior.runs:create_run_directory"},
+)

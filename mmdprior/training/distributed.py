@@ -38,7 +38,7 @@ def join(device: torch.device) -> tuple[World, torch.device]:
     """
     world = World.from_environment()
     if world.size == 1:
-        if device.type == "cuda":
+        if device.type == "cuda" and device.index is not None:
             torch.cuda.set_device(device)
         return world, device
     if device.type == "cuda":

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mmdprior.data import Batches
 from mmdprior.errors import InputError
+from mmdprior.files import write_whole
 from mmdprior.training.gradient import Losses
-from mmdprior.training.run_directory import write_whole
 
 __all__ = ["NONFINITE", "Guard", "NonFiniteLossError"]
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from mmdprior.errors import InputError, reason
 from mmdprior.evaluation import Codes
-from mmdprior.reporting.charts import CHARTS
-from mmdprior.reporting.style import pixels
-from mmdprior.training.run_directory import write_whole
+from mmdprior.figures.charts import CHARTS
+from mmdprior.figures.style import pixels
+from mmdprior.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

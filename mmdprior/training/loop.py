@@ -29,11 +29,9 @@ from mmdprior.training.distributed import average_gradients, replicate, share_st
 from mmdprior.training.finiteness import Guard
 from mmdprior.training.gradient import Gradient, Losses, Precision
 from mmdprior.training.loggers import Logger
-from mmdprior.training.profiling import Phases
-from mmdprior.training.retention import LAST, kept_name, store
+from mmdprior.training.profiling import Profiler, Timer
+from mmdprior.training.retention import LAST, BackgroundWriter, kept_name, store
 from mmdprior.training.schedules import Constant, Schedule
-from mmdprior.training.timer import Timer
-from mmdprior.training.writer import BackgroundWriter
 from mmdprior.world import World
 
 __all__ = ["Trainer"]
@@ -111,7 +109,7 @@ class Trainer:
     checkpoint_every: int = 1000
     keep_every: int | None = None
     keep_last: int | None = None
-    phases: Phases = field(default_factory=Phases)
+    phases: Profiler = field(default_factory=Profiler)
     identity: Mapping[str, Any] = field(default_factory=dict)
     stop: Callable[[], bool] = lambda: False
     progress: bool = True

@@ -8,12 +8,47 @@ from typing import Any
 
 import torch
 
-__all__ = ["PHASES", "Phases", "Profile"]
+__all__ = ["PHASES", "Profiler", "Profile", "Timer"]
+
+
+class Timer:
+    """Steps per second of training alone."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+        self._start = time.perf_counter()
+
+    def rate(self, step: int) -> float:
+        """Return steps per second since the last call."""
+        now = time.perf_counter()
+        rate = (step - self._step) / max(now - self._start, 1e-9)
+        self._step, self._start = step, now
+        return rate
+
+    def paused(self) -> "_Pause":
+        """Leave out the time inside a with block."""
+        return _Pause(self)
+
+    def skip(self, seconds: float) -> None:
+        """Leave out a time."""
+        self._start += seconds
+
+
+class _Pause:
+    def __init__(self, timer: Timer) -> None:
+        self._timer = timer
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *exception: object) -> None:
+        self._timer.skip(time.perf_counter() - self._start)
+
 
 PHASES = ("data", "encoder", "decoder", "penalty", "backward", "optimizer", "logging")
 
 
-class Phases:
+class Profiler:
     """Takes the marks that the loop sets between the phases of a step, and does nothing."""
 
     def begin(self, phase: str) -> None:
@@ -26,7 +61,7 @@ class Phases:
         """End whatever is open."""
 
 
-class Profile(Phases):
+class Profile(Profiler):
     """Times ``steps`` steps after ``wait`` others, writes a torch.profiler trace, prints a table.
 
     On a GPU phases are timed by events of its stream, so nothing waits before the end; time between phases in

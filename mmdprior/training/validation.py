@@ -7,9 +7,10 @@ from functools import cached_property
 import torch
 
 from mmdprior.data import ImageSet
-from mmdprior.evaluation import Codes, PriorMatch, Protocol, Reconstruction, complete, measure, score_codes
+from mmdprior.evaluation import Codes, Reconstruction, complete, measure, score_codes
+from mmdprior.figures import Panels
+from mmdprior.metrics import PriorMatch, Protocol
 from mmdprior.models import Autoencoder
-from mmdprior.reporting import Panels
 from mmdprior.training.loggers import Logger
 from mmdprior.world import World
 

@@ -9,7 +9,7 @@ from mmdprior import MMD
 from mmdprior.data.sprites import sprites
 from mmdprior.kernels import ANOVA, WAE_IMQ, Sum
 from mmdprior.models import Autoencoder, GaussianPosterior, MLPDecoder, MLPEncoder
-from mmdprior.models import Gaussian as Squared
+from mmdprior.models import GaussianLikelihood as Squared
 from mmdprior.models.linear_skip import LOG_VAR_START
 from mmdprior.priors import Correlated, Gaussian, GaussianMixture, Laplace, Prior, Product, Uniform
 

@@ -5,7 +5,6 @@ import argparse
 import torch
 
 from mmdprior import MMD
-from mmdprior.evaluation.detection import detection
 from mmdprior.kernels import (
     ANOVA,
     IMQ,
@@ -19,6 +18,7 @@ from mmdprior.kernels import (
     Sliced,
 )
 from mmdprior.priors import Gaussian
+from mmdprior.regularizers.power import detection
 
 KERNELS = {
     "RBF l^2 = d": lambda d: RBF(),

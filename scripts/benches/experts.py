@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from benches._symmetric import SymmetricMixture
 from torch import Tensor
 from torch.nn import functional
 
-from mmdprior.predictors import Mixture, SymmetricMixture, expectation_maximisation
+from mmdprior.predictors import Mixture, expectation_maximisation
 
 TOLERANCE = 1e-6
 MOST = 5000

@@ -12,6 +12,7 @@ from sklearn.neural_network import MLPClassifier
 from torch import Tensor, nn
 
 from mmdprior import MMD
+from mmdprior.figures.prior_figure import overlay
 from mmdprior.kernels import WAE_IMQ, Laplacian
 from mmdprior.priors import (
     Affine,
@@ -45,7 +46,6 @@ from mmdprior.priors import (
     TwoMoons,
     Uniform,
 )
-from mmdprior.reporting.prior_figure import overlay
 
 PRIORS: dict[str, Callable[[], Prior]] = {
     "gaussian": lambda: Gaussian(2),

@@ -9,9 +9,11 @@ import numpy as np
 from scipy import stats
 
 from mmdprior import lps
-from mmdprior.config import assemble, load_config
-from mmdprior.config.scoring import Scorer
-from mmdprior.evaluation import active_dimensions, representations
+from mmdprior.config import load_config
+from mmdprior.evaluation import representations
+from mmdprior.metrics import active_dimensions
+from mmdprior.runs import assemble
+from mmdprior.scoring.score import Scorer
 
 PREDICTORS = ("linear", "additive", "mlp", "experts", "information")
 SEEDS = 3

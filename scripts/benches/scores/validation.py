@@ -17,7 +17,7 @@ from benches.scores.validation_figure import draw
 from scipy import stats
 
 from mmdprior import lps
-from mmdprior.evaluation.lps import or_none
+from mmdprior.metrics.result import or_none
 
 KEY = ("predictor", "d", "n", "family", "level", "repeat")
 

@@ -1,0 +1,122 @@
+"""From a checkpoint back to its config and its trained model; no data is read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmdprior.build.builder import Builder, PriorBuilder, choose_device
+from mmdprior.build.data import split_to_score
+from mmdprior.config.load import make_config, parse_value
+from mmdprior.config.schema import Config
+from mmdprior.config.slots import check_slot
+from mmdprior.data import ImageSet, thin
+from mmdprior.errors import InputError, shown
+from mmdprior.models import Autoencoder
+from mmdprior.priors import Prior
+from mmdprior.training import read_checkpoint
+from mmdprior.training.retention import LAST
+
+__all__ = ["TrainedRun", "config_of", "load_model", "model_from_checkpoint", "open_checkpoint"]
+
+
+def config_of(content: Mapping[str, Any], source: str, *, trust: bool) -> Config:
+    """Return the config inside a checkpoint, checked again.
+
+    Raises:
+        InputError: it names a target and trust is not given, since that would run its code.
+    """
+    named = _targets_in(content["config"])
+    if named and not trust:
+        raise InputError(
+            f"{source}: names target {named[0]!r}, whose code would run; pass --trust to allow it"
+        )
+    return make_config(content["config"], Path(), source)
+
+
+def model_from_checkpoint(
+    content: Mapping[str, Any], config: Config, *, averaged: bool = True
+) -> Autoencoder:
+    """Rebuild the trained model of a checkpoint, with averaged weights where it has any; no data is read."""
+    weights = content.get("averaged") if averaged else None
+    model = Builder(config).model(tuple(content["image_shape"]))
+    try:
+        model.load_state_dict(content["model"] if weights is None else weights)
+    except Exception as error:  # a state of another model, or no state
+        detail = shown(str(error).splitlines()[-1].strip())
+        raise InputError(f"checkpoint: weights do not fit the model of its config ({detail})") from None
+    return model.eval()
+
+
+def load_model(
+    checkpoint: str | PathLike[str], *, device: str = "cpu", trust: bool = False, averaged: bool = True
+) -> Autoencoder:
+    """Rebuild the model of a checkpoint file; see `mmdprior.load`."""
+    content = read_checkpoint(Path(checkpoint))
+    config = config_of(content, str(checkpoint), trust=trust)
+    return model_from_checkpoint(content, config, averaged=averaged).to(choose_device(device))
+
+
+def _targets_in(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        own = [str(value["target"])] if value.get("target") is not None else []
+        return own + [found for entry in value.values() for found in _targets_in(entry)]
+    if isinstance(value, (list, tuple)):
+        return [found for entry in value for found in _targets_in(entry)]
+    return []
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A trained model, and what belongs to it.
+
+    Attributes:
+        config: of its run.
+        content: of the checkpoint.
+        model: on ``device``.
+        prior: the intended one.
+        device: where to compute.
+    """
+
+    config: Config
+    content: dict[str, Any]
+    model: Autoencoder
+    prior: Prior
+    device: torch.device
+
+    def images(self, data: str | None = None, limit: int | None = None) -> ImageSet:
+        """Return test images of the run's data, or of other data; see `split_to_score`."""
+        return thin(split_to_score(self.config, data, "test", tuple(self.content["image_shape"])), limit)
+
+    def other_prior(self, source: str) -> Prior:
+        """Return a prior that is named as in YAML, of the model's dimensions.
+
+        Raises:
+            InputError: no prior, or one of other dimensions.
+        """
+        named = ":" in source and not source.lstrip().startswith("{")
+        value = {"target": source} if named else parse_value(source, "--prior")
+        prior = PriorBuilder().build(check_slot("prior", value, "--prior", Path()), self.prior.dim)
+        if prior.dim != self.prior.dim:
+            raise InputError(f"--prior: dim {prior.dim} received; the model's latent has {self.prior.dim}")
+        return prior
+
+
+def open_checkpoint(path: str | Path, *, device: str = "auto", trust: bool = False) -> TrainedRun:
+    """Rebuild the model of a checkpoint, or of a run's last checkpoint, with its intended prior.
+
+    Args:
+        path: a ``.pt`` file or a run directory.
+        device: a torch device, or ``auto``.
+        trust: run targets that the checkpoint names.
+    """
+    file = Path(path) / "checkpoints" / LAST if Path(path).is_dir() else Path(path)
+    content = read_checkpoint(file)
+    config = config_of(content, str(file), trust=trust)
+    where = choose_device(device)
+    model = model_from_checkpoint(content, config).to(where)
+    prior = Builder(config, dict(content.get("assets", {}))).intended_prior()
+    return TrainedRun(config, content, model, prior, where)

@@ -1,0 +1,30 @@
+"""Figures: arrays in, matplotlib figures out."""
+
+from mmdprior.figures.curves import curves, frontier
+from mmdprior.figures.figures import correlation_map, figures_of, importance_map, pair_map, save_figures
+from mmdprior.figures.lps_figure import lps_figure
+from mmdprior.figures.marginals import marginals, pair_grid, quantiles
+from mmdprior.figures.panels import Panels, prior_samples, reconstructions
+from mmdprior.figures.prior_shape import PriorShape
+from mmdprior.figures.traversal import Traversal, side_by_side, traverse
+
+__all__ = [
+    "Panels",
+    "PriorShape",
+    "Traversal",
+    "correlation_map",
+    "curves",
+    "figures_of",
+    "frontier",
+    "importance_map",
+    "lps_figure",
+    "marginals",
+    "pair_grid",
+    "pair_map",
+    "prior_samples",
+    "quantiles",
+    "reconstructions",
+    "save_figures",
+    "side_by_side",
+    "traverse",
+]

@@ -1,0 +1,102 @@
+"""What the covariance alone says of dependence: closed forms, in float64."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mmdprior.precision import in_float64
+from mmdprior.seeding import stream
+
+__all__ = [
+    "covariance_of",
+    "covariance_ratio",
+    "expected_total_correlation",
+    "normal_scores",
+    "some_rows",
+    "spectral_rank",
+    "total_correlation",
+]
+
+_ENTRIES = 2**24
+
+
+def some_rows(codes: Float[Tensor, "n d"], limit: int, seed: int, name: str) -> Float[Tensor, "m d"]:
+    """Return at most ``limit`` random rows, since files often come sorted by class."""
+    if len(codes) <= limit:
+        return codes
+    rows = torch.randperm(len(codes), generator=stream(seed, name))[:limit]
+    return codes[rows.sort().values.to(codes.device)]
+
+
+def covariance_of(codes: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
+    """Covariance in float64 of codes divided by their largest absolute value, a chunk of rows at a time.
+
+    Ratios of variances are all that is asked of it, and dividing keeps the squares of huge codes finite.
+    """
+    chunks = codes.split(max(1, _ENTRIES // max(1, codes.shape[1])))
+    low, high = (torch.stack([f(chunk, 0) for chunk in chunks]) for f in (torch.amin, torch.amax))
+    largest = in_float64(torch.maximum(high.amax(0), -low.amin(0)).max()).clamp(
+        min=torch.finfo(torch.float64).tiny
+    )
+    mean = torch.stack([(in_float64(chunk) / largest).sum(0) for chunk in chunks]).sum(0) / len(codes)
+    total = torch.zeros(len(mean), len(mean), dtype=mean.dtype, device=mean.device)
+    for chunk in chunks:
+        centred = in_float64(chunk) / largest - mean
+        total += centred.T @ centred
+    return total / (len(codes) - 1)
+
+
+def total_correlation(covariance: Float[Tensor, "d d"]) -> float:
+    """Total correlation of a Gaussian with this covariance, -1/2 log det R, in nats.
+
+    R is the correlation matrix (Watanabe, 1960, equation of the Gaussian case). Of codes that are not
+    Gaussian it is no bound. Of rank-Gaussianised codes it is one from below: total correlation does not
+    change under maps of single dimensions, and among densities with N(0, 1) marginals and correlation R
+    the Gaussian has the largest joint entropy. Infinite for a singular R.
+    """
+    std = covariance.diagonal().sqrt()
+    values = torch.linalg.eigvalsh(covariance / std / std[:, None])
+    if float(values.min()) <= len(values) * torch.finfo(values.dtype).eps:
+        return math.inf
+    return max(0.0, float(-0.5 * values.log().sum()))
+
+
+def expected_total_correlation(n: int, d: int) -> float:
+    """Mean of `total_correlation` over samples of n independent Gaussian codes, in nats.
+
+    1/2 sum_{i<d} [psi((n-1)/2) - psi((n-1-i)/2)], from the determinant of a Wishart matrix (Muirhead,
+    1982, theorem 3.2.15); about d (d-1) / 4n. Infinite for n <= d.
+    """
+    if n <= d:
+        return math.inf
+    halves = (n - 1 - torch.arange(d, dtype=torch.float64)) / 2
+    return float(0.5 * (torch.digamma(halves[:1]) - torch.digamma(halves)).sum())
+
+
+def covariance_ratio(covariance: Float[Tensor, "d d"]) -> float:
+    """Share of the squared covariances that lies on the diagonal, sum_i C_ii^2 / sum_ij C_ij^2.
+
+    This is our reading of the term; the denominator runs over all i and j. 1 for uncorrelated
+    dimensions, 1/d for copies of one. Dimensions of large variance weigh most.
+    """
+    return float(covariance.diagonal().square().sum() / covariance.square().sum())
+
+
+def spectral_rank(covariance: Float[Tensor, "d d"]) -> float:
+    """Exponential of the entropy of the normalised eigenvalues; see `effective_rank`."""
+    values = torch.linalg.eigvalsh(covariance).clamp(min=0)
+    shares = values / values.sum()
+    return float(torch.exp(-torch.special.xlogy(shares, shares).sum()))
+
+
+def normal_scores(codes: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Rank-Gaussianise every dimension: the normal quantile of (rank - 1/2) / n, ties at their mean rank."""
+    scores = []
+    for columns in in_float64(codes).split(max(1, _ENTRIES // len(codes)), dim=1):
+        values = columns.T.contiguous()
+        ordered = values.sort(1).values
+        below, up_to = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
+        scores.append(torch.special.ndtri((below + up_to).double() / (2 * len(codes))).T)
+    return torch.cat(scores, dim=1)

@@ -1,0 +1,125 @@
+"""Trains a tiny model in float64 or float32, alone or under torchrun, and writes losses and weights.
+
+torchrun --nproc-per-node 2 tests/together.py OUT.pt CASE:DTYPE[:PARTS] ...
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from mmdprior import KL, MMD
+from mmdprior.data import Augmentation, Batch, InMemory, ResidentBatches
+from mmdprior.kernels import ANOVA
+from mmdprior.models import Autoencoder, GaussianPosterior
+from mmdprior.priors import Gaussian
+from mmdprior.regularizers import Predictability, Regularizer, SumOfPenalties
+from mmdprior.training import Logger, Trainer, join
+
+DIM, SIDE, STEPS = 4, 6, 20
+
+
+class Painter(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(DIM, 16), nn.GELU(), nn.Linear(16, SIDE**2))
+
+    def forward(self, codes):
+        return self.layers(codes).unflatten(1, (1, SIDE, SIDE))
+
+
+class PerProcess(Regularizer):
+    """The mistake: each process penalises its own codes, and the gradients are averaged."""
+
+    def __init__(self, penalty, world):
+        super().__init__()
+        self.penalty = penalty
+        self.world = world
+
+    def forward(self, latent, *, step=0, labels=None):
+        rows = self.world.rows(len(latent.sample))
+        own = self.penalty(latent.sample[rows], step=step)
+        return self.world.sum(own.detach()) / self.world.size + (own - own.detach())
+
+
+class Converted(ResidentBatches):
+    """Images in the precision of the model."""
+
+    def __init__(self, *arguments, dtype, **keywords):
+        super().__init__(*arguments, **keywords)
+        self.dtype = dtype
+
+    def _batch(self, *arguments):
+        batch = super()._batch(*arguments)
+        return Batch(batch.images.to(self.dtype), batch.labels, batch.indices)
+
+
+class Losses(Logger):
+    def __init__(self):
+        self.values = []
+
+    def scalars(self, values, step):
+        self.values.append([values[f"loss/{name}"] for name in ("total", "reconstruction")])
+
+
+def penalty(case, world):
+    if case == "kl":
+        return KL()
+    if case == "learned":
+        return SumOfPenalties([Predictability(DIM, [8], seed=0), MMD(Gaussian(DIM), seed=0)])
+    mmd = MMD(Gaussian(DIM), ANOVA(), seed=0, queue=8 if case == "queue" else 0)
+    return PerProcess(mmd, world) if case == "per_process" else mmd
+
+
+def train(case, dtype, parts, world, device):
+    torch.manual_seed(0)
+    g = torch.Generator().manual_seed(5)
+    images = InMemory(
+        torch.randint(0, 256, (96, 1, SIDE, SIDE), dtype=torch.uint8, generator=g), torch.arange(96)[:, None]
+    )
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(SIDE**2, 16), nn.GELU(), nn.Linear(16, 2 * DIM))
+    model = Autoencoder(encoder, Painter(), GaussianPosterior()).to(device, dtype)
+    regularizer = penalty(case, world).to(device, dtype)
+    learned = [p for module in regularizer.auxiliary_modules() for p in module.parameters()]
+    losses = Losses()
+    trainer = Trainer(
+        model=model,
+        regularizer=regularizer,
+        batches=Converted(images, 32, 3, device, Augmentation(True, 2), world, dtype=dtype),
+        optimizer=torch.optim.Adam(model.parameters(), lr=1e-3, foreach=False),
+        auxiliary_optimizer=torch.optim.Adam(learned, lr=1e-3) if learned else None,
+        steps=STEPS,
+        device=device,
+        weight=10.0,
+        gradient_clip=5.0,
+        accumulate=parts,
+        world=world,
+        logger=losses,
+        log_every=1,
+        progress=False,
+    )
+    trainer.run()
+    state = [*model.parameters(), *regularizer.state_dict().values()]
+    tensors = [t.detach().double().flatten().cpu() for t in state if isinstance(t, torch.Tensor)]
+    return {"losses": torch.tensor(losses.values, dtype=torch.float64), "weights": torch.cat(tensors)}
+
+
+def run(cases, device="cpu"):
+    world, place = join(torch.device(device))
+    found = {}
+    for name in cases:
+        case, dtype, *parts = name.split(":")
+        found[name] = train(case, getattr(torch, dtype), int(parts[0]) if parts else 1, world, place)
+    return world, found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    place = "cuda" if "--cuda" in sys.argv else "cpu"
+    world, found = run([name for name in sys.argv[2:] if name != "--cuda"], place)
+    weights = world.gather(torch.stack([f["weights"].sum() for f in found.values()])[None])
+    if world.main:
+        torch.save({**found, "of all": weights}, sys.argv[1])

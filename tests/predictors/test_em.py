@@ -1,0 +1,155 @@
+"""Mixtures of experts: the mirror-descent identity, the pace of EM, and the experts one by one."""
+
+from itertools import pairwise
+from statistics import median
+
+import pytest
+import torch
+from benches._symmetric import SymmetricMixture
+from sklearn.linear_model import LogisticRegression, Ridge
+from torch.nn import functional
+
+from mmdprior.predictors import Mixture, expectation_maximisation
+from mmdprior.predictors.em import maximisation, maximise, weighted_grams
+
+
+def symmetric(seed, scale, n=2000, dim=10):
+    """SCIENCE 5: |w| = 2, start = truth + 30% noise."""
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, dim, generator=g, dtype=torch.float64)
+    b, w, db, dw = functional.normalize(torch.randn(4, dim, generator=g, dtype=torch.float64))
+    truth = SymmetricMixture(scale * b, 2 * w)
+    return x, truth.sample(x, g), SymmetricMixture(truth.b + 0.3 * scale * db, truth.w + 0.6 * dw)
+
+
+def gradients(function, mixture):
+    b, w = (part.clone().requires_grad_() for part in (mixture.b, mixture.w))
+    return torch.cat(torch.autograd.grad(function(SymmetricMixture(b, w)), (b, w)))
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0, 4.0])
+def test_em_is_mirror_descent_with_unit_step(scale):
+    """grad A(theta+) = grad A(theta) - grad L(theta)."""
+    x, y, mixture = symmetric(3, scale)
+    for _ in range(3):
+        after = mixture.em_step(x, y)
+        left = gradients(lambda m: m.mirror(x), after)
+        right = gradients(lambda m: m.mirror(x), mixture) - gradients(lambda m: m.loss(x, y), mixture)
+        assert float((left - right).abs().max()) < 1e-10
+        mixture = after
+
+
+def test_the_symmetric_loss_is_the_likelihood_by_brute_force():
+    x, y, mixture = symmetric(0, 2.0, n=50)
+    first = (x @ mixture.w).sigmoid()
+    density = torch.zeros_like(y)
+    for sign, weight in ((1, first), (-1, 1 - first)):
+        density += weight * torch.exp(-((y - sign * (x @ mixture.b)).square()) / 2)
+    torch.testing.assert_close(mixture.loss(x, y), -density.log().mean())
+    torch.testing.assert_close(torch.cat(mixture.gradient(x, y)), gradients(lambda m: m.loss(x, y), mixture))
+
+
+@pytest.mark.parametrize(("scale", "stated"), [(1.0, 14), (2.0, 7), (4.0, 5)])
+@pytest.mark.parametrize("newton_steps", [1, 50])
+def test_em_takes_the_iterations_that_are_stated(scale, stated, newton_steps):
+    """Median until the loss is within 1e-6 of the fixed point's, within a factor 1.5."""
+    counts = []
+    for seed in range(6):
+        x, y, mixture = symmetric(seed, scale)
+        losses = [float(mixture.loss(x, y))]
+        for _ in range(3 * stated):
+            mixture = mixture.em_step(x, y, newton_steps)
+            losses.append(float(mixture.loss(x, y)))
+        counts.append(next(i for i, loss in enumerate(losses) if loss <= losses[-1] + 1e-6))
+    assert stated / 1.5 <= median(counts) <= 1.5 * stated
+
+
+def mixture_data(n=3000, dim=4, experts=3, problems=2, family="linear"):
+    """Problems of one target each, from a mixture that is known."""
+    x = torch.randn(problems, n, dim, dtype=torch.float64)
+    x = torch.cat([x, torch.ones_like(x[..., :1])], 2)
+    gate = 3 * torch.randn(problems, 1, experts, dim + 1, dtype=torch.float64)
+    gate[:, :, -1] = 0
+    b = 2 * torch.randn(problems, 1, experts, dim + 1, dtype=torch.float64)
+    variance = torch.full((problems, 1, experts), 0.25, dtype=torch.float64) if family == "linear" else None
+    truth = Mixture(gate, b, variance)
+    chosen = torch.distributions.Categorical(logits=truth.log_gate(x)[:, :, 0]).sample()
+    at = (x @ b[:, 0].mT).gather(2, chosen[..., None])
+    y = at + 0.5 * torch.randn_like(at) if family == "linear" else torch.bernoulli((2 * at).sigmoid())
+    return x, y, truth
+
+
+@pytest.mark.parametrize("family", ["linear", "logistic"])
+@pytest.mark.parametrize("newton_steps", [1, 20])
+def test_the_likelihood_climbs_at_every_iteration(family, newton_steps):
+    x, y, truth = mixture_data(family=family)
+    start = Mixture(0.5 * truth.gate, truth.experts + 0.5 * torch.randn_like(truth.experts), truth.variance)
+    steps = expectation_maximisation(x, y, start, ridge=0.0, newton_steps=newton_steps)
+    climb = [start.log_likelihood(x, y).sum(1)]
+    climb += [next(steps).log_likelihood(x, y).sum(1) for _ in range(15)]
+    assert all(bool((after >= before - 1e-8).all()) for before, after in pairwise(climb))
+    assert bool((climb[-1] >= truth.log_likelihood(x, y).sum(1)).all())
+
+
+def test_known_linear_experts_are_found():
+    x, y, truth = mixture_data()
+    steps = expectation_maximisation(x, y, truth, newton_steps=5)
+    for _ in range(30):
+        found = next(steps)
+    torch.testing.assert_close(found.experts, truth.experts, atol=0.15, rtol=0)
+    torch.testing.assert_close(found.variance, truth.variance, atol=0.04, rtol=0)
+    explained = 1 - (y - found.mean(x)).square().mean() / y.var()
+    best = 1 - (y - truth.mean(x)).square().mean() / y.var()
+    assert float(explained) >= float(best) - 0.002
+
+
+def test_experts_are_sklearns_weighted_regressions():
+    x, y, _ = mixture_data(n=400, problems=1)
+    responsibilities = torch.rand(1, 400, 1, 2, dtype=torch.float64)
+    found = maximisation(x, y, responsibilities, "linear", ridge=0.01)
+    for k in range(2):
+        weight = responsibilities[0, :, 0, k].numpy()
+        oracle = Ridge(alpha=4.0, fit_intercept=False).fit(x[0], y[0, :, 0], sample_weight=weight)
+        torch.testing.assert_close(found.experts[0, 0, k], torch.from_numpy(oracle.coef_))
+    labels = (y > 0).double()
+    found = maximisation(x, labels, responsibilities, "logistic", ridge=0.01, newton_steps=30)
+    for k in range(2):
+        weight = responsibilities[0, :, 0, k].numpy()
+        oracle = LogisticRegression(C=1 / 4.0, fit_intercept=False, tol=1e-10, max_iter=1000)
+        oracle.fit(x[0], labels[0, :, 0], sample_weight=weight)
+        torch.testing.assert_close(
+            found.experts[0, 0, k], torch.from_numpy(oracle.coef_[0]), atol=1e-4, rtol=1e-4
+        )
+
+
+def test_the_gate_is_sklearns_softmax_regression():
+    x = torch.randn(2, 500, 3, dtype=torch.float64)
+    classes = (x @ torch.randn(2, 3, 3, dtype=torch.float64) + torch.randn(2, 500, 3)).argmax(2)
+    shares = functional.one_hot(classes, 3).double()[:, :, None]
+    start = torch.zeros(2, 1, 3, 3, dtype=torch.float64)
+    found = maximise(x, shares, start, torch.ones(1, 3, dtype=torch.bool), 1e-9, 50)
+    for p in range(2):
+        oracle = LogisticRegression(C=1e6, fit_intercept=False, tol=1e-10, max_iter=2000).fit(
+            x[p], classes[p]
+        )
+        expected = torch.from_numpy(oracle.coef_ - oracle.coef_[-1:])
+        torch.testing.assert_close(found[p, 0], expected, atol=2e-3, rtol=1e-3)
+
+
+def test_a_masked_input_has_no_coefficient():
+    x, y, _ = mixture_data(n=300)
+    mask = torch.tensor([[True, False, True, True, True]])
+    responsibilities = torch.rand(2, 300, 1, 3, dtype=torch.float64)
+    found = maximisation(x, y, responsibilities, "linear", mask=mask, newton_steps=3)
+    assert not found.gate[..., 1].any()
+    assert not found.experts[..., 1].any()
+    without = maximisation(x[..., mask[0]], y, responsibilities, "linear", newton_steps=3)
+    torch.testing.assert_close(found.experts[..., mask[0]], without.experts)
+    torch.testing.assert_close(found.gate[..., mask[0]], without.gate)
+
+
+def test_weighted_grams_in_blocks(monkeypatch):
+    monkeypatch.setattr("mmdprior.predictors.em._ENTRIES", 100)
+    x, weights = torch.randn(2, 37, 4, dtype=torch.float64), torch.randn(2, 37, 5, dtype=torch.float64)
+    expected = torch.einsum("pnw,pni,pnj->pwij", weights, x, x)
+    torch.testing.assert_close(weighted_grams(x, weights), expected)

@@ -1,0 +1,312 @@
+"""Studies and sweeps: what a plan says, how its runs are run, and what is left of an interruption."""
+
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mmdprior import InputError
+from mmdprior.cli.main import main
+from mmdprior.runs.execute import Job, Jobs
+from mmdprior.runs.plan import grid_points, is_plan, read_plan
+from mmdprior.training import read_checkpoint
+
+BASE = {
+    "name": "base",
+    "data": {"name": "sprites", "images": 400, "batch_size": 16},
+    "model": {"name": "mlp", "hidden": [8], "latent_dim": 4, "likelihood": "bernoulli"},
+    "regularizer": {"name": "mmd", "prior": "gaussian"},
+    "trainer": {"steps": 3, "device": "cpu", "checkpoint_every": 1},
+    "evaluation": {"every": 100, "final_predictors": ["linear"], "match_samples": 32, "pictures": False},
+}
+
+
+@pytest.fixture
+def plan_file(tmp_path):
+    """Return a function that writes a plan beside two configs."""
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(BASE))
+    vae = {**BASE, "model": {**BASE["model"], "posterior": "gaussian"}, "regularizer": {"name": "kl"}}
+    (tmp_path / "vae.yaml").write_text(yaml.safe_dump(vae))
+
+    def write(**content):
+        path = tmp_path / "plan.yaml"
+        path.write_text(yaml.safe_dump({"name": "p", **content}, sort_keys=False))
+        return path
+
+    return write
+
+
+class TestReading:
+    def test_a_study_names_its_runs(self, plan_file):
+        path = plan_file(
+            config="base.yaml",
+            seeds=[3, 5],
+            overrides={"trainer.steps": 7, "regularizer.weight": 2.0},
+            runs={
+                "vae": "vae.yaml",
+                "heavy": {"overrides": {"regularizer.weight": 1e-5, "model.hidden": [4, 4]}, "seeds": [1]},
+            },
+        )
+        plan = read_plan(path, ["trainer.log_every=9"], "study")
+        assert [run.label for run in plan.runs] == ["vae/seed_3", "heavy/seed_1", "vae/seed_5"]
+        vae, heavy, _ = (run.load() for run in plan.runs)
+        assert (vae.name, vae.seed, vae.slots["regularizer"].name) == ("p/vae", 3, "kl")
+        assert (vae.trainer.steps, vae.trainer.log_every) == (7, 9)
+        assert (vae.regularizer.weight, heavy.regularizer.weight) == (2.0, 1e-5)
+        assert heavy.slots["model.encoder"].arguments["hidden"] == [4, 4]
+        assert plan.runs[0].directory("r") == Path("r/p/vae/seed_3")
+
+    def test_a_sweep_takes_every_combination(self, plan_file):
+        path = plan_file(
+            grid={
+                "config": ["vae.yaml", "base.yaml"],
+                "regularizer.weight": [1, 10.5],
+                "trainer.betas": [[0, 0.5]],
+            },
+        )
+        runs = read_plan(path, kind="sweep").runs
+        assert [run.name for run in runs] == [
+            f"{config}_weight_{weight}_betas_0_0.5" for config in ("vae", "base") for weight in ("1", "10.5")
+        ]
+        assert [run.load().regularizer.weight for run in runs] == [1, 10.5, 1, 10.5]
+        assert {run.seed for run in runs} == {0}
+
+    def test_entries_of_a_list_go_with_the_grid(self):
+        entries = [
+            {"name": "a", "model.latent_dim": 2},
+            {"regularizer": {"name": "kl"}, "model.posterior": "gaussian"},
+        ]
+        made = list(grid_points({"seedling": [True, None]}, entries))
+        assert [point.name for point in made] == [
+            *("a_seedling_True", "a_seedling_None"),
+            *("kl_posterior_gaussian_seedling_True", "kl_posterior_gaussian_seedling_None"),
+        ]
+        assert made[1].overrides == {"model.latent_dim": 2, "seedling": None}
+
+    def test_values_that_would_share_a_name_are_numbered(self):
+        kernels = [{"name": "rbf", "lengthscale": 1.0}, {"name": "rbf", "lengthscale": 2.0}, "energy"]
+        names = [point.name for point in grid_points({"regularizer.kernel": kernels}, [{}])]
+        assert names == ["rbf_1", "rbf_2", "kernel_energy"]
+
+    def test_a_plan_is_told_from_a_config(self, plan_file):
+        assert is_plan(yaml.safe_load(plan_file(runs={"a": "base.yaml"}).read_text()))
+        assert not is_plan(BASE)
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ({"runs": {"a": "gone.yaml"}}, "a/seed_0: gone.yaml: no such file"),
+            ({"runs": {"a": "base.yaml"}, "sedes": [1]}, "sedes: unknown key; did you mean 'seeds'"),
+            ({"runs": {"a": {"confg": "base.yaml"}}}, "runs.a.confg: unknown key; did you mean 'config'"),
+            (
+                {"runs": {"a": {"overrides": {"trainer.step": 3}}}, "config": "base.yaml"},
+                "did you mean 'steps'",
+            ),
+            ({"runs": {"a": {}}}, "runs.a: config is missing"),
+            ({"runs": {"a": 3}}, "runs.a: 3 received"),
+            ({"runs": {"a b": "base.yaml"}}, "'a b' is no name for a run"),
+            ({"runs": {"../a": "base.yaml"}}, "is no name for a run"),
+            ({"runs": {"comparison": "base.yaml"}}, "is no name for a run"),
+            ({"runs": {}}, "runs: {} received"),
+            ({"runs": {"a": "base.yaml"}, "grid": {"seed": [1]}}, "does not go with grid or list"),
+            ({"config": "base.yaml"}, "runs, grid, list: missing"),
+            ({"runs": {"a": "base.yaml"}, "seeds": 3}, "seeds: 3 received"),
+            ({"runs": {"a": "base.yaml"}, "seeds": [1, 1]}, "give each once"),
+            ({"runs": {"a": "base.yaml"}, "seeds": [-1]}, "seed: -1 received"),
+            ({"config": "base.yaml", "grid": {"seed": [1, 2]}}, "give seeds"),
+            ({"config": "base.yaml", "grid": {"trainer.steps": 3}}, "grid.trainer.steps: 3 received"),
+            ({"grid": {"config": [3]}}, "config 3 received"),
+            ({"config": "base.yaml", "list": [{"name": "a"}, {"name": "a"}]}, "second point is called a"),
+            ({"config": "base.yaml", "list": ["a"]}, "list.0: 'a' received"),
+            (
+                {"runs": {"a": {"overrides": {"name": "x"}}}, "config": "base.yaml"},
+                "name cannot be overridden",
+            ),
+            ({"runs": {"a": "base.yaml"}, "overrides": {"trainer.steps": float("nan")}}, "give plain values"),
+        ],
+    )
+    def test_mistakes_end_in_one_line(self, plan_file, capsys, content, message):
+        path = plan_file(**content)
+        with pytest.raises(InputError) as error:
+            read_plan(path)
+        assert message in str(error.value)
+        assert str(error.value).startswith(f"{path}: ")
+        assert "\n" not in str(error.value)
+
+    @pytest.mark.parametrize("override", ["seed=7", "name=other"])
+    def test_what_a_plan_sets_itself_is_refused_on_the_command_line(self, plan_file, capsys, override):
+        path = plan_file(runs={"a": "base.yaml"})
+        assert main(["study", str(path), override, "--emit"]) == 2
+        key = override.partition("=")[0]
+        assert f"overrides: {key} cannot be overridden in a plan" in capsys.readouterr().err
+
+    def test_each_command_takes_its_own_kind(self, plan_file, capsys):
+        path = plan_file(runs={"a": "base.yaml"})
+        assert main(["sweep", str(path)]) == 2
+        assert "this is a study; give it to the command study" in capsys.readouterr().err
+
+    def test_emitted_commands_are_those_that_train_takes(self, plan_file, capsys, tmp_path):
+        path = plan_file(config="base.yaml", grid={"model.hidden": [[4], [4, 4]]}, seeds=[0, 1])
+        assert main(["sweep", str(path), "trainer.steps=1", "--emit", "--runs", str(tmp_path / "r")]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 4
+        program, *arguments = shlex.split(lines[-1])
+        assert program == "mmdprior"
+        assert main(arguments) == 0
+        (report,) = tmp_path.rglob("test.json")
+        assert report.parent.parent == tmp_path / "r" / "p" / "hidden_4_4" / "seed_1"
+        assert read_checkpoint(report.parents[2] / "checkpoints" / "last.pt")["step"] == 1
+
+
+def signal_when(condition):
+    """Send SIGTERM to this process once a condition holds."""
+
+    def wait():
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            if condition():
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+class TestRunning:
+    def test_a_sweep_is_interrupted_continued_and_ends_in_one_table(self, plan_file, capsys, tmp_path):
+        path = plan_file(
+            config="base.yaml",
+            list=[
+                {"name": "kl", "config": "vae.yaml"},
+                {"name": "mmd", "trainer.checkpoint_every": 100},
+                {"name": "bad", "data.batch_size": 999},
+            ],
+            overrides={"trainer.steps": 60},
+        )
+        first, second = (tmp_path / "r" / "p" / name / "seed_0" for name in ("kl", "mmd"))
+        command = ["sweep", str(path), "--runs", str(tmp_path / "r")]
+        signalling = signal_when((first / "checkpoints" / "previous.pt").is_file)
+        assert main(command) == 143
+        signalling.join()
+        assert "interrupted; the same command continues" in capsys.readouterr().err
+        stopped = read_checkpoint(first / "checkpoints" / "last.pt")["step"]
+        assert 1 < stopped < 60
+        assert not second.exists()
+        assert main(command) == 2
+        told = capsys.readouterr()
+        assert "error: bad/seed_0" in told.err
+        assert "data.batch_size: 999 received" in told.err
+        assert "p: 2 of 3 runs have finished" in told.out
+        assert "\nkl " in told.out
+        assert "\nmmd " in told.out
+        steps = [json.loads(line)["step"] for line in (first / "metrics.jsonl").read_text().splitlines()]
+        assert steps == sorted(steps)
+        assert len((first / "commands.txt").read_text().splitlines()) == 2
+        assert (tmp_path / "r" / "p" / "comparison" / "index.html").is_file()
+        assert main([*command, "--table"]) == 0
+        assert main([*command, "trainer.steps=59"]) == 2
+        assert "holds a run of another config (trainer.steps 60, not 59)" in capsys.readouterr().err
+
+    def test_a_run_of_another_config_is_refused_before_any_starts(self, plan_file, capsys, tmp_path):
+        other = plan_file(name="q", runs={"b": "base.yaml"}, overrides={"trainer.steps": 3})
+        runs = ["--runs", str(tmp_path / "r")]
+        assert main(["study", str(other), *runs]) == 0
+        there = tmp_path / "r" / "p" / "b" / "seed_0"
+        there.parent.mkdir(parents=True)
+        (tmp_path / "r" / "q" / "b" / "seed_0").rename(there)
+        (there / "report" / "test.json").unlink()  # as if it had stopped before its end
+        path = plan_file(name="p", runs={"a": "base.yaml", "b": "base.yaml"}, overrides={"trainer.steps": 3})
+        assert main(["study", str(path), *runs]) == 2
+        assert f"{there}: holds a run of another config" in capsys.readouterr().err
+        assert not (tmp_path / "r" / "p" / "a").exists()
+
+
+class TestJobs:
+    def job(self, folder, name, code):
+        return Job(name, [sys.executable, "-S", "-c", code], folder / f"{name}.log")
+
+    def test_statuses_and_last_words(self, tmp_path):
+        told = []
+        jobs = [
+            self.job(tmp_path, "good", "print('fine')"),
+            self.job(tmp_path, "bad", "import sys; print('so\\nlong'); sys.exit(3)"),
+        ]
+        assert Jobs(2, told.append).run(jobs) == {"good": 0, "bad": 3}
+        assert "good: done" in told
+        assert "bad: status 3: long" in told
+
+    def test_last_words_are_those_of_this_start(self, tmp_path):
+        told = []
+        job = self.job(tmp_path, "killed", "import os; os.kill(os.getpid(), 9)")
+        job.log.write_text("error: full disk, last week\n")
+        Jobs(1, told.append).run([job])
+        assert told[-1] == "killed: status -9: it said nothing"
+
+    def test_one_that_cannot_start_does_not_keep_the_others(self, tmp_path):
+        told = []
+        (tmp_path / "file").touch()
+        bad = Job("bad", ["true"], tmp_path / "file" / "bad.log")
+        gone = Job("gone", [str(tmp_path / "gone")], tmp_path / "gone.log")
+        jobs = [self.job(tmp_path, "first", "pass"), bad, gone, self.job(tmp_path, "last", "pass")]
+        assert Jobs(2, told.append).run(jobs) == {"first": 0, "bad": 127, "gone": 127, "last": 0}
+        assert sum("not started" in line for line in told) == 2
+
+    def test_an_error_of_ours_leaves_no_process_behind(self, tmp_path):
+        ended = tmp_path / "ended"
+        touch = f"pathlib.Path({str(ended)!r}).touch()"
+        code = f"import signal, time, pathlib; signal.signal(15, lambda *_: {touch})"
+        job = self.job(tmp_path, "long", f"{code}; print('up', flush=True); time.sleep(30)")
+
+        def fail(line):
+            deadline = time.monotonic() + 20
+            while job.last_line() != "up" and "last" in line and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if "last: started" in line:
+                raise ValueError(line)
+
+        with pytest.raises(ValueError, match="last"):
+            Jobs(2, fail).run([job, self.job(tmp_path, "last", "pass")])
+        deadline = time.monotonic() + 20
+        while not ended.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert ended.exists()
+
+    def test_processes_share_devices_in_turn(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("mmdprior.runs.execute.devices", lambda: ["4", "7"])
+        code = "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES']); time.sleep(.5)"
+        jobs = [self.job(tmp_path, f"{i}", code) for i in range(3)]
+        assert len(Jobs(3, lambda line: None).run(jobs)) == 3
+        assert sorted(job.last_line() for job in jobs) == ["4", "4", "7"]
+
+    def test_a_signal_stops_what_runs_and_starts_nothing_more(self, tmp_path):
+        gentle = (
+            "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(143)); print('up', flush=True)"
+        )
+        stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True)"
+        jobs = [
+            self.job(tmp_path, "gentle", f"{gentle}; time.sleep(60)"),
+            self.job(tmp_path, "next", "print(1)"),
+        ]
+        pool = Jobs(1, lambda line: None)
+        signalling = signal_when(lambda: jobs[0].last_line() == "up")
+        assert pool.run(jobs) == {"gentle": 143}
+        signalling.join()
+        assert pool.signal == signal.SIGTERM
+        assert not jobs[1].log.exists()
+
+        job = self.job(tmp_path, "stubborn", f"{stubborn}; time.sleep(60)")
+        pool = Jobs(1, lambda line: None)
+        first = signal_when(lambda: job.last_line() == "up")
+        second = signal_when(lambda: pool.signal is not None)
+        assert pool.run([job]) == {"stubborn": -9}
+        first.join()
+        second.join()

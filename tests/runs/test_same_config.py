@@ -1,0 +1,89 @@
+"""When two configs are those of one run, and which keys weights keep."""
+
+from pathlib import Path
+
+import pytest
+
+from mmdprior import InputError
+from mmdprior.build.prior_view import view_prior
+from mmdprior.comparison import read_runs
+from mmdprior.config import load_config
+from mmdprior.config.load import make_config
+from mmdprior.runs import assemble
+from mmdprior.runs.complete import complete
+from mmdprior.runs.start import difference
+from mmdprior.training.checkpoint import plain_key
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+MMD = CONFIGS / "cifar10" / "mmd_gaussian.yaml"
+
+
+def resolved(*overrides):
+    return load_config(MMD, list(overrides)).to_dict()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "regularizer.estimator=biased",
+        "regularizer.prior.scale=2.0",
+        "data.flip=true",
+        "trainer.average=0.9",
+        "evaluation.prior={name: uniform}",
+    ],
+)
+def test_every_setting_tells_two_configs_apart_both_ways(override):
+    assert difference(resolved(), resolved()) is None
+    assert difference(resolved(override), resolved()) is not None
+    assert difference(resolved(), resolved(override)) is not None
+
+
+def test_a_stored_config_from_before_a_setting_is_the_same_while_the_setting_is_at_its_default():
+    stored = resolved()
+    for section, key in (("data", "flip"), ("trainer", "average"), ("trainer", "schedule")):
+        stored[section] = {k: v for k, v in stored[section].items() if k != key}
+    assert difference(resolved("trainer.schedule=constant"), stored) is None
+    assert difference(resolved("trainer.schedule=constant", "data.flip=true"), stored) == "data.flip"
+    assert difference(resolved(), stored) == "trainer.schedule"
+
+
+@pytest.mark.parametrize(
+    ("key", "plain"),
+    [
+        ("module.encoder.weight", "encoder.weight"),
+        ("_orig_mod.encoder.weight", "encoder.weight"),
+        ("module._orig_mod.encoder._orig_mod.weight", "encoder.weight"),
+        ("encoder.submodule.weight", "encoder.submodule.weight"),
+        ("encoder.module.weight", "encoder.module.weight"),
+    ],
+)
+def test_only_whole_parts_that_wrappers_add_are_dropped_from_keys(key, plain):
+    assert plain_key(key) == plain
+
+
+def test_a_sum_is_viewed_by_its_mmd():
+    view = view_prior(str(CONFIGS / "cifar10" / "independent.yaml"), (), dim=None, batch_size=None)
+    assert type(view.penalty).__name__ == "MMD"
+
+
+def test_a_penalty_without_mmd_has_none_to_view():
+    view = view_prior(str(CONFIGS / "cifar10" / "vae.yaml"), (), dim=None, batch_size=None)
+    assert view.penalty is None
+
+
+def test_a_run_that_has_not_reached_its_end_is_not_completed(tmp_path):
+    raw = {
+        "name": "small",
+        "data": {"name": "sprites", "images": 300, "batch_size": 16},
+        "model": {"name": "mlp", "hidden": [8], "latent_dim": 3},
+        "regularizer": {"name": "none"},
+        "trainer": {"steps": 4, "device": "cpu", "checkpoint_every": 2},
+        "evaluation": {"final_predictors": ["linear"], "match_samples": 16, "pictures": False},
+    }
+    run = assemble(make_config(raw, Path(), "x"), runs=tmp_path, progress=False)
+    run.trainer.stop = lambda: run.trainer.step == 2
+    assert run.run() is None
+    (found,) = read_runs([run.directory]).runs
+    with pytest.raises(InputError, match=r"step 2 of 4 reached; finish the run first"):
+        complete(found)
+    assert not (run.directory / "report" / "test.json").exists()
