@@ -1,17 +1,20 @@
-"""Disentanglement with programmable priors: MMD and KL penalties, and LPS to score the codes."""
+"""Autoencoders with programmable priors: KL and MMD penalties, and LPS to score the codes.
 
-from typing import TYPE_CHECKING
+Names are imported on first use, so that ``import mmdprior`` stays cheap.
+"""
 
-from mmdprior import kernels, priors
-from mmdprior.errors import InputError
-from mmdprior.latent import Latent
-from mmdprior.metrics import LPSResult, lps
-from mmdprior.regularizers import KL, MMD, mmd
+import importlib
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from os import PathLike
 
+    from mmdprior import kernels, metrics, priors, regularizers, testing
+    from mmdprior.errors import InputError
+    from mmdprior.latent import Latent
+    from mmdprior.metrics import LPSResult, importance, independence, lps
     from mmdprior.models import Autoencoder
+    from mmdprior.regularizers import KL, MMD, mmd
 
 __version__ = "0.1.0"
 
@@ -21,28 +24,69 @@ __all__ = [
     "LPSResult",
     "Latent",
     "MMD",
+    "importance",
+    "independence",
     "kernels",
     "load",
     "lps",
+    "metrics",
     "mmd",
     "priors",
+    "regularizers",
+    "testing",
 ]
+
+_PLACES = {
+    "InputError": "errors",
+    "KL": "regularizers",
+    "LPSResult": "metrics",
+    "Latent": "latent",
+    "MMD": "regularizers",
+    "importance": "metrics",
+    "independence": "metrics",
+    "lps": "metrics",
+    "mmd": "regularizers",
+}
+"""Module that defines each public name; the other names are packages."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _PLACES:
+        return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def load(
     checkpoint: "str | PathLike[str]", *, device: str = "cpu", trust: bool = False, averaged: bool = True
 ) -> "Autoencoder":
-    """Rebuild the model of a checkpoint, in evaluation mode, ready to encode and decode.
+    """Load the trained model of a checkpoint, in evaluation mode.
+
+    The checkpoint alone is enough: neither the data nor the config file is read.
 
     Args:
-        checkpoint: a file that training wrote.
-        device: where to put the model.
-        trust: run the code that a ``target`` inside the checkpoint names.
-        averaged: take the averaged weights where there are any (``trainer.average``), else the last ones.
+        checkpoint: path of a file that training wrote.
+        device: torch device of the returned model, or ``auto``.
+        trust: whether a ``target`` that the checkpoint names may be imported, which runs its code.
+        averaged: whether to load the averaged weights, where ``trainer.average`` kept them.
+
+    Returns:
+        The model, whose ``encode`` returns a `Latent` and whose ``decode`` returns images.
 
     Raises:
-        InputError: a file that is missing, damaged or no checkpoint, or one that names a target
-            without trust.
+        InputError: the file is missing, damaged or not a checkpoint, or it names a target and ``trust``
+            is not set.
+
+    Example:
+        >>> import mmdprior
+        >>> mmdprior.load("missing.pt")
+        Traceback (most recent call last):
+        mmdprior.errors.InputError: missing.pt: no such file; give a checkpoint (.pt)
     """
     from mmdprior.build.restore import load_model
 

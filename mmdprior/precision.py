@@ -35,7 +35,7 @@ def full_precision(device_type: str) -> AbstractContextManager[None]:
 
 
 def _in_force(device_type: str) -> bool:
-    """Tell whether nothing needs to be switched; asking is cheaper than switching."""
+    """Log whether nothing needs to be switched; asking is cheaper than switching."""
     if torch.is_autocast_enabled(device_type) or not hasattr(torch.backends.cuda.matmul, "fp32_precision"):
         return False
     backends: Any = torch.backends

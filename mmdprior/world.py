@@ -80,7 +80,7 @@ class World:
         return x
 
     def any(self, flag: bool) -> bool:
-        """Tell whether the flag is set in any process; the same answer in all of them."""
+        """Log whether the flag is set in any process; the same answer in all of them."""
         return bool(self.sum(torch.tensor(int(flag)))) if self.size > 1 else flag
 
     def from_main(self, make: Callable[[], T]) -> T:
@@ -98,7 +98,7 @@ class World:
             raise box[1]
         return box[0]
 
-    def one_by_machine_first(self, make: Callable[[], T]) -> T:
+    def local_main_first(self, make: Callable[[], T]) -> T:
         """Let one process a machine make something, such as a download, before the others do."""
         if self.size == 1:
             return make()

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "cli": {*LIBRARY, "config", "build", "runs", "scoring", "comparison"},
     "reporting": set(),
 }
+MAY_IMPORT["testing"] = {*MAY_IMPORT} - {"cli", "reporting"}
 
 
 def imported_modules(file):

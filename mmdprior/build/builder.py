@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmdprior.build.assets import read_asset
-from mmdprior.build.construct import at, make
+from mmdprior.build.construct import error_path, make
 from mmdprior.config.schema import Config
 from mmdprior.config.slots import Slot, is_function_of
 from mmdprior.data import ImageSet, Subset
@@ -65,7 +65,7 @@ class Builder:
         model = Autoencoder(encoder, decoder, posterior, likelihood)
         if settings.linear_skip:
             pca = PCA.empty(int(np.prod(image_shape)), settings.latent_dim)
-            with at("model"):
+            with error_path("model"):
                 if train is not None:
                     pca = _fit_pca(model, train, settings.latent_dim)
                 return add_linear_skip(model, pca, image_shape)
@@ -75,7 +75,7 @@ class Builder:
         """Build the penalty and check that it fits the latent."""
         regularizer = self._nested(self.config.slots["regularizer"])
         posterior = self._make(self.config.slots["model.posterior"])
-        with at("regularizer"):
+        with error_path("regularizer"):
             regularizer.check(dim=self.config.model.latent_dim, stochastic=posterior.stochastic)
         return regularizer
 
@@ -109,7 +109,7 @@ class Builder:
                 known = {"dim": self.config.model.latent_dim, "seed": self.config.seed}
             made = self._make(slot, **known)
         if slot.kind == "schedule":
-            with at(slot.path):
+            with error_path(slot.path):
                 float(made(0))
         return made
 
@@ -183,7 +183,7 @@ class PriorBuilder:
             content = self._asset(slot) if slot.name == "samples" else None
             inner = _base_dim(slot, dim)
             made = make(slot, lambda part: self._part(part, inner), dim=dim, file_content=content)
-        with at(slot.path):
+        with error_path(slot.path):
             prior = as_prior(made, dim)
             if slot.target is not None:
                 check_draws(prior)
@@ -205,13 +205,13 @@ class PriorBuilder:
             raise InputError(f"{slot.path}.blocks: {dim - rest} dimensions taken of {dim}; none is left open")
         built |= {entry.path: self.build(entry, rest) for entry in open_slots}
         others = {key: value for key, value in slot.arguments.items() if key != "blocks"}
-        with at(slot.path):
+        with error_path(slot.path):
             return slot.factory()([built[entry.path] for entry in entries], **others)
 
     def _asset(self, slot: Slot) -> Tensor:
         path = str(slot.arguments["path"])
         if path not in self.assets:
-            with at(slot.path):
+            with error_path(slot.path):
                 self.assets[path] = read_asset(path)
         return self.assets[path]
 
@@ -223,7 +223,7 @@ def _base_dim(slot: Slot, dim: int) -> int:
 
 
 def _takes_dim(slot: Slot) -> bool:
-    """Tell a block whose dimension is left to the product."""
+    """Log a block whose dimension is left to the product."""
     if slot.name == "product":
         return any(_takes_dim(entry) for entry in slot.arguments["blocks"])
     base = slot.arguments.get("base")
@@ -254,25 +254,25 @@ def dry_run(
     x = to_float(batch.to(device))
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(cuda), evaluation_mode(model), evaluation_mode(regularizer):
-        with at("model.encoder"):
+        with error_path("model.encoder"):
             params = model.posterior_params(x)
             expected = model.posterior.num_params(latent_dim)
             if params.shape[1] != expected:
                 raise InputError(f"encoder: {params.shape[1]} outputs returned; return {expected}")
-        with at("model.posterior"):
+        with error_path("model.posterior"):
             latent = model.posterior(params, stream(0, "trial", device=device))
             if not isinstance(latent, Latent) or latent.sample.shape != (len(x), latent_dim):
                 raise InputError(f"posterior: no Latent of ({len(x)}, {latent_dim}) codes returned")
-        with at("model.decoder"):
+        with error_path("model.decoder"):
             output = model.decoder(latent.sample)
             if not isinstance(output, Tensor) or output.shape != x.shape:
                 raise InputError(f"decoder: {_kind(output)} returned; return {tuple(x.shape)}")
-        with at("model.likelihood"):
+        with error_path("model.likelihood"):
             _check_scalar("likelihood", model.likelihood.loss(output, x))
             mean = model.likelihood.mean(output)
             if not isinstance(mean, Tensor) or mean.shape != x.shape:
                 raise InputError(f"likelihood: mean {_kind(mean)} returned; return {tuple(x.shape)}")
-        with at("regularizer"):
+        with error_path("regularizer"):
             penalty = regularizer(latent, step=0, labels=labels.to(device))
             _check_scalar("regularizer", penalty)
             for name, term in regularizer.terms.items():

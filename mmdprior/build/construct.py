@@ -14,7 +14,7 @@ from mmdprior.kernels import Kernel
 from mmdprior.models import Likelihood, Posterior
 from mmdprior.regularizers import Regularizer
 
-__all__ = ["at", "make"]
+__all__ = ["error_path", "make"]
 
 _CONTRACTS: Mapping[str, type] = {
     "encoder": nn.Module,
@@ -51,7 +51,7 @@ def make(slot: Slot, nested: Callable[[Slot], Any], **known: Any) -> Any:
     for key, value in known.items():
         if key in accepted and arguments.get(key) is None:
             arguments[key] = value
-    with at(slot.path):
+    with error_path(slot.path):
         made = factory(**arguments)
         contract = _CONTRACTS.get(slot.kind, object)
         if not isinstance(made, contract):
@@ -60,7 +60,7 @@ def make(slot: Slot, nested: Callable[[Slot], Any], **known: Any) -> Any:
 
 
 @contextmanager
-def at(path: str) -> Iterator[None]:
+def error_path(path: str) -> Iterator[None]:
     """Put the key path before an error that names an argument only."""
     try:
         yield

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pydantic
 
-from mmdprior.build.construct import at
+from mmdprior.build.construct import error_path
 from mmdprior.config.load import parse_value
 from mmdprior.config.schema import Config, DataSection
 from mmdprior.config.slots import Slot, check_slot, first_error
@@ -23,7 +23,7 @@ def open_splits(slot: Slot, settings: DataSection) -> Splits:
     Raises:
         InputError: data that cannot be opened or split, or a target that returns something else.
     """
-    with at(slot.path):
+    with error_path(slot.path):
         source = slot.factory()(**slot.arguments)
         if isinstance(source, Splits):
             return source

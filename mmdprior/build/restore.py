@@ -14,7 +14,7 @@ from mmdprior.config.load import make_config, parse_value
 from mmdprior.config.schema import Config
 from mmdprior.config.slots import check_slot
 from mmdprior.data import ImageSet, thin
-from mmdprior.errors import InputError, shown
+from mmdprior.errors import InputError, shorten
 from mmdprior.models import Autoencoder
 from mmdprior.priors import Prior
 from mmdprior.training import read_checkpoint
@@ -46,7 +46,7 @@ def model_from_checkpoint(
     try:
         model.load_state_dict(content["model"] if weights is None else weights)
     except Exception as error:  # a state of another model, or no state
-        detail = shown(str(error).splitlines()[-1].strip())
+        detail = shorten(str(error).splitlines()[-1].strip())
         raise InputError(f"checkpoint: weights do not fit the model of its config ({detail})") from None
     return model.eval()
 

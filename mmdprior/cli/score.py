@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     if given.json:
         Path(given.json).parent.mkdir(parents=True, exist_ok=True)
     if len(given.files) > 1:
-        found = survey(scorer, given.files, out=given.json, figures=given.figures, tell=_tell)
+        found = survey(scorer, given.files, out=given.json, figures=given.figures, log=_tell)
         print(found)
         return 2 if found.errors else 0
     name = given.codes or given.encoder or given.files[0]

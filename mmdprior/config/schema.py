@@ -8,7 +8,7 @@ import pydantic
 from pydantic import Field
 
 from mmdprior.config.slots import Slot, check_slot, first_error, nearest
-from mmdprior.errors import InputError, shown
+from mmdprior.errors import InputError, shorten
 
 __all__ = ["Config", "SECTIONS", "Section", "check_section"]
 
@@ -238,7 +238,7 @@ class Config:
     def _check_section(self, name: str, raw: Any, folder: Path) -> None:
         kind = SECTIONS[name]
         if not isinstance(raw, Mapping):
-            raise InputError(f"{name}: {shown(repr(raw))} received; give a mapping")
+            raise InputError(f"{name}: {shorten(repr(raw))} received; give a mapping")
         fields = kind.model_fields
         plain = {key: value for key, value in raw.items() if key in fields}
         rest = {key: value for key, value in raw.items() if key not in fields}

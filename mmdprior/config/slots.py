@@ -22,7 +22,7 @@ import pydantic
 from torch import Tensor
 
 from mmdprior.config.catalogue import INJECTED, LISTS, NAMES, NESTED
-from mmdprior.errors import InputError, reason, shown
+from mmdprior.errors import InputError, reason, shorten
 
 __all__ = [
     "Slot",
@@ -89,7 +89,7 @@ def check_slot(kind: str, value: object, path: str, folder: Path, others: Iterab
         mapping = _weighted(mapping)
     if not isinstance(mapping, Mapping):
         raise InputError(
-            f"{path}: {shown(repr(value))} received; give a name or a mapping with name or target"
+            f"{path}: {shorten(repr(value))} received; give a name or a mapping with name or target"
         )
     arguments = {key: entry for key, entry in mapping.items() if key not in ("name", "target")}
     name, target = mapping.get("name"), mapping.get("target")
@@ -100,11 +100,15 @@ def check_slot(kind: str, value: object, path: str, folder: Path, others: Iterab
         )
     if name is not None:
         if not isinstance(name, str) or name not in NAMES[kind]:
-            raise InputError(f"{path}.name: {shown(repr(name))} received; {nearest(str(name), NAMES[kind])}")
+            raise InputError(
+                f"{path}.name: {shorten(repr(name))} received; {nearest(str(name), NAMES[kind])}"
+            )
         factory = NAMES[kind][name]
     else:
         if not isinstance(target, str):
-            raise InputError(f"{path}.target: {shown(repr(target))} received; give 'module:Object' in quotes")
+            raise InputError(
+                f"{path}.target: {shorten(repr(target))} received; give 'module:Object' in quotes"
+            )
         target = locate(target, folder)
         factory = import_target(target, f"{path}.target")
         _check_target(kind, factory, target, path)
@@ -171,7 +175,7 @@ def _check_nested(
     if not many:
         return check_slot(kind, value, path, folder, beside)
     if not isinstance(value, list) or not value:
-        raise InputError(f"{path}: {shown(repr(value))} received; give a list of {kind}s")
+        raise InputError(f"{path}: {shorten(repr(value))} received; give a list of {kind}s")
     return [check_slot(kind, entry, f"{path}.{i}", folder) for i, entry in enumerate(value)]
 
 
@@ -199,7 +203,7 @@ def _parameters(factory: Any, kind: str) -> tuple[dict[str, inspect.Parameter], 
 
 
 def is_function_of(argument: str, factory: Any) -> bool:
-    """Tell a function that is the thing itself from one that makes it, by its first argument.
+    """Log a function that is the thing itself from one that makes it, by its first argument.
 
     A prior is a function of n, a schedule one of step, an estimator one of z, y and kernel.
     """
@@ -277,11 +281,11 @@ def first_error(error: pydantic.ValidationError, path: str, value: Any) -> str:
         return f"{where}: missing; give a value"
     same = [e for e in error.errors() if e["loc"][: len(keys)] == first["loc"][: len(keys)]]
     expected = " or ".join(dict.fromkeys(e["msg"].removeprefix("Input should be ") for e in same))
-    return f"{where}: {shown(repr(value))} received; expected {expected}"
+    return f"{where}: {shorten(repr(value))} received; expected {expected}"
 
 
 def _has(value: Any, key: int | str) -> bool:
-    """Tell whether a key path continues in the value; pydantic's paths also name union members."""
+    """Log whether a key path continues in the value; pydantic's paths also name union members."""
     if isinstance(value, list):
         return isinstance(key, int) and key < len(value)
     return isinstance(value, Mapping) and key in value

@@ -33,7 +33,7 @@ class Augmentation:
             raise InputError(f"shift: {self.shift} received; give pixels >= 0")
 
     def __bool__(self) -> bool:
-        """Tell whether anything is changed."""
+        """Log whether anything is changed."""
         return self.flip or self.shift > 0
 
     def check(self, image_shape: tuple[int, int, int]) -> None:

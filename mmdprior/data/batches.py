@@ -205,7 +205,7 @@ class _Rows(Sampler[Tensor]):
 
 
 def fits(images: ImageSet, device: torch.device | str) -> bool:
-    """Tell whether a set takes at most a quarter of the device's free memory (4 GiB if unknown)."""
+    """Log whether a set takes at most a quarter of the device's free memory (4 GiB if unknown)."""
     device = torch.device(device)
     needed = len(images) * torch.Size(images.image_shape).numel() * images.dtype.itemsize
     free = 16 * 2**30

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmdprior.data.arrays import read_array
-from mmdprior.errors import InputError, reason, shown
+from mmdprior.errors import InputError, reason, shorten
 from mmdprior.latent import Latent
 from mmdprior.precision import to_numbers
 
@@ -70,7 +70,7 @@ def _parse(
             [line for _, line in lines], delimiter=delimiter, ndmin=2, comments=None, quotechar='"'
         )
     except ValueError as error:
-        block, told = None, shown(str(error))
+        block, told = None, shorten(str(error))
     if block is not None and width in (None, block.shape[1]):
         return block
     width = width or len(_cells(lines[0][1], delimiter))
@@ -81,7 +81,7 @@ def _parse(
         for column, cell in enumerate(cells, 1):
             if not _is_number(cell):
                 raise InputError(
-                    f"{path}: line {number}, column {column}: {shown(cell)!r} received; give a number in "
+                    f"{path}: line {number}, column {column}: {shorten(cell)!r} received; give a number in "
                     "every cell"
                 )
     raise InputError(f"{path}: not a table of numbers ({told})")

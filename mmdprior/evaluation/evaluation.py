@@ -15,16 +15,16 @@ from mmdprior.metrics.independence import Independence, independence
 from mmdprior.metrics.lps import lps
 from mmdprior.metrics.prior_match import PriorMatch
 from mmdprior.metrics.protocol import Protocol
-from mmdprior.metrics.result import LPSResult, or_none
+from mmdprior.metrics.result import LPSResult
 from mmdprior.models import Autoencoder
-from mmdprior.results import HTMLRepr
+from mmdprior.results import Result, finite_or_none
 from mmdprior.world import World
 
 __all__ = ["Evaluation", "complete", "evaluate", "measure", "score_codes"]
 
 
 @dataclass(frozen=True)
-class Evaluation(HTMLRepr):
+class Evaluation(Result):
     """Scores of one model on one data set.
 
     Attributes:
@@ -75,7 +75,7 @@ class Evaluation(HTMLRepr):
         plain: dict[str, object] = {
             "dim": self.dim,
             "active": self.active,
-            "effective_rank": or_none(self.effective_rank),
+            "effective_rank": finite_or_none(self.effective_rank),
             "lps": [
                 {"representation": representation, **result.to_dict()}
                 for (representation, _), result in self.lps.items()
@@ -86,11 +86,11 @@ class Evaluation(HTMLRepr):
         if self.reconstruction is not None:
             plain["reconstruction"] = {
                 "mse": self.reconstruction.mse,
-                "psnr": or_none(self.reconstruction.psnr),
+                "psnr": finite_or_none(self.reconstruction.psnr),
                 "loss": self.reconstruction.loss,
             }
         if self.match is not None:
-            plain["match"] = {"mmd_standardised": or_none(self.match)}
+            plain["match"] = {"mmd_standardised": finite_or_none(self.match)}
         return plain
 
     def to_json(self) -> str:

@@ -24,8 +24,7 @@ from mmdprior.metrics.hsic import JointStatistic, dhsic
 from mmdprior.metrics.pairs import PairStatistic, distance_correlation, mutual_information
 from mmdprior.metrics.prior_match import PriorMatch
 from mmdprior.metrics.protocol import check_codes
-from mmdprior.metrics.result import or_none
-from mmdprior.results import HTMLRepr
+from mmdprior.results import Result, finite_or_none
 
 __all__ = ["Independence", "independence"]
 
@@ -43,7 +42,7 @@ _CLOSED = (
 
 
 @dataclass(frozen=True)
-class Independence(HTMLRepr):
+class Independence(Result):
     """Companions of LPS: other views of the dependence between active dimensions.
 
     Attributes:
@@ -93,16 +92,16 @@ class Independence(HTMLRepr):
     def to_dict(self) -> dict[str, object]:
         """Return plain numbers and lists, ready for JSON; what is not finite is None."""
         plain: dict[str, object] = {"n": self.n, "active": self.active.tolist()}
-        plain |= {name: or_none(float(getattr(self, name))) for name in _CLOSED}
+        plain |= {name: finite_or_none(float(getattr(self, name))) for name in _CLOSED}
         for name in ("mutual_information", "distance_correlation"):
             pairs: PairStatistic | None = getattr(self, name)
             if pairs is not None:
                 plain[name] = pairs.to_dict()
         if self.dhsic is not None:
             numbers = asdict(self.dhsic)
-            plain["dhsic"] = {**numbers, "standardised": or_none(self.dhsic.standardised)}
+            plain["dhsic"] = {**numbers, "standardised": finite_or_none(self.dhsic.standardised)}
         if self.match is not None:
-            plain["mmd_standardised"] = or_none(self.match)
+            plain["mmd_standardised"] = finite_or_none(self.match)
         return plain
 
     def __str__(self) -> str:

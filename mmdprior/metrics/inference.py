@@ -139,7 +139,7 @@ class ScoreStatistics:
     _r2: dict[Problem, Tensor] = field(default_factory=dict)
     _chance: dict[Problem, Tensor] = field(default_factory=dict)
     _nats: list[Tensor] = field(default_factory=list)
-    _beside: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    _extra: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     _draws: dict[Problem, Tensor] = field(default_factory=dict)
     _agreement: dict[int, list[Tensor]] = field(default_factory=dict)
 
@@ -156,8 +156,8 @@ class ScoreStatistics:
             return
         outcome = outcome if len(real) == len(problems) else outcome.take(slice(len(real)))
         self._nats += _exact(outcome.nats())
-        for name, values in outcome.beside.items():
-            self._beside[name] += _exact(values)
+        for name, values in outcome.extra.items():
+            self._extra[name] += _exact(values)
         self._permute(real, outcome)
 
     def _bootstrap(self, problems: list[Problem], outcome: Outcome) -> None:
@@ -246,13 +246,13 @@ class ScoreStatistics:
         each, overall = combined(torch.stack(shares))
         return Tested(each, overall, len(others))
 
-    def beside(self) -> dict[str, Tensor]:
+    def extra(self) -> dict[str, Tensor]:
         """Numbers beside R2, averaged over folds and seeds."""
-        return {name: torch.stack(values).mean(0) for name, values in self._beside.items()}
+        return {name: torch.stack(values).mean(0) for name, values in self._extra.items()}
 
     def information_bound(self) -> float:
         """Nats summed over dimensions; NaN unless the marginals are Gaussian or the nats are measured."""
-        valid = self.protocol.transform == "rank_gaussian" or "nats" in self._beside
+        valid = self.protocol.transform == "rank_gaussian" or "nats" in self._extra
         return float(torch.stack(self._nats).mean(0).sum()) if self._nats and valid else math.nan
 
     def _mean(self, values: dict[Problem, Tensor], real: bool) -> Tensor | None:

@@ -14,10 +14,10 @@ from mmdprior.errors import InputError
 from mmdprior.metrics.activity import _effective_rank, active_columns
 from mmdprior.metrics.inference import ScoreStatistics
 from mmdprior.metrics.protocol import Protocol, Split, Transform, check_codes, concerns, run, splits
-from mmdprior.metrics.result import LPSResult, or_none
+from mmdprior.metrics.result import LPSResult
 from mmdprior.predictors import PREDICTORS, Predictor
 
-__all__ = ["LPSResult", "PREDICTORS", "check_codes", "find_predictor", "lps", "or_none"]
+__all__ = ["LPSResult", "PREDICTORS", "check_codes", "find_predictor", "lps"]
 
 _RANK_ROWS = 10_000
 
@@ -119,7 +119,7 @@ def _scores(evidence: ScoreStatistics, active: Tensor) -> dict[str, Any]:
         "permutations": tested.permutations,
         "null": evidence.null(),
         "null_r2": full(null_r2),
-        "beside": {name: full(values) for name, values in evidence.beside().items()},
+        "extra": {name: full(values) for name, values in evidence.extra().items()},
         "information_bound": evidence.information_bound(),
         "seed_scores": evidence.seed_scores(),
     }

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mmdprior.results import HTMLRepr
+from mmdprior.results import Result, finite_or_none, to_plain
 
-__all__ = ["LPSResult", "or_none"]
+__all__ = ["LPSResult"]
 
 _SHOWN = 8
 
 
 @dataclass(frozen=True)
-class LPSResult(HTMLRepr):
+class LPSResult(Result):
     """The score and everything that went into it.
 
     ``r2`` is on one scale for every predictor, 0 to 1; see ``measure``. What was not asked for is NaN
@@ -38,7 +38,7 @@ class LPSResult(HTMLRepr):
         p_values: of every dimension, by permuting it over the test rows, predictor fixed.
         null: score of column-shuffled copies of the codes through the same fits: what chance gives.
         null_r2: mean over the copies of their R2_i.
-        beside: further numbers a dimension, by name: ``plain_r2`` of the codes themselves
+        extra: further numbers a dimension, by name: ``plain_r2`` of the codes themselves
             beside a best-function R2, ``nats`` beside an information.
         information_bound: lower bound in nats of total plus dual total correlation, sum_i -1/2 log(1 -
             R2_i); it needs Gaussian marginals, so rank-Gaussianised codes, or the predictor of information.
@@ -70,7 +70,7 @@ class LPSResult(HTMLRepr):
     p_values: Float[np.ndarray, "d"]
     null: float
     null_r2: Float[np.ndarray, "d"]
-    beside: Mapping[str, Float[np.ndarray, "d"]]
+    extra: Mapping[str, Float[np.ndarray, "d"]]
     information_bound: float
     seed_scores: tuple[float, ...]
     effective_rank: float
@@ -97,13 +97,9 @@ class LPSResult(HTMLRepr):
 
     def to_dict(self) -> dict[str, object]:
         """Return plain numbers and lists, NaN as None, ready for JSON."""
-        plain = {name: _plain(value) for name, value in asdict(self).items() if name != "seconds"}
-        plain["excess"] = or_none(self.excess)
+        plain = {name: to_plain(value) for name, value in asdict(self).items() if name != "seconds"}
+        plain["excess"] = finite_or_none(self.excess)
         return plain
-
-    def to_json(self) -> str:
-        """Return the result as JSON."""
-        return json.dumps(self.to_dict(), indent=2)
 
     @staticmethod
     def from_json(text: str) -> "LPSResult":
@@ -113,7 +109,7 @@ class LPSResult(HTMLRepr):
         for name in ("r2", "p_values", "null_r2"):
             found[name] = np.array(found[name], dtype=float)
         found["active"] = np.array(found["active"], dtype=bool)
-        found["beside"] = {name: np.array(v, dtype=float) for name, v in found["beside"].items()}
+        found["extra"] = {name: np.array(v, dtype=float) for name, v in found["extra"].items()}
         for name in ("interval", "seed_scores", "warnings"):
             found[name] = tuple(math.nan if value is None else value for value in found[name])
         given: dict[str, Any] = {name: math.nan if v is None else v for name, v in found.items()}
@@ -137,7 +133,7 @@ class LPSResult(HTMLRepr):
             rows.append(("p-value of independence", f"{self.p_value:.4f}  {self.permutations} permutations"))
         if len(self.seed_scores) > 1:
             rows.append(("LPS by predictor seed", " ".join(f"{score:.4f}" for score in self.seed_scores)))
-        rows += [(f"mean {key}", f"{np.nanmean(value):.4f}") for key, value in self._beside()]
+        rows += [(f"mean {key}", f"{np.nanmean(value):.4f}") for key, value in self._extra()]
         if math.isfinite(self.information_bound):
             rows.append(("information bound", f"{self.information_bound:.4f} nats"))
         rows.append(("effective rank", f"{self.effective_rank:.1f}"))
@@ -145,8 +141,8 @@ class LPSResult(HTMLRepr):
         rows += [("warning", text) for text in self.warnings]
         return "\n".join([*lines, *(f"  {label:34} {text}" for label, text in rows)])
 
-    def _beside(self) -> list[tuple[str, np.ndarray]]:
-        return [(name, values) for name, values in self.beside.items() if np.isfinite(values).any()]
+    def _extra(self) -> list[tuple[str, np.ndarray]]:
+        return [(name, values) for name, values in self.extra.items() if np.isfinite(values).any()]
 
     def _top(self) -> str:
         order = np.argsort(-np.nan_to_num(self.r2, nan=-np.inf), kind="stable")[:_SHOWN]
@@ -160,19 +156,3 @@ class LPSResult(HTMLRepr):
             f"{self.transform}; {split}: fitted on {self.n_train}{stopped}, scored on {self.n_test}; "
             f"{len(self.seed_scores)} predictor seed(s), {self.copies} shuffled, seed {self.seed}{taken}"
         )
-
-
-def _plain(value: Any) -> Any:
-    """Return arrays as lists and NaN as None, all the way down."""
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, Mapping):
-        return {name: _plain(entry) for name, entry in value.items()}
-    return or_none(value) if isinstance(value, float) else value
-
-
-def or_none(value: float) -> float | None:
-    """Return a finite number, else None, for JSON."""
-    return value if math.isfinite(value) else None

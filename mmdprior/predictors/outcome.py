@@ -16,10 +16,10 @@ class Outcome(ABC):
     """Targets and predictions of k rows, for p problems of d dimensions.
 
     Attributes:
-        beside: (p, d) numbers worth reporting next to `r2`, by name.
+        extra: (p, d) numbers worth reporting next to `r2`, by name.
     """
 
-    beside: Mapping[str, Tensor]
+    extra: Mapping[str, Tensor]
 
     @abstractmethod
     def r2(self) -> Float[Tensor, "p d"]:
@@ -55,7 +55,7 @@ class Regression(Outcome):
     Args:
         target: what was predicted, (p, k, d): the codes, or a function of each.
         prediction: of every target from the other columns.
-        beside: numbers to report next to the score.
+        extra: numbers to report next to the score.
         plain: R2 of the codes themselves where the target is a function of them; the bound in nats needs
             it, since it holds for Gaussian targets.
     """
@@ -64,7 +64,7 @@ class Regression(Outcome):
         self,
         target: Float[Tensor, "p k d"],
         prediction: Float[Tensor, "p k d"],
-        beside: Mapping[str, Tensor] | None = None,
+        extra: Mapping[str, Tensor] | None = None,
         plain: Float[Tensor, "p d"] | None = None,
     ) -> None:
         work = torch.float32 if target.device.type == "mps" else torch.float64
@@ -74,7 +74,7 @@ class Regression(Outcome):
         varies = (target != target[:, :1]).any(1, keepdim=True)
         self.target = torch.where(varies, target - mean, 0.0)
         self.prediction = prediction - mean
-        self.beside = dict(beside or {})
+        self.extra = dict(extra or {})
         self.plain = plain
 
     def r2(self) -> Float[Tensor, "p d"]:
@@ -105,9 +105,9 @@ class Regression(Outcome):
 
     def take(self, problems: slice) -> "Regression":
         """Select problems."""
-        beside = {name: values[problems] for name, values in self.beside.items()}
+        extra = {name: values[problems] for name, values in self.extra.items()}
         plain = None if self.plain is None else self.plain[problems]
-        return Regression(self.target[problems], self.prediction[problems], beside, plain)
+        return Regression(self.target[problems], self.prediction[problems], extra, plain)
 
     def nats(self) -> Float[Tensor, "p d"]:
         """-1/2 log(1 - R2) of the plain codes; a lower bound of I(z_i; others) where z_i is Gaussian."""
@@ -136,7 +136,7 @@ class Classification(Outcome):
         work = torch.float32 if bins.device.type == "mps" else torch.float64
         self.work = work
         self.loss = -log_probabilities.gather(3, bins[..., None]).squeeze(3).to(work)
-        self.beside = {"nats": self.nats()}
+        self.extra = {"nats": self.nats()}
 
     def r2(self) -> Float[Tensor, "p d"]:
         """1 - exp(-2 I), negative where the predictor says less than the frequencies."""

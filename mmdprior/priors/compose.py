@@ -271,7 +271,7 @@ class Transform(Prior):
 
 
 def is_gaussian(prior: Prior) -> bool:
-    """Tell whether a prior is known to be jointly Gaussian."""
+    """Log whether a prior is known to be jointly Gaussian."""
     if isinstance(prior, (FullGaussian, LowRankGaussian)):
         return True
     if isinstance(prior, Affine):

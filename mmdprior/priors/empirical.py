@@ -227,7 +227,7 @@ def check(draws: object, n: int, dim: int, name: str) -> Tensor:
 
 
 def _takes_dim(fn: Callable[..., Tensor]) -> tuple[bool, bool]:
-    """Tell whether fn takes the dimension: as an argument named dim, or as its second one."""
+    """Log whether fn takes the dimension: as an argument named dim, or as its second one."""
     try:
         parameters = inspect.signature(fn).parameters
     except (TypeError, ValueError):

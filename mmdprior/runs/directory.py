@@ -106,5 +106,5 @@ def record_command(directory: Path, command: Sequence[str]) -> None:
 
 
 def is_finished(directory: Path) -> bool:
-    """Tell whether a run has trained to its end and scored its test split."""
+    """Log whether a run has trained to its end and scored its test split."""
     return (directory / "report" / "test.json").is_file()

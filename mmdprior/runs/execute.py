@@ -66,12 +66,12 @@ class Jobs:
 
     Args:
         at_once: processes at a time; they take the CUDA devices in turn, and share the CPU's cores.
-        tell: is given a line whenever a job starts or ends.
+        log: is given a line whenever a job starts or ends.
     """
 
-    def __init__(self, at_once: int, tell: Callable[[str], None] = print) -> None:
+    def __init__(self, at_once: int, log: Callable[[str], None] = print) -> None:
         self.at_once = at_once
-        self.tell = tell
+        self.log = log
         self.signal: int | None = None
         self._devices = devices()
         self._running: dict[int, _Running] = {}
@@ -95,7 +95,7 @@ class Jobs:
                             self._start(slot, job)
                         except OSError as error:
                             done[job.name] = _NOT_STARTED
-                            self.tell(f"{job.name}: not started: {reason(error)}")
+                            self.log(f"{job.name}: not started: {reason(error)}")
                 done |= self._ended()
                 time.sleep(_POLL)
         finally:
@@ -107,7 +107,7 @@ class Jobs:
 
     def _start(self, slot: int, job: Job) -> None:
         job.log.parent.mkdir(parents=True, exist_ok=True)
-        self.tell(f"{job.name}: started, log {job.log}")
+        self.log(f"{job.name}: started, log {job.log}")
         with job.log.open("ab") as log:
             said = log.tell()
             # A session of its own: Ctrl-C reaches the job through _ask alone, once.
@@ -142,7 +142,7 @@ class Jobs:
             del self._running[slot]
             found[job.name] = status
             failure = f"status {status}: {job.last_line(said)}"
-            self.tell(f"{job.name}: {'done' if status == 0 else failure}")
+            self.log(f"{job.name}: {'done' if status == 0 else failure}")
         return found
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
@@ -179,23 +179,23 @@ def finished_runs(plan: Plan, runs: str | Path) -> list[PlannedRun]:
     return [run for run in plan.runs if has_finished(run.load(), run.directory(runs))]
 
 
-def execute(plan: Plan, runs: str | Path, at_once: int, tell: Callable[[str], None] = print) -> PlanResult:
+def execute(plan: Plan, runs: str | Path, at_once: int, log: Callable[[str], None] = print) -> PlanResult:
     """Run what has not finished; a run that fails does not keep the others.
 
     Args:
         plan: checked.
         runs: below which its folder is made.
         at_once: processes at a time.
-        tell: is given a line whenever a run starts or ends.
+        log: is given a line whenever a run starts or ends.
 
     Raises:
         InputError: a directory that holds a run of another config; nothing has run then.
     """
     finished = finished_runs(plan, runs)
     waiting = [run for run in plan.runs if run not in finished]
-    tell(f"{plan.name}: {len(plan.runs)} runs, {len(finished)} finished, {len(waiting)} to do")
+    log(f"{plan.name}: {len(plan.runs)} runs, {len(finished)} finished, {len(waiting)} to do")
     program = [sys.executable, "-m", "mmdprior.cli.main"]
-    pool = Jobs(at_once, tell)
+    pool = Jobs(at_once, log)
     statuses = pool.run(
         Job(run.label, [*program, *train_command(run, runs)], _log(run, runs)) for run in waiting
     )

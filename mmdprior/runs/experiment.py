@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mmdprior.build.builder import Builder, choose_device, dry_run
-from mmdprior.build.construct import at
+from mmdprior.build.construct import error_path
 from mmdprior.build.data import open_splits
 from mmdprior.config.load import dump_config
 from mmdprior.config.schema import Config
@@ -210,12 +210,12 @@ def _logger(config: Config, directory: Path | None, resume: Mapping[str, Any] | 
 
 
 def _data(config: Config, device: torch.device, world: World) -> tuple[Splits, Batches]:
-    splits = world.one_by_machine_first(lambda: open_splits(config.slots["data"], config.data))
+    splits = world.local_main_first(lambda: open_splits(config.slots["data"], config.data))
     _check_sizes(config, splits, world)
     settings, seed = config.data, config.seed
     resident = fits(splits.train, device) if settings.resident == "auto" else settings.resident
     size, augmentation = settings.batch_size, Augmentation(settings.flip, settings.shift)
-    with at("data"):
+    with error_path("data"):
         augmentation.check(splits.train.image_shape)
     if not resident:
         workers = settings.workers

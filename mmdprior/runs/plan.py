@@ -36,7 +36,7 @@ from pydantic import Field
 
 from mmdprior.config.load import check_keys, load_config, parse_value, read_mapping
 from mmdprior.config.schema import Config, Section, check_section
-from mmdprior.errors import InputError, shown
+from mmdprior.errors import InputError, shorten
 
 __all__ = [
     "Plan",
@@ -94,7 +94,7 @@ def grid_points(grid: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -
     """
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
-            raise InputError(f"grid.{key}: {shown(repr(values))} received; give a list of values")
+            raise InputError(f"grid.{key}: {shorten(repr(values))} received; give a list of values")
     axes = [
         [({key: value}, label) for value, label in zip(values, _labels(key, values), strict=True)]
         for key, values in grid.items()
@@ -112,7 +112,7 @@ def grid_points(grid: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -
             overrides = {**own, **{key: value for part, _ in chosen for key, value in part.items()}}
             config = overrides.pop("config", None)
             if config is not None and not isinstance(config, str):
-                raise InputError(f"{where}: config {shown(repr(config))} received; give a YAML file")
+                raise InputError(f"{where}: config {shorten(repr(config))} received; give a YAML file")
             yield Point(name, where, config, overrides)
 
 
@@ -135,7 +135,7 @@ def override_texts(overrides: Mapping[str, Any], where: str) -> list[str]:
         try:
             text = json.dumps(value, allow_nan=False, ensure_ascii=False)
         except (TypeError, ValueError):
-            raise InputError(f"{where}: {key} {shown(repr(value))} received; give plain values") from None
+            raise InputError(f"{where}: {key} {shorten(repr(value))} received; give plain values") from None
         bare = (
             isinstance(value, str) and re.fullmatch(r"[\w./+-]+", value) and parse_value(value, key) == value
         )
@@ -232,7 +232,7 @@ class Plan:
 
 
 def is_plan(raw: object) -> bool:
-    """Tell a plan from the config of one run, which has none of these keys."""
+    """Log a plan from the config of one run, which has none of these keys."""
     return isinstance(raw, Mapping) and bool({"runs", "grid", "list"} & raw.keys())
 
 
@@ -292,7 +292,7 @@ def _points(content: _PlanSection) -> Iterator[Point]:
         where = f"runs.{name}"
         own = {"config": value} if isinstance(value, str) else value
         if not isinstance(own, Mapping):
-            raise InputError(f"{where}: {shown(repr(value))} received; give a config file or a mapping")
+            raise InputError(f"{where}: {shorten(repr(value))} received; give a config file or a mapping")
         run = check_section(_RunSection, own, where)
         yield Point(name, where, run.config, run.overrides, run.seeds)
 

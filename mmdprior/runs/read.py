@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 import yaml
 
-from mmdprior.errors import InputError, reason, shown
+from mmdprior.errors import InputError, reason, shorten
 
 __all__ = ["Curve", "Run", "find_runs", "read_run", "scalars_of"]
 
@@ -209,7 +209,7 @@ def _config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not readable ({reason(error)})") from None
     if not isinstance(found, dict):
-        raise InputError(f"{path}: {shown(repr(found))} received; a run's config is a mapping")
+        raise InputError(f"{path}: {shorten(repr(found))} received; a run's config is a mapping")
     return found
 
 
@@ -221,7 +221,7 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not readable ({reason(error)}); score the run anew") from None
     if not isinstance(found, dict):
-        raise InputError(f"{path}: {shown(repr(found))} received; a report is a mapping")
+        raise InputError(f"{path}: {shorten(repr(found))} received; a report is a mapping")
     return found
 
 

@@ -26,13 +26,13 @@ class StopSignals:
     where Python takes no signals, it says no.
 
     Args:
-        tell: is given a line when the first signal comes.
+        log: is given a line when the first signal comes.
     """
 
-    def __init__(self, tell: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, log: Callable[[str], None] = lambda line: None) -> None:
         self.number: int | None = None
         self._process = os.getpid()
-        self._tell = tell
+        self._log = log
         self._heeded = False
         self._before: dict[int, signal._HANDLER] = {}
 
@@ -42,7 +42,7 @@ class StopSignals:
         return 128 + (signal.SIGTERM if self.number is None else self.number)
 
     def __call__(self) -> bool:
-        """Tell whether to stop; from then on the signal counts as taken care of."""
+        """Log whether to stop; from then on the signal counts as taken care of."""
         self._heeded |= self.number is not None
         return self._heeded
 
@@ -69,7 +69,7 @@ class StopSignals:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.number = number
-        self._tell(f"{signal.Signals(number).name}: stopping after this step; once more ends at once")
+        self._log(f"{signal.Signals(number).name}: stopping after this step; once more ends at once")
 
 
 def raise_on_sigterm() -> None:

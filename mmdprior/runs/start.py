@@ -9,7 +9,7 @@ from typing import Any
 from mmdprior.build.restore import config_of
 from mmdprior.config.load import load_config, read_mapping
 from mmdprior.config.schema import SECTIONS, Config
-from mmdprior.errors import InputError, shown
+from mmdprior.errors import InputError, shorten
 from mmdprior.runs.directory import is_finished, lock_run, make_run_directory, sweep_leftovers
 from mmdprior.runs.experiment import Experiment, assemble
 from mmdprior.training import newest_checkpoint
@@ -18,23 +18,23 @@ from mmdprior.world import World
 
 __all__ = ["continue_run", "difference", "enter_run", "has_finished", "open_run", "start_run"]
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def open_run(asked: Namespace, hold: ExitStack, tell: Tell = print) -> Experiment | None:
+def open_run(asked: Namespace, hold: ExitStack, log: Log = print) -> Experiment | None:
     """Start or continue what was asked for; None for a directory whose run has finished.
 
     Args:
         asked: ``config`` with its ``overrides``, to start in a new directory below ``runs`` or in
             ``directory``; or the run to ``resume``, with ``trust`` where it names targets.
         hold: keeps the directory claimed.
-        tell: is given a line about every damaged checkpoint.
+        log: is given a line about every damaged checkpoint.
     """
     if asked.resume is not None:
-        return continue_run(asked.resume, hold, tell, trust=asked.trust)
+        return continue_run(asked.resume, hold, log, trust=asked.trust)
     config = load_config(str(asked.config), asked.overrides)
     if asked.directory is not None:
-        return enter_run(config, Path(asked.directory), hold, tell)
+        return enter_run(config, Path(asked.directory), hold, log)
     return start_run(config, asked.runs, hold)
 
 
@@ -52,13 +52,13 @@ def start_run(config: Config, runs: str | Path, hold: ExitStack) -> Experiment:
     return experiment
 
 
-def continue_run(run: str | Path, hold: ExitStack, tell: Tell = print, *, trust: bool = False) -> Experiment:
+def continue_run(run: str | Path, hold: ExitStack, log: Log = print, *, trust: bool = False) -> Experiment:
     """Continue a run from its last checkpoint that is whole, by the config in there.
 
     Args:
         run: its directory.
         hold: keeps the directory claimed.
-        tell: is given a line about every damaged checkpoint.
+        log: is given a line about every damaged checkpoint.
         trust: run targets that the checkpoint names.
 
     Raises:
@@ -70,18 +70,18 @@ def continue_run(run: str | Path, hold: ExitStack, tell: Tell = print, *, trust:
     if not has_checkpoint(directory):
         raise InputError(f"--resume: {run} holds no checkpoint; start the run anew")
     _claim(directory, hold)
-    path, content = newest_checkpoint(directory, tell)
+    path, content = newest_checkpoint(directory, log)
     return assemble(config_of(content, str(path), trust=trust), directory, content)
 
 
-def enter_run(config: Config, directory: Path, hold: ExitStack, tell: Tell = print) -> Experiment | None:
+def enter_run(config: Config, directory: Path, hold: ExitStack, log: Log = print) -> Experiment | None:
     """Start the run of a directory, or continue the one that is there; None when that has finished.
 
     Args:
         config: checked.
         directory: made if it is not there.
         hold: keeps the directory claimed.
-        tell: is given a line about every damaged checkpoint.
+        log: is given a line about every damaged checkpoint.
 
     Raises:
         InputError: the directory holds a run of another config, or another process writes there.
@@ -92,13 +92,13 @@ def enter_run(config: Config, directory: Path, hold: ExitStack, tell: Tell = pri
     if not has_checkpoint(directory):
         _clear(directory)
         return assemble(config, directory)
-    _, content = newest_checkpoint(directory, tell)
+    _, content = newest_checkpoint(directory, log)
     _refuse_other(config, content["config"], directory)
     return assemble(config, directory, content)
 
 
 def has_finished(config: Config, directory: Path) -> bool:
-    """Tell whether a directory holds the finished run of a config.
+    """Log whether a directory holds the finished run of a config.
 
     Raises:
         InputError: it holds a run of another, be it finished or not.
@@ -124,11 +124,11 @@ def difference(new: Any, old: Any, path: str = "") -> str | None:
             if found is not None:
                 return found
         return None
-    return None if new == old else f"{path[:-1]} {shown(repr(old))}, not {shown(repr(new))}"
+    return None if new == old else f"{path[:-1]} {shorten(repr(old))}, not {shorten(repr(new))}"
 
 
 def _at_default(path: str, value: Any) -> bool:
-    """Tell whether a setting of a section has its default value; a slot's default is a name alone."""
+    """Log whether a setting of a section has its default value; a slot's default is a name alone."""
     section, _, key = path.partition(".")
     fields = SECTIONS[section].model_fields if section in SECTIONS else {}
     if key not in fields or fields[key].is_required():

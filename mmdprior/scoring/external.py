@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmdprior.config.load import parse_value
 from mmdprior.config.slots import import_target
-from mmdprior.errors import InputError, reason, shown
+from mmdprior.errors import InputError, reason, shorten
 from mmdprior.models import Autoencoder, DeterministicPosterior, GaussianPosterior
 from mmdprior.scoring.file_kind import kind_of
 from mmdprior.training.checkpoint import plain_key
@@ -48,7 +48,7 @@ def load_encoder(
         try:
             encoder.load_state_dict(_read_weights(Path(weights)))
         except Exception as error:  # the class may load in its own way
-            detail = shown(" ".join(str(error).split()))
+            detail = shorten(" ".join(str(error).split()))
             raise InputError(f"--weights: {weights} does not fit {target} ({detail})") from None
     return as_model(encoder, f"--encoder: {target}", posterior, image_shape)
 
@@ -85,7 +85,7 @@ def _gist(error: Exception) -> str:
     """Return the first telling line; TorchScript puts a traceback before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if "Error: " in line]
-    return shown(told[-1]) if told else reason(error)
+    return shorten(told[-1]) if told else reason(error)
 
 
 def _build(target: str) -> nn.Module:

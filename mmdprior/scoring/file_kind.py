@@ -18,7 +18,7 @@ _EXPORTED = ("models/", "archive_format", "serialized_exported_program.json")
 
 
 def kind_of(path: str) -> FileKind:
-    """Tell a checkpoint of ours, codes, and models that carry code apart.
+    """Log a checkpoint of ours, codes, and models that carry code apart.
 
     A file that cannot be read counts as a checkpoint: its reader says what is wrong.
 

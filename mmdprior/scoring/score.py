@@ -143,7 +143,7 @@ def survey(
     *,
     out: str | None = None,
     figures: str | None = None,
-    tell: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> ScoreTable:
     """Score every path; see `Scorer.file`.
 
@@ -152,7 +152,7 @@ def survey(
         paths: files; one named twice is scored once.
         out: a file of JSON, written anew after every input, so that an interruption costs one alone.
         figures: a folder of figures, with a folder an input.
-        tell: is given the error line of every input that fails, when it fails.
+        log: is given the error line of every input that fails, when it fails.
     """
     found = ScoreTable()
     for path in dict.fromkeys(paths):
@@ -163,7 +163,7 @@ def survey(
         except (InputError, OSError, RuntimeError, MemoryError) as error:
             text = " ".join(str(error).split()) if isinstance(error, InputError | OSError) else reason(error)
             found.errors[path] = text if path in text else f"{path}: {text}"
-            tell(found.errors[path])
+            log(found.errors[path])
         if out is not None:
             Path(out).write_text(found.to_json() + "\n")
     return found

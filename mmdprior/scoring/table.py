@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from mmdprior.evaluation.evaluation import Evaluation
 from mmdprior.naming import short_names
-from mmdprior.results import HTMLRepr
+from mmdprior.results import Result
 
 __all__ = ["ScoreTable"]
 
@@ -25,7 +25,7 @@ _NOTE = (
 
 
 @dataclass
-class ScoreTable(HTMLRepr):
+class ScoreTable(Result):
     """Scores of several inputs, and what went wrong with the others.
 
     Attributes:

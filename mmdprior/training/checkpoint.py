@@ -56,7 +56,7 @@ def seal(file: IO[bytes]) -> None:
 
 
 def has_checksum(path: str | Path) -> bool:
-    """Tell whether a file says that it ends with a checksum; a damaged one may no longer say so."""
+    """Log whether a file says that it ends with a checksum; a damaged one may no longer say so."""
     with Path(path).open("rb") as file:
         if file.seek(0, 2) < len(_MARK) + _DIGEST:
             return False
@@ -65,7 +65,7 @@ def has_checksum(path: str | Path) -> bool:
 
 
 def intact(path: str | Path) -> bool:
-    """Tell whether a file with a checksum is as it was written."""
+    """Log whether a file with a checksum is as it was written."""
     with Path(path).open("rb") as file:
         size = file.seek(0, 2) - _DIGEST
         file.seek(size)
@@ -202,7 +202,7 @@ def _entries_are_whole(path: str | Path) -> bool:
 
 
 def is_checkpoint(path: str | Path) -> bool:
-    """Tell whether a file claims to be a checkpoint of this package; `read_checkpoint` checks it."""
+    """Log whether a file claims to be a checkpoint of this package; `read_checkpoint` checks it."""
     try:
         if has_checksum(path):
             return True

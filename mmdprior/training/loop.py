@@ -255,7 +255,7 @@ class Trainer:
         return self.model if self.average is None else self.average.model
 
     def _finished(self) -> bool:
-        """Tell whether all steps are done, or patience is at its end."""
+        """Log whether all steps are done, or patience is at its end."""
         impatient = self.patience is not None and self.stale >= self.patience
         return self.step >= self.steps or impatient
 

@@ -91,7 +91,7 @@ def store(content: Mapping[str, Any], path: Path, keep_last: int | None = None) 
 
 
 def has_checkpoint(run: str | Path) -> bool:
-    """Tell whether a run directory holds a checkpoint to continue from, whole or not."""
+    """Log whether a run directory holds a checkpoint to continue from, whole or not."""
     return bool(_in_order(Path(run)))
 
 
@@ -103,7 +103,7 @@ def _in_order(run: Path) -> list[Path]:
 
 
 def newest_checkpoint(
-    run: str | Path, tell: Callable[[str], None] = lambda line: None
+    run: str | Path, log: Callable[[str], None] = lambda line: None
 ) -> tuple[Path, dict[str, Any]]:
     """Return a run's newest checkpoint that can be read, with its content.
 
@@ -123,20 +123,20 @@ def newest_checkpoint(
         try:
             content = read_checkpoint(path)
         except DamagedCheckpointError as error:
-            tell(f"{error}")
+            log(f"{error}")
             damaged.append(path)
             continue
         for broken in damaged if World.from_environment().main else ():
-            _rename(broken, tell)
+            _rename(broken, log)
         if damaged:
-            tell(f"{path}: whole; continuing from its step {content['step']}")
+            log(f"{path}: whole; continuing from its step {content['step']}")
         return path, content
     raise InputError(f"--resume: {run} holds no checkpoint that is whole; start the run anew")
 
 
-def _rename(path: Path, tell: Callable[[str], None]) -> None:
+def _rename(path: Path, log: Callable[[str], None]) -> None:
     """Put a damaged file where it is in nobody's way, and where it cannot become the one before."""
     try:
         os.replace(path, path.with_name(f"{path.name}.damaged"))
     except OSError as error:
-        tell(f"{path}: not renamed ({reason(error)})")
+        log(f"{path}: not renamed ({reason(error)})")

@@ -321,8 +321,8 @@ def test_nats_of_gaussians():
     z, truth = equicorrelated(0.6, d=2, n=20_000)
     result = lps(z, in_a_hurry("information", ""), **QUICK)
     expected = -0.5 * math.log1p(-truth)
-    assert 0.9 * expected < result.beside["nats"].mean() < 1.02 * expected
-    assert result.information_bound == pytest.approx(result.beside["nats"].sum())
+    assert 0.9 * expected < result.extra["nats"].mean() < 1.02 * expected
+    assert result.information_bound == pytest.approx(result.extra["nats"].sum())
 
 
 def test_results_survive_json_and_two_runs_write_the_same():

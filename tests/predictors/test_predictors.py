@@ -221,7 +221,7 @@ def test_additive_is_the_best_canonical_function_by_brute_force():
         plain = np.linalg.solve(gram, x.T @ (z[0, :, i].double().numpy() - z[0, :, i].mean().item()) / 500)
         scale = slopes(held, i, plain, None)
         expected = r2_score(test[0, :, i] - z[0, :, i].mean(), scale * given @ plain)
-        assert float(outcome.beside["plain_r2"][0, i]) == pytest.approx(expected, abs=1e-4)
+        assert float(outcome.extra["plain_r2"][0, i]) == pytest.approx(expected, abs=1e-4)
 
 
 def test_networks_that_are_done_leave_and_come_back(monkeypatch):

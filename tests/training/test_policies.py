@@ -5,7 +5,7 @@ import time
 
 import pytest
 import torch
-from test_training import experiment, run_directory, same, weights
+from helpers.small_runs import experiment, run_directory, same, weights
 from torch import nn
 
 import mmdprior
@@ -213,4 +213,7 @@ def test_steps_between_logged_ones_never_wait_for_the_gpu(parts):
     run.trainer.run()
     run.trainer.steps = 20
     run.trainer.stop = lambda: torch.cuda.set_sync_debug_mode("error" if run.trainer.step < 18 else "default")
-    run.trainer.run()
+    try:
+        run.trainer.run()
+    finally:  # a mode left behind would fail every later test
+        torch.cuda.set_sync_debug_mode("default")

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.small_runs import experiment, run_directory, same, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import mmdprior
 from mmdprior import InputError
 from mmdprior.build.restore import config_of
-from mmdprior.config.load import make_config
 from mmdprior.runs import assemble, create_run_directory
 from mmdprior.training import (
     Constant,
@@ -30,46 +30,6 @@ from mmdprior.training import (
 
 ROOT = Path(__file__).parents[2]
 TOYS = ROOT / "tests" / "helpers" / "toys.py"
-
-
-def raw(**changes):
-    content = {
-        "name": "small",
-        "data": {"name": "sprites", "images": 400, "batch_size": 16},
-        "model": {
-            "name": "mlp",
-            "hidden": [8],
-            "latent_dim": 4,
-            "linear_skip": True,
-            "likelihood": "bernoulli",
-        },
-        "regularizer": {"name": "mmd", "prior": "gaussian", "weight": 10.0},
-        "trainer": {"steps": 6, "device": "cpu", "log_every": 2, "checkpoint_every": 2},
-        "evaluation": {"every": 3, "final_predictors": ["linear"], "match_samples": 32, "pictures": False},
-    }
-    for key, value in changes.items():
-        section, _, field = key.partition("__")
-        if field:
-            content[section][field] = value
-        else:
-            content[section] = value
-    return content
-
-
-def experiment(directory=None, resume=None, **changes):
-    return assemble(make_config(raw(**changes), Path(), "x"), directory, resume, progress=False)
-
-
-def run_directory(root):
-    return create_run_directory(root, "small")
-
-
-def weights(model):
-    return {key: value.clone() for key, value in model.state_dict().items()}
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
 KL = {"name": "kl", "weight": 0.5, "schedule": {"name": "warmup", "warmup_steps": 4}}
@@ -210,10 +170,12 @@ def test_learned_parts_are_trained_apart():
 
 def test_non_finite_loss_stops_before_the_update(tmp_path):
     directory = run_directory(tmp_path)
-    broken = experiment(directory, regularizer={"target": f"{TOYS}:Exploding", "at": 5}, trainer__steps=20)
+    broken = experiment(
+        directory, regularizer={"target": f"{TOYS}:Exploding", "error_path": 5}, trainer__steps=20
+    )
     with pytest.raises(NonFiniteLossError, match=r"not finite at step 5.*lower trainer\.learning_rate"):
         broken.trainer.run()
-    healthy = experiment(regularizer={"target": f"{TOYS}:Exploding", "at": 99}, trainer__steps=20)
+    healthy = experiment(regularizer={"target": f"{TOYS}:Exploding", "error_path": 99}, trainer__steps=20)
     healthy.trainer.steps = 5
     healthy.trainer.validate = None
     healthy.trainer.run()
@@ -442,7 +404,9 @@ def test_schedules():
 @pytest.mark.gpu
 def test_non_finite_loss_on_cuda_keeps_the_weights():
     broken = experiment(
-        regularizer={"target": f"{TOYS}:Exploding", "at": 3}, trainer__device="cuda", trainer__log_every=50
+        regularizer={"target": f"{TOYS}:Exploding", "error_path": 3},
+        trainer__device="cuda",
+        trainer__log_every=50,
     )
     broken.trainer.validate = None
     with pytest.raises(NonFiniteLossError):
