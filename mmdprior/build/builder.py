@@ -15,7 +15,7 @@ from mmdprior.build.construct import error_path, make
 from mmdprior.config.schema import Config
 from mmdprior.config.slots import Slot, is_function_of
 from mmdprior.data import ImageSet, Subset
-from mmdprior.data.batches import to_float
+from mmdprior.data.source import to_float
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
 from mmdprior.models import PCA, Autoencoder, add_linear_skip, evaluation_mode, fit_pca

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from mmdprior.data.augmentation import Augmentation
-from mmdprior.data.source import ImageSet, InMemory, load_into_memory
+from mmdprior.data.source import ImageSet, InMemory, load_into_memory, to_float
 from mmdprior.errors import InputError
 from mmdprior.seeding import stream
 from mmdprior.world import World
 
-__all__ = ["Batch", "Batches", "ResidentBatches", "StreamingBatches", "fits", "to_float"]
+__all__ = ["Batch", "Batches", "ResidentBatches", "StreamingBatches", "fits_in_memory"]
 
 _SHARE = 0.25
 """Share of a device's memory that resident images may take."""
@@ -36,11 +36,6 @@ class Batch:
     images: Float[Tensor, "n c h w"]
     labels: Tensor
     indices: Tensor
-
-
-def to_float(images: Tensor) -> Tensor:
-    """Return uint8 images as float32 in [0, 1]; floats as they are."""
-    return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
 class Batches(ABC):
@@ -204,7 +199,7 @@ class _Rows(Sampler[Tensor]):
         return self.batches.rows(self.start)
 
 
-def fits(images: ImageSet, device: torch.device | str) -> bool:
+def fits_in_memory(images: ImageSet, device: torch.device | str) -> bool:
     """Log whether a set takes at most a quarter of the device's free memory (4 GiB if unknown)."""
     device = torch.device(device)
     needed = len(images) * torch.Size(images.image_shape).numel() * images.dtype.itemsize

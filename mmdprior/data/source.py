@@ -21,6 +21,7 @@ __all__ = [
     "load_into_memory",
     "make_splits",
     "thin",
+    "to_float",
 ]
 
 _CHUNK = 1024
@@ -209,6 +210,11 @@ def load_into_memory(images: ImageSet) -> InMemory:
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
         labels = list(pool.map(read, starts))
     return InMemory(data, torch.cat(labels), images.label_names)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Return uint8 images as float32 in [0, 1]; float images unchanged."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
 def _check_floats(images: Tensor) -> None:

@@ -2,17 +2,23 @@
 
 from mmdprior.deprecation import moved
 from mmdprior.evaluation.encode import Codes, encode, representations
-from mmdprior.evaluation.evaluation import Evaluation, complete, evaluate, measure, score_codes
+from mmdprior.evaluation.evaluation import (
+    Evaluation,
+    add_reconstruction,
+    encode_and_reconstruct,
+    evaluate,
+    score_codes,
+)
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
 
 __all__ = [
     "Codes",
     "Evaluation",
     "Reconstruction",
-    "complete",
+    "add_reconstruction",
     "encode",
+    "encode_and_reconstruct",
     "evaluate",
-    "measure",
     "reconstruction_error",
     "representations",
     "score_codes",
@@ -25,6 +31,8 @@ __getattr__ = moved(
         "LPSResult": "mmdprior.metrics:LPSResult",
         "PriorMatch": "mmdprior.metrics:PriorMatch",
         "Protocol": "mmdprior.metrics:Protocol",
+        "complete": "mmdprior.evaluation:add_reconstruction",
+        "measure": "mmdprior.evaluation:encode_and_reconstruct",
         "active_dimensions": "mmdprior.metrics:active_dimensions",
         "effective_rank": "mmdprior.metrics:effective_rank",
         "importance": "mmdprior.metrics:importance",

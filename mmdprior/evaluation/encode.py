@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.data import ImageSet, Subset
-from mmdprior.data.batches import to_float
+from mmdprior.data.source import to_float
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
 from mmdprior.models import Autoencoder, evaluation_mode
@@ -15,7 +15,7 @@ from mmdprior.precision import full_convolutions, full_precision
 from mmdprior.seeding import stream
 from mmdprior.world import World
 
-__all__ = ["Codes", "encode", "representations", "share_of"]
+__all__ = ["Codes", "encode", "representations", "rows_of_rank"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def encode(
     labels: list[Tensor] = []
     kind = torch.device(device).type
     with evaluation_mode(model), full_precision(kind), full_convolutions():
-        rows = share_of(len(images), batch_size, world)
+        rows = rows_of_rank(len(images), batch_size, world)
         for batch, batch_labels in Subset(images, rows).chunks(batch_size):
             params.append(model.posterior_params(to_float(batch.to(device))))
             labels.append(batch_labels.cpu())
@@ -78,7 +78,7 @@ def encode(
     return Codes(latent, world.gather_ragged(torch.cat(labels)), images.label_names)
 
 
-def share_of(n: int, batch_size: int, world: World) -> Tensor:
+def rows_of_rank(n: int, batch_size: int, world: World) -> Tensor:
     """Return the rows of a process: whole batches where there are enough of them."""
     batches = -(-n // batch_size)
     unit, count = (batch_size, batches) if batches >= world.size else (1, n)

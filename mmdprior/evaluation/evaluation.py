@@ -20,7 +20,7 @@ from mmdprior.models import Autoencoder
 from mmdprior.results import Result, finite_or_none
 from mmdprior.world import World
 
-__all__ = ["Evaluation", "complete", "evaluate", "measure", "score_codes"]
+__all__ = ["Evaluation", "add_reconstruction", "encode_and_reconstruct", "evaluate", "score_codes"]
 
 
 @dataclass(frozen=True)
@@ -168,12 +168,12 @@ def evaluate(
         device: where to compute.
         thorough: all companions of LPS, not the closed forms alone.
     """
-    codes, error = measure(model, images, batch_size=batch_size, seed=seed, device=device)
+    codes, error = encode_and_reconstruct(model, images, batch_size=batch_size, seed=seed, device=device)
     scored = score_codes(codes, predictors, seed=seed, protocol=protocol, thorough=thorough)
-    return complete(scored, codes, error, match), codes
+    return add_reconstruction(scored, codes, error, match), codes
 
 
-def measure(
+def encode_and_reconstruct(
     model: Autoencoder,
     images: ImageSet,
     *,
@@ -189,7 +189,9 @@ def measure(
     return codes, error
 
 
-def complete(scored: Evaluation, codes: Codes, error: Reconstruction, match: PriorMatch | None) -> Evaluation:
+def add_reconstruction(
+    scored: Evaluation, codes: Codes, error: Reconstruction, match: PriorMatch | None
+) -> Evaluation:
     """Return scores of codes with those of the images, and the match to the intended prior, if any."""
     matched = None if match is None else match(codes.latent.sample)
     return replace(scored, reconstruction=error, match=matched)

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmdprior.data import ImageSet, Subset
-from mmdprior.data.batches import to_float
+from mmdprior.data.source import to_float
 from mmdprior.errors import InputError
-from mmdprior.evaluation.encode import share_of
+from mmdprior.evaluation.encode import rows_of_rank
 from mmdprior.models import Autoencoder, evaluation_mode
 from mmdprior.seeding import stream
 from mmdprior.world import World
@@ -60,7 +60,7 @@ def reconstruction_error(
         world: the processes that share the work.
     """
     squared = loss = 0.0
-    rows = share_of(len(images), batch_size, world)
+    rows = rows_of_rank(len(images), batch_size, world)
     start, pixels = int(rows[0]) if len(rows) else 0, math.prod(images.image_shape)
     generator = stream(seed, "reconstruct")
     with evaluation_mode(model):

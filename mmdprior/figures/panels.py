@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from mmdprior.data import ImageSet, thin
-from mmdprior.data.batches import to_float
+from mmdprior.data.source import to_float
 from mmdprior.evaluation import Codes, Evaluation
 from mmdprior.figures.figures import figures_of
 from mmdprior.figures.images import error_image

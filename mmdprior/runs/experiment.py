@@ -16,10 +16,10 @@ from mmdprior.config.load import dump_config
 from mmdprior.config.schema import Config
 from mmdprior.config.slots import Slot
 from mmdprior.data import Augmentation, Batches, ResidentBatches, Splits, StreamingBatches, thin
-from mmdprior.data.batches import fits
+from mmdprior.data.batches import fits_in_memory
 from mmdprior.data.source import load_into_memory
 from mmdprior.errors import InputError
-from mmdprior.evaluation import Evaluation, complete, measure, score_codes
+from mmdprior.evaluation import Evaluation, add_reconstruction, encode_and_reconstruct, score_codes
 from mmdprior.files import write_whole
 from mmdprior.metrics import PriorMatch
 from mmdprior.models import Autoencoder
@@ -74,7 +74,7 @@ class Experiment:
     def _score(self, seconds: float) -> Evaluation | None:
         settings, trainer = self.config.evaluation, self.trainer
         images = thin(self.splits.test, settings.limit)
-        codes, error = measure(
+        codes, error = encode_and_reconstruct(
             trainer.evaluated,
             images,
             seed=self.config.seed,
@@ -85,7 +85,7 @@ class Experiment:
         if not trainer.world.main:
             return None
         scored = score_codes(codes, settings.final_predictors, seed=self.config.seed)
-        result = complete(scored, codes, error, self.match)
+        result = add_reconstruction(scored, codes, error, self.match)
         final = {f"test/{tag}": value for tag, value in result.scalars().items()}
         final["test/steps_per_second"] = trainer.steps_per_second
         if self.directory is not None:
@@ -213,7 +213,7 @@ def _data(config: Config, device: torch.device, world: World) -> tuple[Splits, B
     splits = world.local_main_first(lambda: open_splits(config.slots["data"], config.data))
     _check_sizes(config, splits, world)
     settings, seed = config.data, config.seed
-    resident = fits(splits.train, device) if settings.resident == "auto" else settings.resident
+    resident = fits_in_memory(splits.train, device) if settings.resident == "auto" else settings.resident
     size, augmentation = settings.batch_size, Augmentation(settings.flip, settings.shift)
     with error_path("data"):
         augmentation.check(splits.train.image_shape)

@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 
 from mmdprior.data import ImageSet
-from mmdprior.evaluation import Codes, Reconstruction, complete, measure, score_codes
+from mmdprior.evaluation import Codes, Reconstruction, add_reconstruction, encode_and_reconstruct, score_codes
 from mmdprior.figures import Panels
 from mmdprior.metrics import PriorMatch, Protocol
 from mmdprior.models import Autoencoder
@@ -47,7 +47,7 @@ class Validation:
 
     def __call__(self, step: int) -> dict[str, float]:
         """Return numbers by tag, the same in every process."""
-        codes, error = measure(
+        codes, error = encode_and_reconstruct(
             self.model,
             self.images,
             batch_size=self.batch_size,
@@ -61,7 +61,7 @@ class Validation:
 
     def _score(self, codes: Codes, error: Reconstruction, step: int) -> dict[str, float]:
         scored = score_codes(codes, self.predictors, protocol=Protocol.quick(), seed=self.seed)
-        result = complete(scored, codes, error, self.match)
+        result = add_reconstruction(scored, codes, error, self.match)
         if self.pictures and self.logger.pictures:
             for tag, image in self._panels.draw(self.model, codes).items():
                 self.logger.image(tag, image, step)

@@ -13,7 +13,7 @@ from helpers import together
 from mmdprior import InputError
 from mmdprior.cli.main import main
 from mmdprior.data import InMemory, ResidentBatches
-from mmdprior.evaluation.encode import share_of
+from mmdprior.evaluation.encode import rows_of_rank
 from mmdprior.training import read_checkpoint
 from mmdprior.world import World
 
@@ -120,7 +120,7 @@ def test_batches_are_shared_without_overlap():
 
 @pytest.mark.parametrize(("n", "batch", "size"), [(100, 16, 3), (100, 50, 4), (5, 512, 2), (64, 16, 4)])
 def test_encoding_is_shared_in_whole_batches_where_it_can(n, batch, size):
-    shares = [share_of(n, batch, World(rank, size)) for rank in range(size)]
+    shares = [rows_of_rank(n, batch, World(rank, size)) for rank in range(size)]
     assert torch.equal(torch.cat(shares), torch.arange(n))
     assert all(len(share) for share in shares)
     if -(-n // batch) >= size:

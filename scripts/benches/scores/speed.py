@@ -10,7 +10,7 @@ import torch
 
 from mmdprior import lps
 from mmdprior.data import image_folder
-from mmdprior.data.batches import to_float
+from mmdprior.data.source import to_float
 from mmdprior.metrics.protocol import splits
 
 QUICK: dict[str, Any] = {"null": 0, "permutations": 0, "bootstrap": 0}
