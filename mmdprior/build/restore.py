@@ -18,7 +18,7 @@ from mmdprior.errors import InputError, shorten
 from mmdprior.models import Autoencoder
 from mmdprior.priors import Prior
 from mmdprior.training import read_checkpoint
-from mmdprior.training.retention import LAST
+from mmdprior.training.retention import last_checkpoint
 
 __all__ = ["TrainedRun", "config_of", "load_model", "model_from_checkpoint", "open_checkpoint"]
 
@@ -113,7 +113,7 @@ def open_checkpoint(path: str | Path, *, device: str = "auto", trust: bool = Fal
         device: a torch device, or ``auto``.
         trust: run targets that the checkpoint names.
     """
-    file = Path(path) / "checkpoints" / LAST if Path(path).is_dir() else Path(path)
+    file = last_checkpoint(path) if Path(path).is_dir() else Path(path)
     content = read_checkpoint(file)
     config = config_of(content, str(file), trust=trust)
     where = choose_device(device)

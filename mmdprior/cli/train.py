@@ -11,10 +11,11 @@ from pathlib import Path
 
 from mmdprior.cli.train_options import parse
 from mmdprior.config.json_schema import json_schema
-from mmdprior.runs.directory import record_command
+from mmdprior.runs.directory import RunDirectory
 from mmdprior.runs.signals import StopSignals
 from mmdprior.runs.start import open_run
 from mmdprior.training import Profile
+from mmdprior.training.retention import last_checkpoint
 from mmdprior.world import World
 
 __all__ = ["main"]
@@ -35,9 +36,9 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         directory, trainer, config = experiment.directory or Path(), experiment.trainer, experiment.config
         if main_process:
-            record_command(directory, ["mmdprior", "train", *arguments])
+            RunDirectory(directory).record_command(["mmdprior", "train", *arguments])
         if main_process and given.profile:
-            trainer.phases = Profile(directory / "profile" / "trace.json", trainer.device)
+            trainer.profiler = Profile(RunDirectory(directory).trace, trainer.device)
         print(f"run {directory} on {trainer.device}")
         print(f"penalty: {trainer.regularizer.describe()}", flush=True)
         trainer.stop = stop = StopSignals(_tell)
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     print(f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {trainer.step}")
     print(result)
-    print(f"checkpoint {directory / 'checkpoints' / 'last.pt'}")
+    print(f"checkpoint {last_checkpoint(directory)}")
     return 0
 
 

@@ -10,7 +10,7 @@ from mmdprior.build.restore import config_of
 from mmdprior.config.load import load_config, read_mapping
 from mmdprior.config.schema import SECTIONS, Config
 from mmdprior.errors import InputError, shorten
-from mmdprior.runs.directory import is_finished, lock_run, make_run_directory, sweep_leftovers
+from mmdprior.runs.directory import RunDirectory
 from mmdprior.runs.experiment import Experiment, assemble
 from mmdprior.training import newest_checkpoint
 from mmdprior.training.retention import has_checkpoint
@@ -88,9 +88,9 @@ def enter_run(config: Config, directory: Path, hold: ExitStack, log: Log = print
     """
     if has_finished(config, directory):
         return None
-    _claim(make_run_directory(directory), hold)
+    _claim(RunDirectory(directory).create().path, hold)
     if not has_checkpoint(directory):
-        _clear(directory)
+        RunDirectory(directory).remove_logs()
         return assemble(config, directory)
     _, content = newest_checkpoint(directory, log)
     _refuse_other(config, content["config"], directory)
@@ -103,7 +103,7 @@ def has_finished(config: Config, directory: Path) -> bool:
     Raises:
         InputError: it holds a run of another, be it finished or not.
     """
-    finished, resolved = is_finished(directory), directory / "config.yaml"
+    finished, resolved = RunDirectory(directory).finished, RunDirectory(directory).config
     if finished or (has_checkpoint(directory) and resolved.is_file()):
         _refuse_other(config, read_mapping(resolved), directory)
     return finished
@@ -149,11 +149,5 @@ def _refuse_other(config: Config, stored: Mapping[str, Any], directory: Path) ->
 def _claim(directory: Path, hold: ExitStack) -> None:
     """Keep other runs out, once a run: by the main one of the processes that train together."""
     if World.from_environment().main:
-        hold.enter_context(lock_run(directory))
-        sweep_leftovers(directory)
-
-
-def _clear(directory: Path) -> None:
-    """Drop what a start left that ended before its first checkpoint."""
-    for path in [directory / "metrics.jsonl", *directory.glob("events.out.tfevents.*")]:
-        path.unlink(missing_ok=True)
+        hold.enter_context(RunDirectory(directory).claim())
+        RunDirectory(directory).remove_temporary_files()

@@ -74,7 +74,7 @@ class Trainer:
         checkpoint_every: steps between rewrites of the last checkpoint.
         keep_every: steps between checkpoints that are kept; None keeps none.
         keep_last: how many of those stay, the newest; None for all.
-        phases: told where a step's time goes.
+        profiler: told where a step's time goes.
         identity: what a checkpoint needs beside the state: config, image shape, data read.
         stop: asked after every finished step; once it says yes, the last checkpoint is written and the run
             returns with ``stopped`` set.
@@ -109,7 +109,7 @@ class Trainer:
     checkpoint_every: int = 1000
     keep_every: int | None = None
     keep_last: int | None = None
-    phases: Profiler = field(default_factory=Profiler)
+    profiler: Profiler = field(default_factory=Profiler)
     identity: Mapping[str, Any] = field(default_factory=dict)
     stop: Callable[[], bool] = lambda: False
     progress: bool = True
@@ -155,11 +155,11 @@ class Trainer:
             elif not self._finished():
                 self._run()
         finally:
-            self.phases.close()
+            self.profiler.close()
             self._writer.wait()
 
     def _run(self) -> None:
-        mark = self.phases.begin
+        mark = self.profiler.begin
         self._gradient.network.train()
         self.regularizer.train()
         timer = Timer(self.step)
@@ -203,7 +203,7 @@ class Trainer:
             if self.world.any(self.stop()):
                 self.stopped = True
                 break
-            self.phases.end_step()
+            self.profiler.end_step()
             mark("data")
         if self.step % self.checkpoint_every and self.step < self.steps:
             self._write(LAST)

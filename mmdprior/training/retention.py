@@ -19,10 +19,12 @@ from mmdprior.world import World
 
 __all__ = [
     "BackgroundWriter",
+    "CHECKPOINTS",
     "LAST",
     "PREVIOUS",
     "has_checkpoint",
     "kept_name",
+    "last_checkpoint",
     "newest_checkpoint",
     "store",
 ]
@@ -63,6 +65,8 @@ def _copied(value: Any) -> Any:
     return value
 
 
+CHECKPOINTS = "checkpoints"
+"""Folder of the checkpoints in a run directory."""
 LAST = "last.pt"
 PREVIOUS = "previous.pt"
 _KEPT = "step_[0-9]*.pt"
@@ -90,6 +94,11 @@ def store(content: Mapping[str, Any], path: Path, keep_last: int | None = None) 
             old.unlink(missing_ok=True)
 
 
+def last_checkpoint(run: str | Path) -> Path:
+    """Return the path of a run's last checkpoint, whether or not it exists."""
+    return Path(run) / CHECKPOINTS / LAST
+
+
 def has_checkpoint(run: str | Path) -> bool:
     """Log whether a run directory holds a checkpoint to continue from, whole or not."""
     return bool(_in_order(Path(run)))
@@ -97,7 +106,7 @@ def has_checkpoint(run: str | Path) -> bool:
 
 def _in_order(run: Path) -> list[Path]:
     """Return the checkpoints that a run can continue from, newest first."""
-    folder = run / "checkpoints"
+    folder = run / CHECKPOINTS
     names = [LAST, PREVIOUS, *sorted((path.name for path in folder.glob(_KEPT)), reverse=True)]
     return [folder / name for name in names if (folder / name).is_file()]
 

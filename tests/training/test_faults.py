@@ -19,7 +19,7 @@ from PIL import Image
 from mmdprior import InputError
 from mmdprior.cli.main import main
 from mmdprior.config import load_config
-from mmdprior.runs.directory import lock_run
+from mmdprior.runs.directory import RunDirectory
 from mmdprior.runs.signals import StopSignals
 from mmdprior.runs.start import continue_run, enter_run
 from mmdprior.training import newest_checkpoint, read_checkpoint, write_checkpoint
@@ -236,7 +236,7 @@ class TestDisk:
 
 class TestOneProcess:
     def test_a_directory_is_written_by_one_run_alone(self, run, capsys):
-        with lock_run(run):
+        with RunDirectory(run).claim():
             line = fails(capsys, "train", "--resume", run)
             assert f"process {os.getpid()} on " in line
             assert "writes there" in line
@@ -244,7 +244,7 @@ class TestOneProcess:
     def test_death_releases_the_lock(self, tmp_path):
         process = os.fork()
         if process == 0:
-            held = lock_run(tmp_path)
+            held = RunDirectory(tmp_path).claim()
             (tmp_path / "ready").write_text("")
             time.sleep(60)
             held.close()
@@ -252,13 +252,13 @@ class TestOneProcess:
         while not (tmp_path / "ready").exists():
             time.sleep(0.01)
         with pytest.raises(InputError, match="writes there"):
-            lock_run(tmp_path)
+            RunDirectory(tmp_path).claim()
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
-        lock_run(tmp_path).close()
+        RunDirectory(tmp_path).claim().close()
 
     def test_a_worker_that_outlives_its_run_holds_no_lock(self, tmp_path):
-        held = lock_run(tmp_path)
+        held = RunDirectory(tmp_path).claim()
         worker = os.fork()
         if worker == 0:
             (tmp_path / "ready").write_text("")
@@ -267,7 +267,7 @@ class TestOneProcess:
         while not (tmp_path / "ready").exists():
             time.sleep(0.01)
         held.close()
-        lock_run(tmp_path).close()
+        RunDirectory(tmp_path).claim().close()
         os.kill(worker, signal.SIGKILL)
         os.waitpid(worker, 0)
 
