@@ -1,37 +1,82 @@
-"""Arrays that a config names by path: files of codes, and the codes of another run."""
+"""Assets: the arrays that a config names by path, read before anything is built."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
+from mmdprior.build.construct import error_path
+from mmdprior.build.data import open_splits
+from mmdprior.build.restore import config_of, model_from_checkpoint
+from mmdprior.config.schema import Config
+from mmdprior.config.slots import Slot
 from mmdprior.data import thin
 from mmdprior.data.codes import read_codes
 from mmdprior.errors import InputError
 from mmdprior.evaluation import encode
 from mmdprior.training import is_checkpoint, read_checkpoint
 
-__all__ = ["read_asset"]
+__all__ = ["read_assets"]
 
-_MOST_CODES = 100_000
+_MAX_CODES = 100_000
 
 
-def read_asset(path: str) -> Tensor:
-    """Read an (m, d) array, or encode the training images of a checkpoint with its model.
+def read_assets(source: Config | Slot) -> dict[str, Tensor]:
+    """Read every array that a config, or one slot, names by path.
+
+    Only priors called ``samples`` name arrays. The tensors are handed to `Builder` and stored in
+    checkpoints, so rebuilding a run from a checkpoint reads no file.
+
+    Args:
+        source: a config, or a slot with its nested slots.
+
+    Returns:
+        One (m, d) tensor per path, under the path as it is written in the config.
 
     Raises:
-        InputError: a file that is neither, or a checkpoint that names a target, whose code would run.
+        InputError: a file that is neither an array nor a checkpoint, or a checkpoint that names a target.
+
+    Example:
+        >>> import numpy as np
+        >>> from mmdprior.build.assets import read_assets
+        >>> from mmdprior.config.slots import check_slot
+        >>> np.save("codes.npy", np.zeros((50, 4)))
+        >>> assets = read_assets(check_slot("prior", {"name": "samples", "path": "codes.npy"}))
+        >>> assets["codes.npy"].shape
+        torch.Size([50, 4])
     """
+    assets: dict[str, Tensor] = {}
+    slots = [source] if isinstance(source, Slot) else source.slots.values()
+    for slot in (inner for outer in slots for inner in _all_slots(outer)):
+        if slot.kind == "prior" and slot.name == "samples":
+            path = str(slot.arguments["path"])
+            with error_path(slot.path):
+                assets[path] = assets[path] if path in assets else _read(path)
+    return assets
+
+
+def _all_slots(value: Any) -> Iterator[Slot]:
+    """Yield a slot and all slots nested in its arguments."""
+    if isinstance(value, Slot):
+        yield value
+        value = list(value.arguments.values())
+    if isinstance(value, list):
+        for entry in value:
+            yield from _all_slots(entry)
+
+
+def _read(path: str) -> Tensor:
+    """Read an (m, d) array, or encode the training images of a checkpoint with its model."""
     if not is_checkpoint(Path(path)):
         return read_codes(path)
-    # A checkpoint is rebuilt by the builder that asks for its codes: the import cannot stand above.
-    from mmdprior.build.data import open_splits
-    from mmdprior.build.restore import config_of, model_from_checkpoint
-
     content = read_checkpoint(Path(path))
     try:
         config = config_of(content, path, trust=False)
     except InputError as error:
-        raise InputError(f"{error}: encode it with 'mmdprior encode --trust' and name the codes") from None
+        raise InputError(
+            f"{error}: write its codes with 'mmdprior encode --trust' and give that file"
+        ) from None
     model = model_from_checkpoint(content, config)
     images = open_splits(config.slots["data"], config.data).train
-    return encode(model, thin(images, _MOST_CODES), seed=config.seed).latent.sample
+    return encode(model, thin(images, _MAX_CODES), seed=config.seed).latent.sample

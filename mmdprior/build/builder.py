@@ -1,7 +1,7 @@
 """From a checked config to objects: the only place where a name becomes a thing."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -10,23 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmdprior.build.assets import read_asset
 from mmdprior.build.construct import error_path, make
 from mmdprior.config.schema import Config
 from mmdprior.config.slots import Slot, is_function_of
 from mmdprior.data import ImageSet, Subset
 from mmdprior.data.source import to_float
 from mmdprior.errors import InputError
-from mmdprior.latent import Latent
-from mmdprior.models import PCA, Autoencoder, add_linear_skip, evaluation_mode, fit_pca
+from mmdprior.models import PCA, Autoencoder, add_linear_skip, fit_pca
 from mmdprior.priors import Gaussian, Prior, as_prior
 from mmdprior.priors.empirical import check_draws
 from mmdprior.regularizers import Regularizer
-from mmdprior.seeding import stream
 
-__all__ = ["Builder", "PriorBuilder", "choose_device", "dry_run"]
-
-_DEVICES = ("cpu", "cuda", "mps", "xpu")
+__all__ = ["Builder", "PriorBuilder"]
 
 _PCA_IMAGES = 50_000
 _PCA_CHUNK = 2048
@@ -38,12 +33,11 @@ class Builder:
 
     Attributes:
         config: checked.
-        assets: arrays that the config names by path; read once, then kept in checkpoints, so that
-            rebuilding reads nothing again.
+        assets: the arrays that the config names by path, from `read_assets` or a checkpoint.
     """
 
     config: Config
-    assets: dict[str, Tensor] = field(default_factory=dict)
+    assets: Mapping[str, Tensor] = field(default_factory=dict)
 
     def model(self, image_shape: tuple[int, int, int], train: ImageSet | None = None) -> Autoencoder:
         """Build the autoencoder.
@@ -126,26 +120,6 @@ def _prior_of(penalty: Slot) -> Slot | None:
     return next((found for part in parts if (found := _prior_of(part)) is not None), None)
 
 
-def choose_device(name: str) -> torch.device:
-    """Return a device; ``auto`` is cuda, else mps, else cpu.
-
-    Raises:
-        InputError: an unknown device, or one that is not there.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type in _DEVICES:
-            torch.empty(0, device=device)
-            return device
-    except (AssertionError, NotImplementedError, RuntimeError):
-        pass
-    raise InputError(f"device: {name!r} is not available here; give auto or cpu")
-
-
 def _fit_pca(model: Autoencoder, train: ImageSet, dim: int) -> PCA:
     """Fit PCA on evenly spaced training images, at most 50,000, in the likelihood's space."""
     step = max(1, -(-len(train) // _PCA_IMAGES))
@@ -163,11 +137,10 @@ class PriorBuilder:
     """Builds priors.
 
     Attributes:
-        assets: arrays that slots name by path; read once, then kept in checkpoints, so that rebuilding reads
-            nothing again.
+        assets: the arrays that the config names by path, from `read_assets` or a checkpoint.
     """
 
-    assets: dict[str, Tensor] = field(default_factory=dict)
+    assets: Mapping[str, Tensor] = field(default_factory=dict)
 
     def build(self, slot: Slot, dim: int) -> Prior:
         """Build a prior, of the given dimension unless its arguments say otherwise."""
@@ -211,8 +184,7 @@ class PriorBuilder:
     def _asset(self, slot: Slot) -> Tensor:
         path = str(slot.arguments["path"])
         if path not in self.assets:
-            with error_path(slot.path):
-                self.assets[path] = read_asset(path)
+            raise InputError(f"{slot.path}.path: {path!r} received; read it first with read_assets")
         return self.assets[path]
 
 
@@ -234,55 +206,3 @@ def _takes_dim(slot: Slot) -> bool:
         return False
     named = "dim" in inspect.signature(factory).parameters or is_function_of("n", factory)
     return named and slot.arguments.get("dim") is None
-
-
-def dry_run(
-    model: Autoencoder,
-    regularizer: Regularizer,
-    images: ImageSet,
-    *,
-    latent_dim: int,
-    batch_size: int,
-    device: torch.device,
-) -> None:
-    """Pass one batch through encoder, posterior, decoder, likelihood and penalty; change nothing.
-
-    Raises:
-        InputError: whatever a part raises or returns that the next one cannot take, by its key path.
-    """
-    batch, labels = images.gather(torch.arange(min(batch_size, len(images), 32)))
-    x = to_float(batch.to(device))
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(cuda), evaluation_mode(model), evaluation_mode(regularizer):
-        with error_path("model.encoder"):
-            params = model.posterior_params(x)
-            expected = model.posterior.num_params(latent_dim)
-            if params.shape[1] != expected:
-                raise InputError(f"encoder: {params.shape[1]} outputs returned; return {expected}")
-        with error_path("model.posterior"):
-            latent = model.posterior(params, stream(0, "trial", device=device))
-            if not isinstance(latent, Latent) or latent.sample.shape != (len(x), latent_dim):
-                raise InputError(f"posterior: no Latent of ({len(x)}, {latent_dim}) codes returned")
-        with error_path("model.decoder"):
-            output = model.decoder(latent.sample)
-            if not isinstance(output, Tensor) or output.shape != x.shape:
-                raise InputError(f"decoder: {_kind(output)} returned; return {tuple(x.shape)}")
-        with error_path("model.likelihood"):
-            _check_scalar("likelihood", model.likelihood.loss(output, x))
-            mean = model.likelihood.mean(output)
-            if not isinstance(mean, Tensor) or mean.shape != x.shape:
-                raise InputError(f"likelihood: mean {_kind(mean)} returned; return {tuple(x.shape)}")
-        with error_path("regularizer"):
-            penalty = regularizer(latent, step=0, labels=labels.to(device))
-            _check_scalar("regularizer", penalty)
-            for name, term in regularizer.terms.items():
-                _check_scalar(f"term {name}", term)
-
-
-def _check_scalar(name: str, value: object) -> None:
-    if not isinstance(value, Tensor) or value.shape != ():
-        raise InputError(f"{name}: {_kind(value)} returned; return a 0-dim tensor")
-
-
-def _kind(value: object) -> str:
-    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

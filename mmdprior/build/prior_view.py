@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from mmdprior.build.assets import read_assets
 from mmdprior.build.builder import Builder, PriorBuilder
 from mmdprior.config.load import load_config, parse_value
 from mmdprior.config.slots import check_slot
@@ -11,7 +11,7 @@ from mmdprior.errors import InputError
 from mmdprior.priors import Prior
 from mmdprior.regularizers import MMD, Regularizer, SumOfPenalties
 
-__all__ = ["PriorView", "view_prior"]
+__all__ = ["PriorView", "named_prior", "view_prior"]
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,31 @@ def view_prior(
     """
     if source.endswith((".yaml", ".yml")):
         config = load_config(source, overrides)
-        builder = Builder(config)
+        builder = Builder(config, read_assets(config))
         penalty = _mmd_of(builder.regularizer())
         size = batch_size or config.data.batch_size
         return PriorView(builder.intended_prior(), penalty, size)
     if overrides:
         raise InputError(f"prior: {overrides[0]!r} received; overrides go with a YAML config")
-    named = ":" in source and not source.lstrip().startswith("{")
-    value = {"target": source} if named else parse_value(source, "prior")
-    slot = check_slot("prior", value, "prior", Path())
-    prior = PriorBuilder().build(slot, 2 if dim is None else dim)
+    prior = named_prior(source, 2 if dim is None else dim, "prior")
     return PriorView(prior, MMD(prior), batch_size or 256)
+
+
+def named_prior(source: str, dim: int, path: str) -> Prior:
+    """Build a prior that is named on the command line.
+
+    Args:
+        source: a target ``file.py:object``; or a prior as in YAML, a name or ``{name: uniform, low: -2}``.
+        dim: number of dimensions, unless the prior sets its own.
+        path: the option, for errors.
+
+    Raises:
+        InputError: no prior.
+    """
+    is_target = ":" in source and not source.lstrip().startswith("{")
+    value = {"target": source} if is_target else parse_value(source, path)
+    slot = check_slot("prior", value, path)
+    return PriorBuilder(read_assets(slot)).build(slot, dim)
 
 
 def _mmd_of(penalty: Regularizer) -> MMD | None:

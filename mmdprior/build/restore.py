@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from mmdprior.build.builder import Builder, PriorBuilder, choose_device
-from mmdprior.build.data import split_to_score
-from mmdprior.config.load import make_config, parse_value
+from mmdprior.build.builder import Builder
+from mmdprior.build.data import SplitName, split_to_score
+from mmdprior.build.device import choose_device
+from mmdprior.config.load import make_config
 from mmdprior.config.schema import Config
-from mmdprior.config.slots import check_slot
 from mmdprior.data import ImageSet, thin
 from mmdprior.errors import InputError, shorten
 from mmdprior.models import Autoencoder
@@ -42,7 +42,7 @@ def model_from_checkpoint(
 ) -> Autoencoder:
     """Rebuild the trained model of a checkpoint, with averaged weights where it has any; no data is read."""
     weights = content.get("averaged") if averaged else None
-    model = Builder(config).model(tuple(content["image_shape"]))
+    model = Builder(config, content.get("assets", {})).model(tuple(content["image_shape"]))
     try:
         model.load_state_dict(content["model"] if weights is None else weights)
     except Exception as error:  # a state of another model, or no state
@@ -87,22 +87,17 @@ class TrainedRun:
     prior: Prior
     device: torch.device
 
-    def images(self, data: str | None = None, limit: int | None = None) -> ImageSet:
-        """Return test images of the run's data, or of other data; see `split_to_score`."""
-        return thin(split_to_score(self.config, data, "test", tuple(self.content["image_shape"])), limit)
+    def images(
+        self, data: str | None = None, limit: int | None = None, split: SplitName = "test"
+    ) -> ImageSet:
+        """Return images of a split of the run's data, or of other data.
 
-    def other_prior(self, source: str) -> Prior:
-        """Return a prior that is named as in YAML, of the model's dimensions.
-
-        Raises:
-            InputError: no prior, or one of other dimensions.
+        Args:
+            data: other data than that of the config; see `split_to_score`.
+            limit: largest number of images, evenly spaced; None returns all.
+            split: ``train``, ``validation`` or ``test``.
         """
-        named = ":" in source and not source.lstrip().startswith("{")
-        value = {"target": source} if named else parse_value(source, "--prior")
-        prior = PriorBuilder().build(check_slot("prior", value, "--prior", Path()), self.prior.dim)
-        if prior.dim != self.prior.dim:
-            raise InputError(f"--prior: dim {prior.dim} received; the model's latent has {self.prior.dim}")
-        return prior
+        return thin(split_to_score(self.config, data, split, tuple(self.content["image_shape"])), limit)
 
 
 def open_checkpoint(path: str | Path, *, device: str = "auto", trust: bool = False) -> TrainedRun:
@@ -118,5 +113,5 @@ def open_checkpoint(path: str | Path, *, device: str = "auto", trust: bool = Fal
     config = config_of(content, str(file), trust=trust)
     where = choose_device(device)
     model = model_from_checkpoint(content, config).to(where)
-    prior = Builder(config, dict(content.get("assets", {}))).intended_prior()
+    prior = Builder(config, content.get("assets", {})).intended_prior()
     return TrainedRun(config, content, model, prior, where)

@@ -1,49 +1,40 @@
-"""Encode images with a checkpoint: codes, and the labels or factors of the data."""
+"""Encode images with the model of a checkpoint; write codes and labels to one .npz file."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mmdprior.build.builder import choose_device
-from mmdprior.build.data import split_to_score
-from mmdprior.build.restore import config_of, model_from_checkpoint
-from mmdprior.cli.parser import Parser, positive
-from mmdprior.data import thin
+from mmdprior.build.restore import open_checkpoint
+from mmdprior.cli.parser import Parser, add_device, positive
 from mmdprior.errors import InputError
 from mmdprior.evaluation import encode
-from mmdprior.training import read_checkpoint
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parse arguments, encode, write one ``.npz``."""
+    """Encode a split of the checkpoint's data, or other images, and write the arrays."""
     parser = Parser("encode", description=__doc__)
-    parser.add_argument("checkpoint", help="a .pt file that training wrote")
+    parser.add_argument("checkpoint", help="a checkpoint file (.pt), or a run directory")
     parser.add_argument("--out", required=True, help=".npz with mean, sample, log_var, labels, label_names")
     parser.add_argument("--data", help="other images: a folder, .npz, .npy, or a YAML data section")
     parser.add_argument("--split", choices=("train", "validation", "test"), default="test")
-    parser.add_argument("--limit", type=positive, help="encode so many, evenly spaced")
-    parser.add_argument("--batch-size", type=positive, default=512)
-    parser.add_argument("--seed", type=int, default=0, help="of the posterior noise")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--trust", action="store_true", help="run targets named in the checkpoint")
-    given = parser.parse_args(arguments)
-    out = Path(given.out)
+    parser.add_argument("--limit", type=positive, help="number of images to encode, evenly spaced (all)")
+    parser.add_argument("--batch-size", type=positive, default=512, help="images per batch (512)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the posterior noise (0)")
+    add_device(parser, trust="the checkpoint")
+    options = parser.parse_args(arguments)
+    out = Path(options.out)
     if out.suffix != ".npz":
-        raise InputError(f"--out: {given.out} received; give a file that ends in .npz")
-    content = read_checkpoint(given.checkpoint)
-    config = config_of(content, given.checkpoint, trust=given.trust)
-    device = choose_device(given.device)
-    model = model_from_checkpoint(content, config).to(device)
-    images = split_to_score(config, given.data, given.split, tuple(content["image_shape"]))
+        raise InputError(f"--out: {options.out} received; give a file that ends in .npz")
+    run = open_checkpoint(options.checkpoint, device=options.device, trust=options.trust)
     codes = encode(
-        model,
-        thin(images, given.limit),
-        batch_size=given.batch_size,
-        seed=given.seed,
-        device=device,
+        run.model,
+        run.images(options.data, options.limit, split=options.split),
+        batch_size=options.batch_size,
+        seed=options.seed,
+        device=run.device,
     )
     arrays = {"mean": codes.latent.mean, "labels": codes.labels}
     if codes.latent.log_var is not None:

@@ -70,7 +70,9 @@ class Slot:
         return {**head, **{key: _plain(value) for key, value in self.arguments.items()}}
 
 
-def check_slot(kind: str, value: object, path: str, folder: Path, others: Iterable[str] = ()) -> Slot:
+def check_slot(
+    kind: str, value: object, path: str = "", folder: Path = Path(), others: Iterable[str] = ()
+) -> Slot:
     """Check a slot as it stands in the YAML, nested ones included, without building anything.
 
     Args:

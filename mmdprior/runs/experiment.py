@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 
-from mmdprior.build.builder import Builder, choose_device, dry_run
+from mmdprior.build.assets import read_assets
+from mmdprior.build.builder import Builder
 from mmdprior.build.construct import error_path
 from mmdprior.build.data import open_splits
+from mmdprior.build.device import choose_device
+from mmdprior.build.dry_run import dry_run
 from mmdprior.config.load import dump_config
 from mmdprior.config.schema import Config
 from mmdprior.config.slots import Slot
@@ -131,7 +134,7 @@ def assemble(
     """
     world, device = join(choose_device(config.trainer.device))
     torch.manual_seed(config.seed)
-    builder = Builder(config, dict(resume["assets"]) if resume is not None else {})
+    builder = Builder(config, read_assets(config) if resume is None else resume["assets"])
     regularizer = builder.regularizer().to(device)
     prior = builder.intended_prior()
     splits, batches = _data(config, device, world)

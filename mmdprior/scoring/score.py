@@ -1,12 +1,12 @@
-"""Score whatever a user has: a checkpoint, codes in a file, a foreign encoder, a saved model."""
+"""Score a checkpoint, codes in a file, an encoder trained elsewhere, or a saved model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from mmdprior.build.builder import Builder, choose_device
+from mmdprior.build.builder import Builder
 from mmdprior.build.data import SplitName, images_from, split_to_score
+from mmdprior.build.device import choose_device
 from mmdprior.build.restore import config_of, model_from_checkpoint
 from mmdprior.data import ImageSet, thin
 from mmdprior.data.codes import read_latent
@@ -18,34 +18,42 @@ from mmdprior.metrics import PriorMatch, Protocol
 from mmdprior.metrics.protocol import check_codes
 from mmdprior.models import Autoencoder
 from mmdprior.naming import short_names
-from mmdprior.scoring.external import load_encoder, load_program
-from mmdprior.scoring.file_kind import kind_of
+from mmdprior.scoring.external import PosteriorName, load_encoder, load_program
+from mmdprior.scoring.file_kind import file_kind
 from mmdprior.scoring.table import ScoreTable
 from mmdprior.training import read_checkpoint
 
-__all__ = ["Scored", "Scorer", "draw", "survey"]
+__all__ = ["Scored", "Scorer", "draw", "score_files"]
 
 _IMAGES = 10_000
+"""Images that are encoded unless ``limit`` sets another number."""
 
 Scored = tuple[Evaluation, Codes]
-"""The scores, and the codes they are of."""
+"""Scores, and the codes that were scored."""
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """How to score.
+    """Scores of any input, with one protocol.
 
     Attributes:
-        predictors: of LPS.
-        data: other images than the checkpoint's own; see `images_from`.
-        split: which part of the data.
-        limit: images or codes taken, evenly spaced; None takes 10,000 images, or all codes.
-        batch_size: images at a time.
-        seed: of noise, split and predictors.
-        device: a torch device, or ``auto``.
-        posterior: of foreign models: whether their outputs are codes, or means and log-variances.
-        trust: run targets named in checkpoints, and models that carry code.
-        protocol: of LPS: transform, folds, seeds.
+        predictors: names of the LPS predictors.
+        data: other images than those of the checkpoint; see `mmdprior.build.data.images_from`.
+        split: split of the data, ``train``, ``validation`` or ``test``.
+        limit: largest number of images or rows, evenly spaced; None uses 10,000 images or all rows.
+        batch_size: images per encoding batch.
+        seed: seed of posterior noise, splits and predictors.
+        device: torch device, or ``auto``.
+        posterior: meaning of the outputs of encoders trained elsewhere.
+        trust: whether targets that a checkpoint names, and models that contain code, may run.
+        protocol: LPS protocol: transform, folds, seeds.
+
+    Example:
+        >>> import numpy as np
+        >>> np.save("codes.npy", np.random.default_rng(0).normal(size=(400, 3)))
+        >>> scores, codes = Scorer(predictors=["linear"]).file("codes.npy")
+        >>> scores.dim, scores.active, scores.lps["mean", "linear"].score < 0.1
+        (3, 3, True)
     """
 
     predictors: Sequence[str] = ("linear", "mlp")
@@ -55,37 +63,45 @@ class Scorer:
     batch_size: int = 512
     seed: int = 0
     device: str = "auto"
-    posterior: Literal["deterministic", "gaussian"] = "deterministic"
+    posterior: PosteriorName = "deterministic"
     trust: bool = False
     protocol: Protocol = field(default_factory=Protocol)
 
     def file(self, path: str) -> Scored:
-        """Score whatever a file holds, told by its content."""
-        kind = kind_of(path)
+        """Score a file of any kind; the kind is recognised by the content."""
+        kind = file_kind(path)
         if kind == "codes":
             return self.codes(path)
         return self.checkpoint(path) if kind == "checkpoint" else self.program(path)
 
     def codes(self, path: str) -> Scored:
-        """Score a file of codes; see `read_latent`."""
+        """Score a file of codes; see `mmdprior.data.codes.read_latent`.
+
+        Raises:
+            InputError: the file is not readable, or its codes cannot be scored.
+        """
         device = choose_device(self.device)
-        read = read_latent(path, self.limit)
-        parts = {"": read.mean}
-        if read.log_var is not None:
-            parts |= {"sample: ": read.sample, "log_var: ": read.log_var}
-        for name, part in parts.items():
+        latent = read_latent(path, self.limit)
+        arrays = {"": latent.mean}
+        if latent.log_var is not None:
+            arrays |= {"sample: ": latent.sample, "log_var: ": latent.log_var}
+        for name, array in arrays.items():
             try:
-                check_codes(part)
+                check_codes(array)
             except InputError as error:
                 raise InputError(f"{path}: {name}{str(error).removeprefix('codes: ')}") from None
-        mean = read.mean.to(device)
-        latent = Latent(mean, mean)
-        if read.log_var is not None:
-            latent = Latent(read.sample.to(device), mean, read.log_var.to(device))
-        return self._score(Codes(latent, mean[:, :0], ()))
+        mean = latent.mean.to(device)
+        moved = Latent(mean, mean)
+        if latent.log_var is not None:
+            moved = Latent(latent.sample.to(device), mean, latent.log_var.to(device))
+        return self._score(Codes(moved, mean[:, :0], ()))
 
     def checkpoint(self, path: str) -> Scored:
-        """Rebuild a checkpoint's model, with averaged weights where it has any, and data, and score it."""
+        """Score the model of a checkpoint on its data, with averaged weights where the checkpoint has them.
+
+        Raises:
+            InputError: a damaged checkpoint, one that names a target without ``trust``, or missing data.
+        """
         content = read_checkpoint(path)
         config = config_of(content, path, trust=self.trust)
         device = choose_device(self.device)
@@ -105,14 +121,14 @@ class Scorer:
         )
 
     def encoder(self, target: str, weights: str | None) -> Scored:
-        """Score a foreign encoder on ``data``."""
-        images = self._images("a foreign encoder")
+        """Score an encoder trained elsewhere on ``data``; see `mmdprior.scoring.external.load_encoder`."""
+        images = self._images("an encoder")
         model = load_encoder(target, weights, self.posterior, images.image_shape)
         return self._encode(model.to(choose_device(self.device)), images)
 
     def program(self, path: str) -> Scored:
-        """Score a model that carries its code on ``data``."""
-        if not self.trust:  # before anything is asked for that would not help
+        """Score a TorchScript file or an exported program on ``data``."""
+        if not self.trust:  # raise for missing trust before missing data
             load_program(path, self.posterior, (1, 1, 1), choose_device("cpu"), trust=False)
         images, device = self._images(path), choose_device(self.device)
         model = load_program(path, self.posterior, images.image_shape, device, trust=self.trust)
@@ -137,39 +153,47 @@ class Scorer:
         return thin(images, _IMAGES if self.limit is None else self.limit)
 
 
-def survey(
+def score_files(
     scorer: Scorer,
     paths: Sequence[str],
     *,
-    out: str | None = None,
+    json: str | None = None,
     figures: str | None = None,
     log: Callable[[str], None] = print,
 ) -> ScoreTable:
-    """Score every path; see `Scorer.file`.
+    """Score several files; a file that fails does not stop the others.
 
     Args:
-        scorer: how.
-        paths: files; one named twice is scored once.
-        out: a file of JSON, written anew after every input, so that an interruption costs one alone.
-        figures: a folder of figures, with a folder an input.
-        log: is given the error line of every input that fails, when it fails.
+        scorer: settings of the scores.
+        paths: files; a path that occurs twice is scored once.
+        json: file for the scores, rewritten after every input, so that an interruption loses one input only.
+        figures: folder for figures, with one folder per input.
+        log: called with the error line of each input that fails.
     """
-    found = ScoreTable()
+    table = ScoreTable()
     for path in dict.fromkeys(paths):
         try:
-            found.results[path], codes = scorer.file(path)
+            table.results[path], codes = scorer.file(path)
             if figures is not None:
-                draw(figures, path, paths, found.results[path], codes)
+                draw(figures, path, paths, table.results[path], codes)
         except (InputError, OSError, RuntimeError, MemoryError) as error:
             text = " ".join(str(error).split()) if isinstance(error, InputError | OSError) else reason(error)
-            found.errors[path] = text if path in text else f"{path}: {text}"
-            log(found.errors[path])
-        if out is not None:
-            Path(out).write_text(found.to_json() + "\n")
-    return found
+            table.errors[path] = text if path in text else f"{path}: {text}"
+            log(table.errors[path])
+        if json is not None:
+            Path(json).write_text(table.to_json() + "\n")
+    return table
 
 
 def draw(folder: str, path: str, paths: Sequence[str], result: Evaluation, codes: Codes) -> None:
-    """Write the figures of one of several inputs into a folder of its own, named as in the table."""
+    """Write the figures of one input to a folder that is named as in the table.
+
+    Args:
+        folder: parent folder.
+        path: the input.
+        paths: all inputs, from which its name must differ.
+        result: scores of the input.
+        codes: codes of the input.
+    """
     name = short_names(list(dict.fromkeys(paths)))[path].replace("/", "_")
     save_figures(result, codes, Path(folder) / name)

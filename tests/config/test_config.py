@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from mmdprior import InputError
-from mmdprior.build import Builder
+from mmdprior.build import Builder, read_assets
 from mmdprior.build.data import open_splits
 from mmdprior.config import dump_config, load_config
 from mmdprior.config.catalogue import INJECTED, NAMES
@@ -54,7 +54,7 @@ def changed(path, value, base=SMALL):
 
 def build_prior(prior):
     config = make_config(changed("regularizer.prior", prior), TOYS.parent, "x.yaml")
-    return Builder(config).regularizer().prior
+    return Builder(config, read_assets(config)).regularizer().prior
 
 
 @pytest.mark.parametrize("section", [s for s in SECTIONS.values() if s.own_slot is not None])

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from mmdprior import InputError
-from mmdprior.build import Builder
+from mmdprior.build import read_assets
 from mmdprior.build.builder import PriorBuilder
 from mmdprior.cli.main import main
 from mmdprior.config.load import make_config
@@ -55,6 +55,11 @@ PRIORS = """
 """.replace("TOYS", str(TOYS))
 
 
+def build_prior(value, folder):
+    slot = check_slot("prior", value, "prior", folder)
+    return PriorBuilder(read_assets(slot)).build(slot, 4)
+
+
 @pytest.mark.parametrize("value", yaml.safe_load(PRIORS), ids=lambda value: value["name"])
 def test_every_name_builds_in_the_latents_dimension(value, tmp_path):
     slot = check_slot("prior", value, "prior", tmp_path)
@@ -86,7 +91,7 @@ def test_nested_parts_arrive():
 )
 def test_mistakes_are_named(value, message, tmp_path):
     with pytest.raises(InputError, match=message) as caught:
-        PriorBuilder().build(check_slot("prior", value, "prior", tmp_path), 4)
+        build_prior(value, tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -102,7 +107,7 @@ def test_samples_of_another_width_are_one_line(suffix, tmp_path):
         "trainer": {"steps": 1},
     }
     with pytest.raises(InputError, match="regularizer.prior: dim 5 received; the latent has 4") as caught:
-        Builder(make_config(raw, tmp_path, "x")).regularizer()
+        assemble(make_config(raw, tmp_path, "x"), progress=False)
     assert "\n" not in str(caught.value)
 
 
@@ -170,8 +175,7 @@ def test_copies_the_latents_of_another_run(tmp_path, capsys):
     assert main(["train", str(file), "--runs", str(tmp_path / "runs")]) == 0
     (last,) = (tmp_path / "runs").rglob("last.pt")
     slot = check_slot("prior", {"name": "samples", "path": str(last)}, "prior", tmp_path)
-    builder = PriorBuilder()
-    prior = builder.build(slot, 3)
+    prior = PriorBuilder(read_assets(slot)).build(slot, 3)
     assert isinstance(prior, Samples)
     assert prior.points.shape == (120, 3)
     copied = ["regularizer={name: mmd, prior: {name: samples, path: '" + str(last) + "'}}"]
