@@ -1,4 +1,4 @@
-"""Predictors of every code dimension from the others."""
+"""Predictors of every code dimension from the others, for all dimensions at once."""
 
 from collections.abc import Callable, Mapping
 
@@ -40,4 +40,4 @@ PREDICTORS: Mapping[str, Callable[[], Predictor]] = {
     "information": InformationPredictor,
     "trees": TreesPredictor,
 }
-"""Predictors by the name that people give."""
+"""Shipped predictor classes by name, as `mmdprior.lps` and configs use them."""

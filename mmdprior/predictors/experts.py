@@ -1,4 +1,4 @@
-"""A mixture of linear experts a dimension, fitted by EM."""
+"""Mixture of linear experts per dimension, fitted by EM."""
 
 from collections.abc import Sequence
 
@@ -7,34 +7,48 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.predictors.em import Mixture, expectation_maximisation, maximisation
+from mmdprior.predictors.em import Mixture, expectation_maximisation, m_step
 from mmdprior.predictors.outcome import Regression
 from mmdprior.predictors.predictor import Fitted, Predictor
 
 __all__ = ["ExpertsPredictor"]
 
-_SHARPNESS = 3.0
+_GATE_NORM = 3.0
+"""Norm of the random gates' rows at the start."""
 _ROWS = 8192
+"""Rows predicted at a time, to bound memory."""
 
 
 class ExpertsPredictor(Predictor):
-    """E[z_i | others] = sum_k softmax_k(W x) b_k'x: piecewise linear, without a learning rate.
+    """Predict every dimension by a mixture of linear experts, fitted by EM without a learning rate.
 
-    EM from several random gates, all at once; after ``trial`` iterations every dimension goes on from the
-    start that predicts its validation codes best. Each keeps the iteration of lowest validation error, and
-    EM ends when none has improved for ``patience`` iterations. The training mean counts as iteration 0:
-    independent codes score zero, not below.
+    E[z_i | others] = sum_k softmax_k(W x) b_k'x, where x is the other dimensions and a constant: a smooth,
+    piecewise linear function.
+
+    EM runs from several random gates at once. After ``trial`` iterations every dimension continues from the
+    start that predicts its validation codes best. Each dimension keeps the iteration of lowest validation
+    error. EM stops when no dimension has improved for ``patience`` iterations. The training mean is the
+    candidate of iteration 0, so independent codes score about zero, not below.
 
     Args:
-        experts: K.
-        starts: random gates.
-        trial: iterations before all starts but one are dropped.
-        iterations: at most.
-        patience: iterations without improvement in any dimension before the end.
-        ridge: on all coefficients of standardised codes, relative to the number of rows.
+        experts: number K of experts per dimension.
+        starts: number of random gates to start from.
+        trial: iterations run from every start, before only the best start continues.
+        iterations: largest number of iterations.
+        patience: iterations without improvement in any dimension before EM stops.
+        ridge: penalty on all coefficients of standardised codes, relative to the number of rows.
 
     Raises:
-        InputError: a setting that is not positive.
+        InputError: a setting is not positive.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior import lps
+        >>> from mmdprior.predictors import ExpertsPredictor
+        >>> z = torch.randn(1000, 2)
+        >>> z[:, 1] = z[:, 0].abs() + 0.1 * z[:, 1]
+        >>> bool(lps(z, "linear").r2[1] < 0.2), bool(lps(z, ExpertsPredictor(experts=2)).r2[1] > 0.9)
+        (True, True)
     """
 
     uses_validation = True
@@ -73,12 +87,14 @@ class ExpertsPredictor(Predictor):
         validation: Float[Tensor, "p m d"],
         generators: Sequence[torch.Generator],
     ) -> Fitted:
-        """Fit all mixtures; the best iteration of each is kept, dimension by dimension."""
+        """Fit all mixtures together; keep the best iteration of every dimension."""
         with torch.autocast(train.device.type, enabled=False):
             train, validation = train.float(), validation.float()
-            best = _Best(self._tried(train, validation, generators), train, validation)
-            own = ~torch.eye(train.shape[2] + 1, dtype=torch.bool, device=train.device)[:-1]
-            steps = expectation_maximisation(_inputs(train), train, best.mixture, mask=own, ridge=self.ridge)
+            best = _BestMixtures(self._best_start(train, validation, generators), train, validation)
+            others = _others(train.shape[2], train.device)
+            steps = expectation_maximisation(
+                _with_constant(train), train, best.mixture, mask=others, ridge=self.ridge
+            )
             for _ in range(self.iterations - self.trial):
                 if best.update(next(steps)) > self.patience:
                     break
@@ -90,46 +106,56 @@ class ExpertsPredictor(Predictor):
 
         return outcome
 
-    def _tried(self, train: Tensor, validation: Tensor, generators: Sequence[torch.Generator]) -> Mixture:
-        """Return, dimension by dimension, the best of the starts after a few iterations."""
+    def _best_start(
+        self, train: Tensor, validation: Tensor, generators: Sequence[torch.Generator]
+    ) -> Mixture:
+        """Return the mixture of the best random start per dimension, after ``trial`` iterations.
+
+        The starts are further targets of the same problem: target s d + i is dimension i from start s.
+        """
         p, _, d = train.shape
-        own = ~torch.eye(d + 1, dtype=torch.bool, device=train.device)[:-1].repeat(self.starts, 1)
+        others = _others(d, train.device).repeat(self.starts, 1)
         size = (self.starts * d, self.experts, d + 1)
         draws = [torch.randn(size, generator=g, dtype=torch.float32) for g in generators]
-        gate = torch.stack(draws).to(train.device) * own[:, None]
-        gate = _SHARPNESS * gate / gate.norm(dim=3, keepdim=True)
-        x, y = _inputs(train), train.repeat(1, 1, self.starts)
-        first = Mixture(gate, torch.zeros_like(gate), torch.ones_like(gate[..., 0]))
-        mixture = maximisation(x, y, first.log_gate(x).exp(), "linear", mask=own, ridge=self.ridge)
-        steps = expectation_maximisation(x, y, mixture, mask=own, ridge=self.ridge)
+        gate = torch.stack(draws).to(train.device) * others[:, None]
+        gate = _GATE_NORM * gate / gate.norm(dim=3, keepdim=True)
+        x, y = _with_constant(train), train.repeat(1, 1, self.starts)
+        # The first experts are fitted under the random gate, before any E-step.
+        gated = Mixture(gate, torch.zeros_like(gate), torch.ones_like(gate[..., 0]))
+        mixture = m_step(x, y, gated.log_gate(x).exp(), "linear", mask=others, ridge=self.ridge)
+        steps = expectation_maximisation(x, y, mixture, mask=others, ridge=self.ridge)
         for _ in range(self.trial):
             mixture = next(steps)
-        error = (validation.repeat(1, 1, self.starts) - mixture.mean(_inputs(validation))).square().mean(1)
+        prediction = mixture.mean(_with_constant(validation))
+        error = (validation.repeat(1, 1, self.starts) - prediction).square().mean(1)
         chosen = error.unflatten(1, (self.starts, d)).argmin(1) * d + torch.arange(d, device=error.device)
-        rows = torch.arange(p, device=error.device)[:, None]
+        problems = torch.arange(p, device=error.device)[:, None]
         assert mixture.variance is not None
-        return Mixture(*(part[rows, chosen] for part in (mixture.gate, mixture.experts, mixture.variance)))
+        return Mixture(
+            *(part[problems, chosen] for part in (mixture.gate, mixture.experts, mixture.variance))
+        )
 
 
-def _inputs(z: Tensor) -> Tensor:
-    """Append the column of ones."""
-    return torch.cat([z, torch.ones_like(z[..., :1])], 2)
+class _BestMixtures:
+    """Best mixture of every dimension so far, by validation error.
 
-
-class _Best:
-    """The best mixture so far of every dimension, by validation error."""
+    Args:
+        mixture: first candidate.
+        train: (p, n, d) training codes, whose mean is the prediction to beat.
+        validation: (p, m, d) validation codes.
+    """
 
     def __init__(self, mixture: Mixture, train: Tensor, validation: Tensor) -> None:
         self.validation = validation
-        self.center = train.mean(1, keepdim=True)
-        self.error = (validation - self.center).square().mean(1)
+        self.mean = train.mean(1, keepdim=True)
+        self.error = (validation - self.mean).square().mean(1)
         self.constant = torch.ones_like(self.error, dtype=torch.bool)
         self.waited = torch.zeros_like(self.error, dtype=torch.long)
         self.mixture = mixture
         self.update(mixture)
 
     def update(self, mixture: Mixture) -> int:
-        """Keep what improved; return the iterations that the last network to improve has waited."""
+        """Keep the dimensions that improved; return the iterations since the last improvement of any."""
         error = (self.validation - _predict(mixture, self.validation)).square().mean(1)
         improved = error < self.error
         self.error = torch.where(improved, error, self.error)
@@ -146,9 +172,19 @@ class _Best:
         return int(self.waited.min())
 
     def predict(self, z: Tensor) -> Tensor:
-        """Predict by the best mixtures, or by the training mean where none did better."""
-        return torch.where(self.constant[:, None], self.center, _predict(self.mixture, z))
+        """Predict by the best mixtures, or by the training mean where no mixture was better."""
+        return torch.where(self.constant[:, None], self.mean, _predict(self.mixture, z))
 
 
 def _predict(mixture: Mixture, z: Tensor) -> Tensor:
-    return torch.cat([mixture.mean(_inputs(part)) for part in z.split(_ROWS, 1)], 1)
+    return torch.cat([mixture.mean(_with_constant(rows)) for rows in z.split(_ROWS, 1)], 1)
+
+
+def _with_constant(z: Tensor) -> Tensor:
+    """Append a column of ones, for the intercept."""
+    return torch.cat([z, torch.ones_like(z[..., :1])], 2)
+
+
+def _others(dim: int, device: torch.device) -> Tensor:
+    """Return the (d, d + 1) mask of inputs per dimension: every other dimension and the constant."""
+    return ~torch.eye(dim + 1, dtype=torch.bool, device=device)[:-1]

@@ -1,4 +1,4 @@
-"""What the other dimensions say of each one, in nats: a classifier of its quantile bins."""
+"""Classifier of the quantile bins of every dimension, scored by information in nats."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmdprior.errors import InputError
-from mmdprior.predictors.networks import BatchedMLP, Descent, Rows
+from mmdprior.predictors.networks import BatchedMLP, InputsAndTargets, NetworkTrainer
 from mmdprior.predictors.outcome import Classification
 from mmdprior.predictors.predictor import Fitted, Predictor
 
@@ -16,25 +16,41 @@ __all__ = ["InformationPredictor"]
 
 
 class InformationPredictor(Predictor):
-    """One network a dimension that says in which of B quantile bins z_i lies.
+    """Predict the quantile bin of every dimension by a small network, scored by information.
 
-    I_i >= H(held-out bin frequencies) - cross-entropy, in nats; `r2` is 1 - exp(-2 I_i), which is the R2 of
-    a Gaussian with that information. No dependence leaves every conditional distribution unchanged, so
-    with codes enough this predictor sees what the others see and what they miss. Bins cost a little: at
-    B = 8 a Gaussian of R2 .36 reads .341, at 16 .353. Training is that of `MLPPredictor`; epoch 0, which
-    knows the bin frequencies alone, counts.
+    I_i >= H(held-out bin frequencies) - cross-entropy, in nats (Barber & Agakov, 2003). ``r2`` is
+    1 - exp(-2 I_i), which is the R2 of a Gaussian pair with that information. The nats are reported as
+    ``nats``.
+
+    Independence means that every conditional distribution equals the marginal. With enough codes this
+    predictor therefore sees every dependence. Binning costs little: a Gaussian pair of R2 0.36 scores 0.341
+    with 8 bins and 0.353 with 16.
+
+    Networks are trained as by `MLPPredictor`, on the cross-entropy. The network of epoch 0, which predicts
+    the bin frequencies, is a candidate too.
 
     Args:
-        bins: B.
+        bins: number B of quantile bins per dimension.
         hidden: widths of the hidden layers.
-        epochs: at most.
-        patience: epochs a network waits for a better validation loss.
-        batch_size: rows a step.
-        learning_rate: of AdamW.
-        weight_decay: decoupled, per step and relative to the learning rate.
+        epochs: largest number of epochs.
+        patience: epochs without a better validation loss before a network stops.
+        batch_size: rows per step.
+        learning_rate: learning rate of AdamW.
+        weight_decay: decoupled weight decay of AdamW.
 
     Raises:
-        InputError: fewer than two bins, or a setting that is not positive.
+        InputError: ``bins`` is below 2, another setting is not positive, or ``weight_decay`` is negative.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior import lps
+        >>> from mmdprior.predictors import InformationPredictor
+        >>> angle = 2 * torch.pi * torch.rand(2000)
+        >>> circle = torch.stack([angle.cos(), angle.sin()], 1)
+        >>> predictor = InformationPredictor(bins=8, hidden=[32], epochs=10, batch_size=64)
+        >>> result = lps(circle, predictor, null=0)
+        >>> result.score > 0.5, sorted(result.extra)
+        (True, ['nats'])
     """
 
     uses_validation = True
@@ -56,7 +72,7 @@ class InformationPredictor(Predictor):
             raise InputError(f"hidden: {list(hidden)} received; give positive widths")
         self.bins = bins
         self.hidden = tuple(hidden)
-        self.descent = Descent(epochs, patience, batch_size, learning_rate, weight_decay)
+        self.trainer = NetworkTrainer(epochs, patience, batch_size, learning_rate, weight_decay)
 
     def fit(
         self,
@@ -64,17 +80,19 @@ class InformationPredictor(Predictor):
         validation: Float[Tensor, "p m d"],
         generators: Sequence[torch.Generator],
     ) -> Fitted:
-        """Cut bins at the quantiles of the training codes, and train all classifiers."""
+        """Place the bins at the quantiles of the training codes, and train all classifiers together."""
+        # Inference tensors cannot enter autograd; cloning them outside the mode makes normal tensors.
         with torch.inference_mode(False):
             train, validation = train.clone().float(), validation.clone().float()
-            edges = _edges(train, self.bins)
-            rows, held = (Rows(z, _binned(z, edges)) for z in (train, validation))
-            # One count a bin more, so that a bin empty in training costs a finite loss in the test.
-            counts = functional.one_hot(rows.targets, self.bins).sum(1) + 1
+            edges = _quantile_edges(train, self.bins)
+            data, held_out = (InputsAndTargets(z, _binned(z, edges)) for z in (train, validation))
+            # The last layer's bias starts at the log-frequencies: epoch 0 predicts the marginal, I = 0. One
+            # more count per bin, so that a bin that is empty in training has a finite test loss.
+            counts = functional.one_hot(data.targets, self.bins).sum(1) + 1
             frequencies = counts / counts.sum(2, keepdim=True)
-            start = frequencies.log().cpu()
-            model = BatchedMLP(train.shape[2], self.hidden, generators, start).to(train.device)
-            self.descent.fit(model, rows, held, _cross_entropy, generators)
+            bias = frequencies.log().cpu()
+            model = BatchedMLP(train.shape[2], self.hidden, generators, bias).to(train.device)
+            self.trainer.fit(model, data, held_out, _cross_entropy, generators)
 
         def outcome(z: Tensor) -> Classification:
             with torch.autocast(z.device.type, enabled=False):
@@ -84,7 +102,7 @@ class InformationPredictor(Predictor):
         return outcome
 
 
-def _edges(train: Tensor, bins: int) -> Tensor:
+def _quantile_edges(train: Tensor, bins: int) -> Tensor:
     """Return the (p, d, B - 1) inner quantiles of every column."""
     n = train.shape[1]
     rows = torch.arange(1, bins, device=train.device) * n // bins
@@ -93,6 +111,7 @@ def _edges(train: Tensor, bins: int) -> Tensor:
 
 
 def _binned(z: Tensor, edges: Tensor) -> Tensor:
+    """Return the bin index of every code; equal codes share a bin, so ties may leave bins empty."""
     return torch.searchsorted(edges, z.mT.contiguous(), right=True).mT
 
 

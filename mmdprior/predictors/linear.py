@@ -16,18 +16,26 @@ __all__ = ["LinearPredictor"]
 
 
 class LinearPredictor(Predictor):
-    """Exact and deterministic, in float64.
+    """Predict every dimension by ridge regression on the others: exact, deterministic, in float64.
 
-    With P = (Cov + ridge I)^-1 the residual of dimension i given the others is (z - m) P_i / P_ii, so
-    one d x d inverse serves all d regressions (block inversion; Cov divides by n, hence this is ridge
-    regression with penalty n * ridge on centred codes of mean variance 1).
+    With P = (Cov + ridge I)^-1, the residual of dimension i given the others is (z - m) P_i / P_ii. One
+    d x d inverse therefore gives all d regressions. Cov divides by n, so this is ridge regression with
+    penalty n * ridge on centred codes of mean variance 1.
 
     Args:
-        ridge: added to the diagonal of the covariance, in units of the codes' mean variance. The default
-            changes no digit that is printed and keeps exactly dependent codes solvable.
+        ridge: number added to the diagonal of the covariance, relative to the mean variance of the codes.
+            The default keeps exactly dependent codes solvable, and changes no printed digit.
 
     Raises:
-        InputError: a negative ridge.
+        InputError: ``ridge`` is negative.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior import lps
+        >>> from mmdprior.predictors import LinearPredictor
+        >>> z = torch.randn(1000, 2)
+        >>> round(lps(torch.cat([z, z.sum(1, keepdim=True)], 1), LinearPredictor()).score, 3)
+        1.0
     """
 
     uses_validation = False
@@ -45,11 +53,12 @@ class LinearPredictor(Predictor):
         validation: Float[Tensor, "p m d"],
         generators: Sequence[torch.Generator],
     ) -> Fitted:
-        """Invert the covariance of the training codes; validation codes are not used."""
+        """Invert the covariance of the training codes; validation codes and generators are not used."""
         mean, cov = covariance(train)
         diagonal = cov.diagonal(dim1=1, dim2=2)
         diagonal.add_(self.ridge * diagonal.mean(1, keepdim=True))
         precision = inverse(cov)
+        # Column i of P, divided by P_ii, maps centred codes to the residual of dimension i.
         weights = precision / precision.diagonal(dim1=1, dim2=2)[:, None]
 
         @torch.no_grad()

@@ -1,4 +1,4 @@
-"""One small network a dimension, all trained together."""
+"""Small neural network per dimension, all trained together."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.predictors.networks import BatchedMLP, Descent, Rows
+from mmdprior.predictors.networks import BatchedMLP, InputsAndTargets, NetworkTrainer
 from mmdprior.predictors.outcome import Regression
 from mmdprior.predictors.predictor import Fitted, Predictor
 
@@ -15,21 +15,32 @@ __all__ = ["MLPPredictor"]
 
 
 class MLPPredictor(Predictor):
-    """The paper's kind of regressor: one network a dimension, stopped early dimension by dimension.
+    """Predict the mean of every dimension by a small network: the kind of regressor that the paper uses.
 
-    AdamW on the squared error (see `Descent`). Epoch 0, which predicts the training mean, counts:
-    independent codes score zero, not below.
+    AdamW minimises the squared error. Every network is stopped early by its own validation error. The
+    network of epoch 0, which predicts the training mean, is a candidate too, so independent codes score
+    about zero, not below.
 
     Args:
         hidden: widths of the hidden layers.
-        epochs: at most.
-        patience: epochs a network waits for a better validation error.
-        batch_size: rows a step.
-        learning_rate: of AdamW.
-        weight_decay: decoupled, per step and relative to the learning rate.
+        epochs: largest number of epochs.
+        patience: epochs without a better validation error before a network stops.
+        batch_size: rows per step.
+        learning_rate: learning rate of AdamW.
+        weight_decay: decoupled weight decay of AdamW.
 
     Raises:
-        InputError: a setting that is not positive.
+        InputError: a setting is not positive, or ``weight_decay`` is negative.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior import lps
+        >>> from mmdprior.predictors import MLPPredictor
+        >>> z = torch.randn(1000, 2)
+        >>> z[:, 1] = z[:, 0].square() + 0.1 * z[:, 1]
+        >>> predictor = MLPPredictor(hidden=[32], epochs=20, batch_size=64)
+        >>> bool(lps(z, "linear").r2[1] < 0.2), bool(lps(z, predictor, null=0).r2[1] > 0.8)
+        (True, True)
     """
 
     uses_validation = True
@@ -46,7 +57,7 @@ class MLPPredictor(Predictor):
         if min(hidden, default=0) <= 0:
             raise InputError(f"hidden: {list(hidden)} received; give positive widths")
         self.hidden = tuple(hidden)
-        self.descent = Descent(epochs, patience, batch_size, learning_rate, weight_decay)
+        self.trainer = NetworkTrainer(epochs, patience, batch_size, learning_rate, weight_decay)
 
     def fit(
         self,
@@ -54,14 +65,14 @@ class MLPPredictor(Predictor):
         validation: Float[Tensor, "p m d"],
         generators: Sequence[torch.Generator],
     ) -> Fitted:
-        """Train all networks; the best weights of each are kept, dimension by dimension."""
+        """Train all networks together; keep the best epoch of each."""
+        # Inference tensors cannot enter autograd; cloning them outside the mode makes normal tensors.
         with torch.inference_mode(False):
             train, validation = train.clone().float(), validation.clone().float()
             mean = train.mean(1)[:, :, None]
             model = BatchedMLP(train.shape[2], self.hidden, generators, mean.cpu()).to(train.device)
-            self.descent.fit(
-                model, Rows(train, train), Rows(validation, validation), _squared_error, generators
-            )
+            data, held_out = InputsAndTargets(train, train), InputsAndTargets(validation, validation)
+            self.trainer.fit(model, data, held_out, _squared_error, generators)
 
         def outcome(z: Tensor) -> Regression:
             with torch.autocast(z.device.type, enabled=False):

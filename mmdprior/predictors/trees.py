@@ -1,4 +1,4 @@
-"""Regressors of scikit-learn's kind, one a dimension in turn: slow, and a check from outside."""
+"""Regressors with the interface of scikit-learn, fitted to one dimension after another."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,12 +16,24 @@ __all__ = ["LoopedPredictor", "TreesPredictor"]
 
 
 class LoopedPredictor(Predictor):
-    """Any regressor with ``fit(X, y)`` and ``predict(X)``, fitted to one dimension after another.
+    """Any regressor with ``fit(X, y)`` and ``predict(X)``, fitted to one dimension after another on the CPU.
 
-    On the CPU. The regressor gets training and validation rows together, without column i.
+    It is slow, and serves as an independent check of the batched predictors.
+
+    The regressor of dimension i gets training and validation rows together, without column i.
 
     Args:
-        make: from a seed to a fresh regressor.
+        make: function from an integer seed to a new regressor.
+
+    Example:
+        >>> import torch
+        >>> from sklearn.neighbors import KNeighborsRegressor
+        >>> from mmdprior import lps
+        >>> from mmdprior.predictors import LoopedPredictor
+        >>> z = torch.randn(500, 2)
+        >>> z[:, 1] = z[:, 0].sin()
+        >>> bool(lps(z, LoopedPredictor(lambda seed: KNeighborsRegressor(5))).r2[1] > 0.9)
+        True
     """
 
     uses_validation = False
@@ -35,9 +47,9 @@ class LoopedPredictor(Predictor):
         validation: Float[Tensor, "p m d"],
         generators: Sequence[torch.Generator],
     ) -> Fitted:
-        """Fit p d regressors."""
+        """Fit p d regressors in a loop."""
         regressors = [
-            [self._one(problem, i, generator) for i in range(problem.shape[1])]
+            [self._fit_dimension(problem, i, generator) for i in range(problem.shape[1])]
             for problem, generator in zip(train.cpu().numpy(), generators, strict=True)
         ]
 
@@ -50,7 +62,7 @@ class LoopedPredictor(Predictor):
 
         return outcome
 
-    def _one(self, codes: np.ndarray, dimension: int, generator: torch.Generator) -> Any:
+    def _fit_dimension(self, codes: np.ndarray, dimension: int, generator: torch.Generator) -> Any:
         regressor = self.make(int(torch.randint(2**31 - 1, (), generator=generator)))
         return regressor.fit(np.delete(codes, dimension, 1), codes[:, dimension])
 
@@ -59,7 +71,12 @@ class TreesPredictor(LoopedPredictor):
     """Gradient-boosted trees of scikit-learn, stopped early on a quarter of their rows.
 
     Raises:
-        InputError: scikit-learn is missing.
+        InputError: scikit-learn is not installed.
+
+    Example:
+        >>> from mmdprior.predictors import TreesPredictor
+        >>> TreesPredictor().measure
+        'held-out R2'
     """
 
     def __init__(self) -> None:

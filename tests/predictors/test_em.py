@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch.nn import functional
 
 from mmdprior.predictors import Mixture, expectation_maximisation
-from mmdprior.predictors.em import maximisation, maximise, weighted_grams
+from mmdprior.predictors.em import m_step, softmax_regression, weighted_grams
 
 
 def symmetric(seed, scale, n=2000, dim=10):
@@ -106,13 +106,13 @@ def test_known_linear_experts_are_found():
 def test_experts_are_sklearns_weighted_regressions():
     x, y, _ = mixture_data(n=400, problems=1)
     responsibilities = torch.rand(1, 400, 1, 2, dtype=torch.float64)
-    found = maximisation(x, y, responsibilities, "linear", ridge=0.01)
+    found = m_step(x, y, responsibilities, "linear", ridge=0.01)
     for k in range(2):
         weight = responsibilities[0, :, 0, k].numpy()
         oracle = Ridge(alpha=4.0, fit_intercept=False).fit(x[0], y[0, :, 0], sample_weight=weight)
         torch.testing.assert_close(found.experts[0, 0, k], torch.from_numpy(oracle.coef_))
     labels = (y > 0).double()
-    found = maximisation(x, labels, responsibilities, "logistic", ridge=0.01, newton_steps=30)
+    found = m_step(x, labels, responsibilities, "logistic", ridge=0.01, newton_steps=30)
     for k in range(2):
         weight = responsibilities[0, :, 0, k].numpy()
         oracle = LogisticRegression(C=1 / 4.0, fit_intercept=False, tol=1e-10, max_iter=1000)
@@ -127,7 +127,7 @@ def test_the_gate_is_sklearns_softmax_regression():
     classes = (x @ torch.randn(2, 3, 3, dtype=torch.float64) + torch.randn(2, 500, 3)).argmax(2)
     shares = functional.one_hot(classes, 3).double()[:, :, None]
     start = torch.zeros(2, 1, 3, 3, dtype=torch.float64)
-    found = maximise(x, shares, start, torch.ones(1, 3, dtype=torch.bool), 1e-9, 50)
+    found = softmax_regression(x, shares, start, torch.ones(1, 3, dtype=torch.bool), 1e-9, 50)
     for p in range(2):
         oracle = LogisticRegression(C=1e6, fit_intercept=False, tol=1e-10, max_iter=2000).fit(
             x[p], classes[p]
@@ -140,10 +140,10 @@ def test_a_masked_input_has_no_coefficient():
     x, y, _ = mixture_data(n=300)
     mask = torch.tensor([[True, False, True, True, True]])
     responsibilities = torch.rand(2, 300, 1, 3, dtype=torch.float64)
-    found = maximisation(x, y, responsibilities, "linear", mask=mask, newton_steps=3)
+    found = m_step(x, y, responsibilities, "linear", mask=mask, newton_steps=3)
     assert not found.gate[..., 1].any()
     assert not found.experts[..., 1].any()
-    without = maximisation(x[..., mask[0]], y, responsibilities, "linear", newton_steps=3)
+    without = m_step(x[..., mask[0]], y, responsibilities, "linear", newton_steps=3)
     torch.testing.assert_close(found.experts[..., mask[0]], without.experts)
     torch.testing.assert_close(found.gate[..., mask[0]], without.gate)
 

@@ -145,7 +145,7 @@ def test_mean_and_std_are_numpys(monkeypatch, kind):
 
 
 def test_covariance_in_blocks_is_numpys(monkeypatch):
-    monkeypatch.setattr("mmdprior.predictors.moments._ENTRIES", 1000)
+    monkeypatch.setattr("mmdprior.predictors.moments._BLOCK", 1000)
     z = 1e4 + torch.randn(2, 500, 6)
     mean, cov = covariance(z)
     for i in range(2):
@@ -229,7 +229,7 @@ def test_networks_that_are_done_leave_and_come_back(monkeypatch):
     z, held, test = dependent(1, 400), dependent(1, 200), dependent(1, 200)
     model = MLPPredictor(hidden=(16,), epochs=25, patience=2)
     dropped = model.fit(z, held, generators(0))(test).r2()
-    monkeypatch.setattr("mmdprior.predictors.networks._WORTH_DROPPING", 1.0)
+    monkeypatch.setattr("mmdprior.predictors.networks._MIN_STOPPED_SHARE", 1.0)
     torch.testing.assert_close(model.fit(z, held, generators(0))(test).r2(), dropped, atol=1e-4, rtol=0)
 
 
