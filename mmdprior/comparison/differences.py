@@ -89,7 +89,7 @@ def _compare(path: str, values: list[Any], found: dict[str, list[Any]]) -> None:
 
 
 def _lists_of_alike(values: list[Any]) -> bool:
-    """Log whether all values are lists of slots, of one length and of the same names."""
+    """Return whether all values are lists of slots, of one length and of the same names."""
     if not all(isinstance(value, list) and value for value in values):
         return False
     titles = {tuple(_title(v) if isinstance(v, Mapping) else None for v in value) for value in values}

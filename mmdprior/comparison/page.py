@@ -16,7 +16,7 @@ from mmdprior.comparison.overview import Drawn, overview
 from mmdprior.comparison.verdict import RULES, headlines, verdicts
 from mmdprior.errors import InputError, reason
 from mmdprior.figures.figures import saved_figures
-from mmdprior.figures.style import png, save, svg
+from mmdprior.figures.style import png, save_png_and_svg, svg
 from mmdprior.runs.read import Run
 
 __all__ = ["alt_of", "caption_of", "fragment", "markdown_page", "write_page"]
@@ -39,7 +39,7 @@ def write_page(comparison: "Comparison", folder: Path, command: str, versions: M
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, picture in drawn.items():
-            save(picture.figure, folder / "figures" / name)
+            save_png_and_svg(picture.figure, folder / "figures" / name)
         (folder / "comparison.json").write_text(comparison.to_json() + "\n", encoding="utf-8")
         text = markdown_page(comparison, drawn, command, versions)
         (folder / "comparison.md").write_text(text, encoding="utf-8")

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mmdprior.figures.style import FAINT, INK, PAPER, figure_of, message, series, styled
+from mmdprior.figures.style import FAINT, INK, PAPER, line_style, new_figure, styled, text_figure
 
 __all__ = ["curves", "frontier"]
 
@@ -30,12 +30,12 @@ def curves(
     there = {name: [_finite(*curve) for curve in seeds] for name, seeds in lines.items()}
     there = {name: kept for name, seeds in there.items() if (kept := [c for c in seeds if len(c[0])])}
     if not there:
-        return message(f"{title}: no finite numbers were logged")
+        return text_figure(f"{title}: no finite numbers were logged")
     with styled():
-        figure = figure_of(5.2, 3.1)
+        figure = new_figure(5.2, 3.1)
         axes = figure.subplots()
         for index, (name, seeds) in enumerate(there.items()):
-            _line(axes, seeds, series(index), name)
+            _line(axes, seeds, line_style(index), name)
         lowest = min(float(c[1].min()) for seeds in there.values() for c in seeds)
         if log and lowest > 0:
             axes.set_yscale("log")
@@ -60,15 +60,19 @@ def frontier(
     """
     there = {n: p for n, p in points.items() if math.isfinite(p[0]) and math.isfinite(p[2])}
     if not there:
-        return message(f"{title}: no run has both a PSNR and an LPS")
+        return text_figure(f"{title}: no run has both a PSNR and an LPS")
     with styled():
-        figure = figure_of(5.2, 3.6)
+        figure = new_figure(5.2, 3.6)
         axes = figure.subplots()
         best = _undominated(there)
         axes.plot([p[2] for p in best], [p[0] for p in best], color=FAINT, lw=1, zorder=1)
         many = len(there) > _NAMED
         for index, (name, (psnr, psnr_sd, lps, lps_sd)) in enumerate(there.items()):
-            look = series(0 if many else index) | {"linestyle": "none", "ms": 4 if many else 6, "zorder": 2}
+            look = line_style(0 if many else index) | {
+                "linestyle": "none",
+                "ms": 4 if many else 6,
+                "zorder": 2,
+            }
             look["markerfacecolor"] = PAPER if name in hollow else look["color"]
             spreads: dict[str, Any] = {} if many else {"yerr": _shown(psnr_sd), "xerr": _shown(lps_sd)}
             axes.errorbar(lps, psnr, label=name, elinewidth=1, **spreads, **look)

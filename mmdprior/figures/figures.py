@@ -15,7 +15,7 @@ from mmdprior.evaluation import Codes, Evaluation
 from mmdprior.figures.lps_figure import R2, lps_figure
 from mmdprior.figures.marginals import marginals, pair_grid, quantiles
 from mmdprior.figures.prior_shape import PriorShape, finite_rows
-from mmdprior.figures.style import figure_of, heat, message, save, styled
+from mmdprior.figures.style import draw_matrix, new_figure, save_png_and_svg, styled, text_figure
 from mmdprior.seeding import stream
 
 __all__ = [
@@ -40,7 +40,7 @@ def correlation_map(codes: Tensor | np.ndarray, title: str = "correlation of cod
     """
     z, note = finite_rows(codes)
     if len(z) < 2:
-        return message("correlation: fewer than two finite codes")
+        return text_figure("correlation: fewer than two finite codes")
     with np.errstate(invalid="ignore", divide="ignore"):
         centred = z - z.mean(0)
         scale = centred.std(0)
@@ -81,13 +81,13 @@ def importance_map(
 def _map(matrix: np.ndarray, span: tuple[float, float], title: str, *, signed: bool = False) -> Figure:
     d = len(matrix)
     if not np.isfinite(matrix).any():
-        return message(f"{title.splitlines()[0]}: nothing finite to show")
+        return text_figure(f"{title.splitlines()[0]}: nothing finite to show")
     side = min(3.4 + 0.05 * d, 6.5)
     with styled():
-        figure = figure_of(side + 0.8, side)
+        figure = new_figure(side + 0.8, side)
         axes = figure.subplots()
         shown = np.where(np.isfinite(matrix), matrix, np.nan)
-        image = heat(axes, shown, *span, signed=signed)
+        image = draw_matrix(axes, shown, *span, signed=signed)
         axes.set_title(title)
         figure.colorbar(image, ax=axes, shrink=0.85)
     return figure
@@ -164,5 +164,5 @@ def save_figures(
     return [
         path
         for name, figure in figures_of(evaluation, codes, prior).items()
-        for path in save(figure, folder / name)
+        for path in save_png_and_svg(figure, folder / name)
     ]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from mmdprior.figures.style import figure_of, message, styled
+from mmdprior.figures.style import new_figure, styled, text_figure
 
 __all__ = ["error_image", "image_figure", "image_figures", "in_rows"]
 
@@ -46,10 +46,12 @@ def image_figures(
     """Draw several tables of images side by side, each under its title."""
     there = {name: part for name, part in parts.items() if part[0].numel()}
     if not there:
-        return message(f"{title or next(iter(parts), 'images')}: no images")
+        return text_figure(f"{title or next(iter(parts), 'images')}: no images")
     sizes = [(_inches(part[0].shape[1]), _inches(part[0].shape[0])) for part in there.values()]
     with styled():
-        figure = figure_of(sum(s[0] for s in sizes) + 0.6 * len(sizes), max(s[1] for s in sizes) + 0.6, title)
+        figure = new_figure(
+            sum(s[0] for s in sizes) + 0.6 * len(sizes), max(s[1] for s in sizes) + 0.6, title
+        )
         ratios = [size[0] for size in sizes]
         panels = figure.subplots(1, len(there), squeeze=False, width_ratios=ratios)[0]
         for axes, (name, (images, rows, columns)) in zip(panels, there.items(), strict=True):

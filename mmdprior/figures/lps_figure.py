@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from mmdprior.figures.style import ACCENT, COLOURS, FAINT, figure_of, message, styled
+from mmdprior.figures.style import ACCENT, COLOURS, FAINT, new_figure, styled, text_figure
 from mmdprior.metrics import LPSResult
 
 __all__ = ["R2", "lps_figure"]
@@ -46,10 +46,10 @@ def lps_figure(results: Mapping[str, R2], title: str = "R2 of each dimension fro
     """
     there = {name: r for name, r in results.items() if np.isfinite(r.r2).any()}
     if not there:
-        return message(f"{title}: fewer than two dimensions vary")
+        return text_figure(f"{title}: fewer than two dimensions vary")
     d = max(len(r.r2) for r in there.values())
     with styled():
-        figure = figure_of(min(4.5 + 0.05 * d, 8.0), 0.5 + 1.25 * len(there), title)
+        figure = new_figure(min(4.5 + 0.05 * d, 8.0), 0.5 + 1.25 * len(there), title)
         panels = figure.subplots(len(there), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
         width = max(0.5, 0.7 * 72 * (figure.get_figwidth() - 0.8) / max(d, 4))
         for axes, (name, r) in zip(panels, there.items(), strict=True):

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from mmdprior.figures.prior_shape import PriorShape, finite_rows
-from mmdprior.figures.style import ACCENT, COLOURS, FAINT, INK, figure_of, message, styled
+from mmdprior.figures.style import ACCENT, COLOURS, FAINT, INK, new_figure, styled, text_figure
 
 __all__ = ["dependence", "marginals", "pair_grid", "quantiles", "strongest_pairs"]
 
@@ -30,7 +30,7 @@ def marginals(codes: Tensor | np.ndarray, prior: PriorShape | None = None, title
     """
     z, note = finite_rows(codes)
     if not len(z):
-        return message("aggregate posterior: no finite codes")
+        return text_figure("aggregate posterior: no finite codes")
     d = z.shape[1]
     distances = np.full(d, np.nan) if prior is None else prior.distances(z)
     shown = (
@@ -44,7 +44,7 @@ def marginals(codes: Tensor | np.ndarray, prior: PriorShape | None = None, title
         heading = title or f"aggregate posterior{'' if prior is None else ' (filled) against prior (line)'}"
         if d > _CELLS:
             heading += f"; {_CELLS} of {d} dimensions{'' if prior is None else ', the farthest'}"
-        figure = figure_of(
+        figure = new_figure(
             1.1 * max(across, 4) + 0.3, 0.95 * down + 0.75, "\n".join([heading, *filter(None, [note])])
         )
         axes = figure.subplots()
@@ -67,12 +67,12 @@ def quantiles(
     """
     z, note = finite_rows(codes)
     if not len(z):
-        return message("quantiles: no finite codes")
+        return text_figure("quantiles: no finite codes")
     levels = np.concatenate([[0.002, 0.005], np.linspace(0.01, 0.99, 99), [0.995, 0.998]])
     theirs, ours = prior.quantiles(levels), np.quantile(z, levels, axis=0)
     worst = np.argsort(-prior.distances(z), kind="stable")[:_NAMED]
     with styled():
-        figure = figure_of(4.2, 4.2)
+        figure = new_figure(4.2, 4.2)
         axes = figure.subplots()
         rest = [np.column_stack([theirs[:, i], ours[:, i]]) for i in range(z.shape[1]) if i not in worst]
         axes.add_collection(LineCollection(rest, colors=FAINT, linewidths=0.8, alpha=0.6, rasterized=True))
@@ -165,17 +165,17 @@ def pair_grid(
     """
     z, note = finite_rows(codes)
     if not len(z):
-        return message("pairs: no finite codes")
+        return text_figure("pairs: no finite codes")
     z = z[:_POINTS]
     pairs = strongest_pairs(dependence(z), count)
     if not pairs:
-        return message("pairs: fewer than two dimensions vary")
+        return text_figure("pairs: fewer than two dimensions vary")
     rows = 1 if prior is None else 2
     with styled():
         heading = title or "the most dependent pairs of codes" + (
             ", and the prior" if prior is not None else ""
         )
-        figure = figure_of(
+        figure = new_figure(
             1.75 * max(len(pairs), 2) + 0.5, 1.75 * rows + 0.7, "\n".join(filter(None, [heading, note]))
         )
         grid = figure.subplots(rows, len(pairs), squeeze=False, sharex="col", sharey="col")

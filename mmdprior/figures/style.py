@@ -1,17 +1,23 @@
-"""One style for every figure: colours that the colour-blind tell apart, readable on light and on dark."""
+"""The style of all figures, and figures as PNG, SVG and pixel arrays.
+
+Matplotlib is imported when the first figure is drawn, not with this module.
+"""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 from cycler import cycler
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from jaxtyping import Float, UInt8
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 __all__ = [
     "ACCENT",
@@ -20,25 +26,29 @@ __all__ = [
     "INK",
     "MARKERS",
     "PAPER",
-    "figure_of",
-    "heat",
-    "message",
+    "draw_matrix",
+    "line_style",
+    "new_figure",
     "pixels",
     "png",
-    "save",
-    "save_pixels",
-    "series",
+    "save_figure",
+    "save_png_and_svg",
     "styled",
     "svg",
+    "text_figure",
 ]
 
 INK, PAPER, FAINT = "#1f2328", "#ffffff", "#8c959f"
 ACCENT = "#0072b2"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b5589a", "#8a6d00", "#6f6fd6", "#3a8fb7", "#7a7a7a")
-"""Okabe and Ito's, darkened where white would swallow them: 3:1 at least on white and on #15181d."""
+"""The colour-blind safe palette of Okabe and Ito, darkened to a contrast of 3:1 on white and on #15181d."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES = ("-", "--", "-.", ":")
+_NAN_COLOUR = "#d0d7de"
 _DARK = {INK: "#e6edf3", PAPER: "#15181d", "#d0d7de": "#3d444d"}
+"""Colours of SVG figures under a dark colour scheme, by their colour under a light one."""
+_MOST_TICKS = 16
+"""Tick labels per axis of a matrix."""
 _STYLE: dict[str, Any] = {
     "axes.edgecolor": FAINT,
     "axes.facecolor": PAPER,
@@ -70,14 +80,19 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw in the style of the package, whatever the caller's is."""
+    """Use the style of the package inside a ``with`` block, independent of the caller's style."""
+    import matplotlib
+
     style: dict[Any, Any] = {**matplotlib.rcParamsDefault, **_STYLE}
     with matplotlib.rc_context(style):
         yield
 
 
-def figure_of(width: float, height: float, title: str = "") -> Figure:
-    """Return an empty figure of so many inches; call it inside `styled`."""
+def new_figure(width: float, height: float, title: str = "") -> "Figure":
+    """Return an empty figure of a size in inches; call it inside `styled`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     if title:
@@ -85,16 +100,16 @@ def figure_of(width: float, height: float, title: str = "") -> Figure:
     return figure
 
 
-def message(text: str) -> Figure:
-    """Return a figure that says in one line why there is nothing to draw."""
+def text_figure(text: str) -> "Figure":
+    """Return a figure with one line of text: why there is nothing to draw."""
     with styled():
-        figure = figure_of(5.0, 1.0)
+        figure = new_figure(5.0, 1.0)
         figure.text(0.5, 0.5, text, ha="center", va="center", wrap=True)
     return figure
 
 
-def series(index: int) -> dict[str, Any]:
-    """Return colour, marker and dashes of the i-th of several lines; they repeat after 32."""
+def line_style(index: int) -> dict[str, Any]:
+    """Return colour, marker and dashes of line number ``index``; styles repeat after 32 lines."""
     k = len(COLOURS)
     return {
         "color": COLOURS[index % k],
@@ -103,28 +118,32 @@ def series(index: int) -> dict[str, Any]:
     }
 
 
-def heat(
-    axes: Any,
-    matrix: np.ndarray,
-    low: float,
-    high: float,
-    *,
-    signed: bool = False,
-    labels: Sequence[int] = (),
-) -> Any:
-    """Draw a matrix as a heat map, NaN grey, with as many labels as fit; return the image."""
-    axes.set_facecolor("#d0d7de")
+def draw_matrix(
+    axes: "Axes", matrix: Float[np.ndarray, "r c"], low: float, high: float, *, signed: bool = False
+) -> "AxesImage":
+    """Draw a matrix as a heat map with its indices as tick labels, and return the image.
+
+    Args:
+        axes: where to draw.
+        matrix: values; NaN is drawn grey.
+        low: value at the lower end of the colour map.
+        high: value at its upper end.
+        signed: whether to use a diverging colour map, white at the middle.
+    """
+    axes.set_facecolor(_NAN_COLOUR)
     image = axes.imshow(matrix, vmin=low, vmax=high, cmap="PuOr" if signed else "cividis")
     for axis, size in ((axes.xaxis, matrix.shape[1]), (axes.yaxis, matrix.shape[0])):
-        step = max(1, -(-size // 16))
+        step = max(1, -(-size // _MOST_TICKS))
         ticks = list(range(0, size, step))
-        axis.set_ticks(ticks, [str(labels[i]) if len(labels) > i else str(i) for i in ticks])
+        axis.set_ticks(ticks, [str(i) for i in ticks])
     axes.tick_params(length=2, labelsize=7.5)
     return image
 
 
-def pixels(figure: Figure, dpi: int = 100) -> np.ndarray:
-    """Return a figure as (H, W, 3) bytes."""
+def pixels(figure: "Figure", dpi: int = 100) -> UInt8[np.ndarray, "h w 3"]:
+    """Return a figure as an RGB image."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     canvas = FigureCanvasAgg(figure)
     with styled():
         figure.set_dpi(dpi)
@@ -132,8 +151,8 @@ def pixels(figure: Figure, dpi: int = 100) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def svg(figure: Figure) -> str:
-    """Return a figure as SVG that turns dark where the reader's screen is."""
+def svg(figure: "Figure") -> str:
+    """Return a figure as SVG that follows the colour scheme of the reader's screen, light or dark."""
     buffer = BytesIO()
     with styled():
         figure.savefig(buffer, format="svg", dpi=110, metadata={"Date": None, "Creator": None})
@@ -144,10 +163,10 @@ def svg(figure: Figure) -> str:
         for kind in ("fill", "stroke")
     )
     sheet = f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>"
-    return re.sub(r"(<svg[^>]*>)", lambda found: found.group(1) + sheet, text, count=1)
+    return re.sub(r"(<svg[^>]*>)", lambda match: match.group(1) + sheet, text, count=1)
 
 
-def png(figure: Figure, dpi: int = 110) -> bytes:
+def png(figure: "Figure", dpi: int = 110) -> bytes:
     """Return a figure as the bytes of a PNG file."""
     buffer = BytesIO()
     with styled():
@@ -155,18 +174,18 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
     return buffer.getvalue()
 
 
-def save_pixels(figure: Figure, path: Path, dpi: int = 110) -> Path:
-    """Write a figure as PNG alone, for pictures that are pixels anyway; return the file."""
+def save_figure(figure: "Figure", path: Path, dpi: int = 110) -> Path:
+    """Write a figure to one file, in the format of its suffix, and return the file."""
     with styled():
         figure.savefig(path, dpi=dpi)
     return path
 
 
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Write a figure as PNG and as SVG under one name; return the files."""
+def save_png_and_svg(figure: "Figure", path: Path) -> list[Path]:
+    """Write a figure as ``<path>.png`` and ``<path>.svg``, and return both files."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    png, vector = path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.svg")
+    raster, vector = path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.svg")
     with styled():
-        figure.savefig(png, dpi=120)
+        figure.savefig(raster, dpi=120)
     vector.write_text(svg(figure), encoding="utf-8")
-    return [png, vector]
+    return [raster, vector]

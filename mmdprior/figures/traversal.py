@@ -13,7 +13,7 @@ from torchvision.utils import make_grid
 
 from mmdprior.figures.images import image_figures
 from mmdprior.figures.prior_shape import PriorShape
-from mmdprior.figures.style import PAPER, message, png
+from mmdprior.figures.style import PAPER, png, text_figure
 from mmdprior.models import Autoencoder, evaluation_mode
 
 __all__ = ["Traversal", "side_by_side", "traverse"]
@@ -48,7 +48,7 @@ class Traversal:
     def figure(self, title: str = "traversals over the prior's quantiles") -> Figure:
         """Return the pictures with the dimensions and quantiles named."""
         if not len(self.images):
-            return message(f"{title}: no dimension varies")
+            return text_figure(f"{title}: no dimension varies")
         return image_figures({title: self.table()})
 
     def _repr_png_(self) -> bytes:
@@ -130,7 +130,7 @@ def side_by_side(traversals: dict[str, Traversal], title: str = "the same traver
     """Return the traversals of several runs beside each other, each with its own order of dimensions."""
     there = {name: t for name, t in traversals.items() if len(t.images)}
     if not there:
-        return message(f"{title}: no dimension varies")
+        return text_figure(f"{title}: no dimension varies")
     return image_figures({name: t.table() for name, t in there.items()}, title)
 
 

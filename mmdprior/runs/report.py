@@ -1,10 +1,8 @@
-"""What a run leaves behind, so that a later comparison needs no model: codes, pictures, facts."""
+"""The report of a run: codes, pictures and facts, from which runs are compared without their models."""
 
 import json
-import math
 import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,23 +15,28 @@ from mmdprior.evaluation.reconstruction import reconstruction_ssim
 from mmdprior.figures.images import image_figure, in_rows
 from mmdprior.figures.panels import Panels
 from mmdprior.figures.prior_shape import PriorShape
-from mmdprior.figures.style import save_pixels
+from mmdprior.figures.style import save_figure
 from mmdprior.metrics import active_dimensions, importance
 from mmdprior.metrics.pairs import mutual_information
 from mmdprior.models import Autoencoder
 from mmdprior.priors import Prior
+from mmdprior.results import finite_or_none
+from mmdprior.runs.directory import RunDirectory
 from mmdprior.training.checkpoint import versions
 
 __all__ = ["FORMAT_VERSION", "device_name", "run_facts", "write_report"]
 
 FORMAT_VERSION = 1
-_ROWS = 10_000
-_PAIRED = 128
-"""Dimensions up to which every pair is looked at: the cost grows with their square."""
+_MAX_CODES = 10_000
+"""Codes kept in the report."""
+_MIN_CODES = 30
+"""Codes below which pairwise dependence is not estimated."""
+_MAX_PAIRED = 128
+"""Dimensions up to which dependence is computed for every pair: the cost grows with their square."""
 
 
 def write_report(
-    folder: Path,
+    run: RunDirectory,
     *,
     model: Autoencoder,
     images: ImageSet,
@@ -44,49 +47,49 @@ def write_report(
     device: torch.device | str = "cpu",
     pictures: bool = True,
 ) -> dict[str, Any]:
-    """Write ``codes.npz``, ``run.json`` and the pictures; return the content of ``run.json``.
+    """Write codes, facts and pictures of a run; return the facts.
 
     Args:
-        folder: ``report/`` of a run; made where it is not there.
-        model: on ``device``.
-        images: held-out ones.
-        codes: of these images, in order.
-        prior: the intended one.
-        facts: what only the caller knows: device, versions, seconds.
-        batch_size: images at a time.
-        device: where to compute.
-        pictures: draw them.
+        run: run directory; its report folder is created where missing.
+        model: model on ``device``.
+        images: held-out images.
+        codes: codes of these images, in order.
+        prior: intended prior.
+        facts: further facts to write: device, versions, seconds.
+        batch_size: images per forward pass.
+        device: device of the model.
+        pictures: draw pictures.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    run.report.mkdir(parents=True, exist_ok=True)
     panels = Panels(images, prior, device)
     sample = codes.latent.sample
     distances = panels.shape.distances(sample.detach().cpu().double().numpy())
-    found = {
+    all_facts = {
         "format_version": FORMAT_VERSION,
         "ssim": reconstruction_ssim(model, images, sample, batch_size=batch_size, device=device),
         "marginal_distance": float(distances.max()),
         "parameters": sum(p.numel() for p in model.parameters()),
         **facts,
     }
-    np.savez(folder / "codes.npz", **_arrays(codes, panels.shape))  # type: ignore[arg-type]
+    np.savez(run.codes, **_arrays(codes, panels.shape))  # type: ignore[arg-type]
     if pictures:
-        _write_pictures(folder, panels, model, codes)
-    plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.items()}
-    (folder / "run.json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+        _write_pictures(run, panels, model, codes)
+    plain = {k: finite_or_none(v) if isinstance(v, float) else v for k, v in all_facts.items()}
+    run.facts.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
     return plain
 
 
 def _arrays(codes: Codes, shape: PriorShape) -> dict[str, np.ndarray]:
-    """Return at most 10,000 codes, evenly spaced, and what is to be drawn of them and of the prior."""
+    """Return evenly spaced codes with labels, curves of the prior, and dependence of code dimensions."""
     latent = codes.latent
-    rows = torch.linspace(0, len(latent.mean) - 1, min(_ROWS, len(latent.mean))).round().long()
+    rows = torch.linspace(0, len(latent.mean) - 1, min(_MAX_CODES, len(latent.mean))).round().long()
 
-    def taken(values: Tensor) -> np.ndarray:
+    def at_rows(values: Tensor) -> np.ndarray:
         return values.detach().cpu()[rows].float().numpy()
 
     active = active_dimensions(latent)
     arrays = {
-        "mean": taken(latent.mean),
+        "mean": at_rows(latent.mean),
         "labels": codes.labels.cpu()[rows].numpy(),
         "label_names": np.array(codes.label_names, dtype=str),
         "active": active.cpu().numpy(),
@@ -95,37 +98,42 @@ def _arrays(codes: Codes, shape: PriorShape) -> dict[str, np.ndarray]:
         "prior_draws": shape.draws,
     }
     if latent.stochastic:
-        arrays["sample"] = taken(latent.sample)
-    if int(active.sum()) >= 2 and latent.dim <= _PAIRED and len(rows) >= 30:
+        arrays["sample"] = at_rows(latent.sample)
+    if int(active.sum()) >= 2 and latent.dim <= _MAX_PAIRED and len(rows) >= _MIN_CODES:
         pairs = mutual_information(latent.sample[:, active]).within(active.cpu().numpy())
         arrays |= {"dependence": pairs.matrix, "dependence_chance": np.array(pairs.level)}
         arrays["importance"] = importance(latent.mean, "linear", active=active, repeats=1)
     return arrays
 
 
-def _write_pictures(folder: Path, panels: Panels, model: Autoencoder, codes: Codes) -> None:
+def _write_pictures(run: RunDirectory, panels: Panels, model: Autoencoder, codes: Codes) -> None:
     strip = panels.strip(model)
-    save_pixels(image_figure(strip, ["image", "decoded", "error"]), folder / "reconstructions.png")
+    save_figure(image_figure(strip, ["image", "decoded", "error"]), run.picture("reconstructions.png"))
     draws = panels.draws(model)
     samples = image_figure(in_rows(draws), [], title="decoded draws from the prior")
-    save_pixels(samples, folder / "prior_samples.png")
+    save_figure(samples, run.picture("prior_samples.png"))
     traversal = panels.traversal(model, codes)
-    save_pixels(traversal.figure(), folder / "traversals.png")
-    traversal.save_gif(folder / "traversals_moving.gif")
+    save_figure(traversal.figure(), run.picture("traversals.png"))
+    traversal.save_gif(run.picture("traversals_moving.gif"))
 
 
 def run_facts(device: torch.device | str, seconds: float) -> dict[str, Any]:
     """Return device, versions and seconds of this process's part of a run.
 
     Args:
-        device: where the run computed.
-        seconds: from the first step to the last, with validation.
+        device: device of the training.
+        seconds: duration of the training, with validation.
     """
     return {"device": device_name(device), "seconds": seconds, "versions": versions()}
 
 
 def device_name(device: torch.device | str) -> str:
-    """Return a device with the model of its chip."""
+    """Return a device with the name of its chip.
+
+    Example:
+        >>> device_name("cpu").startswith("cpu (")
+        True
+    """
     kind = torch.device(device)
     if kind.type == "cuda":
         return f"{kind} ({torch.cuda.get_device_name(kind)})"

@@ -23,7 +23,7 @@ from mmdprior.figures import (
 from mmdprior.figures.lps_figure import R2
 from mmdprior.figures.marginals import dependence, strongest_pairs
 from mmdprior.figures.prior_shape import finite_rows
-from mmdprior.figures.style import COLOURS, pixels, save, series, svg
+from mmdprior.figures.style import COLOURS, line_style, pixels, save_png_and_svg, svg
 from mmdprior.metrics import lps
 from mmdprior.priors import FromCallable, Gaussian, Uniform
 
@@ -224,13 +224,13 @@ def test_colours_stand_out_on_light_and_on_dark(paper):
 
 
 def test_points_of_sixteen_runs_can_be_told_apart():
-    looks = {(look["color"], look["marker"]) for look in map(series, range(16))}
+    looks = {(look["color"], look["marker"]) for look in map(line_style, range(16))}
     assert len(looks) == 16
 
 
 def test_figures_are_saved_as_vector_and_pixels(tmp_path):
     figure = marginals(CODES["usual"], SHAPES[4])
-    png, vector = save(figure, tmp_path / "new" / "marginals")
+    png, vector = save_png_and_svg(figure, tmp_path / "new" / "marginals")
     assert png.read_bytes().startswith(b"\x89PNG")
     text = vector.read_text()
     assert "prefers-color-scheme: dark" in text

@@ -18,6 +18,7 @@ from mmdprior.figures.style import pixels
 from mmdprior.latent import Latent
 from mmdprior.models import Autoencoder, GaussianPosterior, LinearDecoder, LinearEncoder
 from mmdprior.priors import Gaussian, Uniform
+from mmdprior.runs.directory import RunDirectory
 from mmdprior.runs.report import write_report
 
 SHAPE = (1, 6, 6)
@@ -175,7 +176,7 @@ class TestReport:
         codes = encode(net, data)
         facts = {"device": "cpu", "seconds": math.nan}
         told = write_report(
-            tmp_path / "report", model=net, images=data, codes=codes, prior=Gaussian(4), facts=facts
+            RunDirectory(tmp_path), model=net, images=data, codes=codes, prior=Gaussian(4), facts=facts
         )
         read = json.loads((tmp_path / "report" / "run.json").read_text())
         assert read == told
@@ -199,7 +200,7 @@ class TestReport:
         monkeypatch.setattr("mmdprior.runs.report._ROWS", 20)
         net, data = model(dim=1), images()
         codes = encode(net, data)
-        write_report(tmp_path, model=net, images=data, codes=codes, prior=Gaussian(1), facts={})
-        with np.load(tmp_path / "codes.npz") as held:
+        write_report(RunDirectory(tmp_path), model=net, images=data, codes=codes, prior=Gaussian(1), facts={})
+        with np.load(tmp_path / "report" / "codes.npz") as held:
             assert held["mean"].shape == (20, 1)
             assert "dependence" not in held
