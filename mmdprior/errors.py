@@ -1,20 +1,30 @@
-"""The one error that a user's mistake raises, and how other errors are told in one line."""
+"""`InputError`, raised for every mistake of a user, and helpers that keep messages to one line."""
 
 __all__ = ["InputError", "reason", "shorten"]
 
-_LONGEST = 120
+_MAX_LENGTH = 120
 
 
 class InputError(ValueError):
-    """Bad input: one line that names the field, the value received and the remedy."""
+    """Invalid input.
+
+    The message is one line that names the field, the value received and what to give instead. Commands
+    print the message without a traceback and exit with status 2.
+
+    Example:
+        >>> from mmdprior import InputError
+        >>> raise InputError("batch_size: 0 received; give at least 1")
+        Traceback (most recent call last):
+        mmdprior.errors.InputError: batch_size: 0 received; give at least 1
+    """
 
 
 def reason(error: BaseException) -> str:
-    """Return an error's first line, or its type where it says nothing."""
+    """Return the first line of an exception's message, or its type if the message is empty."""
     lines = str(error).strip().splitlines()
     return shorten(lines[0]) if lines else type(error).__name__
 
 
 def shorten(text: str) -> str:
-    """Return text cut to what fits in an error of one line."""
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+    """Return text cut to 120 characters, so that it fits in a one-line error."""
+    return text if len(text) <= _MAX_LENGTH else text[:_MAX_LENGTH] + "..."

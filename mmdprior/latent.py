@@ -1,4 +1,4 @@
-"""The one thing that flows between encoder, regularizer, decoder and scores."""
+"""`Latent`: the codes of a batch, as encoder, regularizer, decoder and metrics exchange them."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,26 @@ __all__ = ["Latent"]
 
 @dataclass(frozen=True)
 class Latent:
-    """Codes of a batch under q(z|x).
+    """Codes of a batch under the approximate posterior q(z|x).
+
+    A `Posterior` returns one, and every `Regularizer` receives one.
 
     Attributes:
-        sample: one draw z ~ q(z|x) a row; the mean itself for a deterministic posterior.
-        mean: posterior means.
-        log_var: log of the posterior variances, or None for a deterministic posterior.
+        sample: one draw z ~ q(z|x) per image. A deterministic posterior puts its mean here.
+        mean: posterior means, one row per image.
+        log_var: log-variances of a diagonal Gaussian posterior; None for a deterministic posterior.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior import Latent
+        >>> codes = torch.randn(4, 2)
+        >>> latent = Latent(sample=codes, mean=codes)
+        >>> latent.dim, latent.stochastic
+        (2, False)
+        >>> mean, log_var = torch.zeros(4, 2), torch.full((4, 2), -2.0)
+        >>> noise = torch.randn(4, 2)
+        >>> Latent(mean + (0.5 * log_var).exp() * noise, mean, log_var).stochastic
+        True
     """
 
     sample: Float[Tensor, "n d"]
@@ -29,10 +43,10 @@ class Latent:
 
     @property
     def stochastic(self) -> bool:
-        """Whether samples and means differ."""
+        """Whether the posterior has a variance, so that samples and means differ."""
         return self.log_var is not None
 
     def detach(self) -> "Latent":
-        """Return the same codes cut from the graph."""
+        """Return the same codes detached from the autograd graph."""
         log_var = None if self.log_var is None else self.log_var.detach()
         return Latent(self.sample.detach(), self.mean.detach(), log_var)

@@ -1,14 +1,26 @@
-"""Names by which files and runs are told apart."""
+"""Short unique names for paths, as tables and figures show them."""
 
 __all__ = ["short_names"]
 
 
 def short_names(paths: list[str]) -> dict[str, str]:
-    """Return the shortest ends of paths, in whole parts, that tell them apart."""
-    parts = {path: path.replace("\\", "/").strip("/").split("/") for path in paths}
+    """Return the shortest unique suffix of each path, in whole path components.
+
+    Args:
+        paths: paths with ``/`` or ``\\`` as separator.
+
+    Returns:
+        Suffix by path. A path that is a suffix of another one keeps all its components.
+
+    Example:
+        >>> from mmdprior.naming import short_names
+        >>> short_names(["runs/vae/seed_0/last.pt", "runs/mmd/seed_0/last.pt"])
+        {'runs/vae/seed_0/last.pt': 'vae/seed_0/last.pt', 'runs/mmd/seed_0/last.pt': 'mmd/seed_0/last.pt'}
+    """
+    components = {path: path.replace("\\", "/").strip("/").split("/") for path in paths}
     names = {}
-    for path, own in parts.items():
-        others = [other for key, other in parts.items() if key != path]
-        count = next((k for k in range(1, len(own)) if all(o[-k:] != own[-k:] for o in others)), len(own))
-        names[path] = "/".join(own[-count:])
+    for path, parts in components.items():
+        others = [other for key, other in components.items() if key != path]
+        unique = (k for k in range(1, len(parts)) if all(other[-k:] != parts[-k:] for other in others))
+        names[path] = "/".join(parts[-next(unique, len(parts)) :])
     return names

@@ -1,4 +1,4 @@
-"""Precision of numbers: float64, and full precision under autocast and TF32."""
+"""Float64, and full float32 precision under autocast and TF32."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,12 +14,20 @@ __all__ = ["full_convolutions", "full_matmul", "full_precision", "in_float64", "
 
 
 def in_float64(z: Tensor) -> Tensor:
-    """Return z in float64, on the CPU where its device has none (MPS)."""
+    """Return a tensor in float64; on the CPU if its device has no float64 (MPS)."""
     return z.cpu().double() if z.device.type == "mps" else z.double()
 
 
 def full_matmul(x: Tensor, y: Tensor) -> Tensor:
-    """Multiply in full precision: neither autocast nor TF32 reaches float64."""
+    """Return x @ y, computed in float64 because autocast and TF32 do not change float64 products.
+
+    Args:
+        x: (n, k) matrix.
+        y: (k, m) matrix.
+
+    Returns:
+        (n, m) product, rounded to the dtype of x.
+    """
     if x.device.type == "mps":
         with torch.autocast("mps", enabled=False):
             return x @ y
@@ -27,15 +35,33 @@ def full_matmul(x: Tensor, y: Tensor) -> Tensor:
 
 
 def full_precision(device_type: str) -> AbstractContextManager[None]:
-    """Switch autocast and reduced-precision matrix products off for the length of a block.
+    """Return a context manager without autocast and reduced-precision matrix products.
 
-    An MMD is a small difference of large means: ten mantissa bits would drown it.
+    An MMD is a small difference of large means. The ten mantissa bits of TF32, or the seven of bfloat16,
+    would make its rounding error larger than its value.
+
+    Args:
+        device_type: type of the devices whose autocast is switched off, such as ``"cuda"``.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.precision import full_precision
+        >>> x = torch.randn(8, 8)
+        >>> with torch.autocast("cpu", torch.bfloat16):
+        ...     half = x @ x
+        ...     with full_precision("cpu"):
+        ...         full = x @ x
+        >>> half.dtype, full.dtype
+        (torch.bfloat16, torch.float32)
     """
-    return nullcontext() if _in_force(device_type) else _switched(device_type)
+    return nullcontext() if _is_full(device_type) else _full(device_type)
 
 
-def _in_force(device_type: str) -> bool:
-    """Log whether nothing needs to be switched; asking is cheaper than switching."""
+def _is_full(device_type: str) -> bool:
+    """Return whether products already have full precision; reading the settings costs less than setting them.
+
+    False on torch releases without settings per backend, where `_full` sets the precision in any case.
+    """
     if torch.is_autocast_enabled(device_type) or not hasattr(torch.backends.cuda.matmul, "fp32_precision"):
         return False
     backends: Any = torch.backends
@@ -49,19 +75,22 @@ def _in_force(device_type: str) -> bool:
 
 
 @contextmanager
-def _switched(device_type: str) -> Iterator[None]:
+def _full(device_type: str) -> Iterator[None]:
     with torch.autocast(device_type, enabled=False):
         if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
-            with _ieee():
+            with _ieee_backends():
                 yield
         else:
-            with _highest():
+            with _highest_setting():
                 yield
 
 
 @contextmanager
-def _ieee() -> Iterator[None]:
-    """Set torch's precision per backend; its older setting refuses to be read once these are used."""
+def _ieee_backends() -> Iterator[None]:
+    """Set the precision per backend.
+
+    The older setting for all backends cannot be read after one of these has been set.
+    """
     mkldnn: Any = torch.backends.mkldnn
     backends = (torch.backends.cuda.matmul, mkldnn.matmul)
     before = [backend.fp32_precision for backend in backends]
@@ -75,8 +104,8 @@ def _ieee() -> Iterator[None]:
 
 
 @contextmanager
-def _highest() -> Iterator[None]:
-    """Set the precision of torch releases that know one setting for all backends."""
+def _highest_setting() -> Iterator[None]:
+    """Set the precision on torch releases that have one setting for all backends."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -87,8 +116,12 @@ def _highest() -> Iterator[None]:
 
 @contextmanager
 def full_convolutions() -> Iterator[None]:
-    """Switch off TF32 convolutions, the default on GPUs that have them; they keep ten mantissa bits."""
+    """Return a context manager without TF32 convolutions.
+
+    TF32, the default of GPUs that have it, keeps ten mantissa bits, so codes would differ between devices.
+    """
     cudnn: Any = torch.backends.cudnn
+    # Newer torch releases have a setting per kind of operation, older ones a flag for all of cuDNN.
     parts = [getattr(cudnn, name) for name in ("conv", "rnn") if hasattr(cudnn, name)]
     setting, exact = ("fp32_precision", "ieee") if parts else ("allow_tf32", False)
     parts = parts or [cudnn]
@@ -103,13 +136,17 @@ def full_convolutions() -> Iterator[None]:
 
 
 def to_numbers(array: np.ndarray, name: str) -> Tensor:
-    """Return an array of real numbers as a tensor, of float64 where torch lacks its type.
+    """Return an array of real numbers as a tensor.
+
+    Args:
+        array: float16, float32, float64 and int64 arrays keep their dtype, others become float64.
+        name: name of the array in the error message.
 
     Raises:
-        InputError: text, objects, complex numbers or dates.
+        InputError: the entries are text, objects, complex numbers or dates.
     """
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name}: {array.dtype} entries received; give real numbers")
-    known = {np.dtype(kind) for kind in (np.float16, np.float32, np.float64, np.int64)}
-    plain = array.dtype.newbyteorder("=")
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=plain if plain in known else np.float64))
+    kept = {np.dtype(kind) for kind in (np.float16, np.float32, np.float64, np.int64)}
+    native = array.dtype.newbyteorder("=")  # torch has no other byte order
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=native if native in kept else np.float64))

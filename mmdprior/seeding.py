@@ -1,4 +1,4 @@
-"""Named random streams: the same (seed, name, index) gives the same numbers wherever it is asked."""
+"""Named random streams: the same seed, name and index give the same numbers in every process."""
 
 import hashlib
 
@@ -8,18 +8,27 @@ __all__ = ["stream"]
 
 
 def stream(seed: int, name: str, index: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a generator that depends on nothing but its arguments.
+    """Return a new generator that is a function of its arguments.
 
-    Training draws from one stream per purpose and step, so a resumed run sees the numbers of the
-    uninterrupted one without any stored generator state.
+    Training uses one stream per purpose and step. A resumed run therefore draws the same numbers as an
+    uninterrupted one, although no generator state is saved.
 
     Args:
-        seed: the run's seed.
-        name: what the numbers are for, such as ``"posterior"``.
-        index: the step or epoch.
-        device: where the numbers are drawn; a CPU stream and a CUDA stream differ.
+        seed: seed of the run.
+        name: purpose of the numbers, such as ``"posterior"``. Different names give unrelated numbers.
+        index: step, epoch or another counter.
+        device: where the numbers are drawn. CPU and CUDA generators give different numbers.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.seeding import stream
+        >>> noise = torch.randn(3, generator=stream(0, "posterior", index=7))
+        >>> torch.equal(noise, torch.randn(3, generator=stream(0, "posterior", index=7)))
+        True
+        >>> torch.equal(noise, torch.randn(3, generator=stream(0, "posterior", index=8)))
+        False
     """
     digest = hashlib.blake2b(f"{seed}/{name}/{index}".encode(), digest_size=8).digest()
     generator = torch.Generator(device=device)
-    generator.manual_seed(int.from_bytes(digest, "little") >> 1)
+    generator.manual_seed(int.from_bytes(digest, "little") >> 1)  # 63 bits, a non-negative seed
     return generator

@@ -1,4 +1,37 @@
-"""Images: sources, splits and batches."""
+"""Images: sources, splits and batches.
+
+Sources to open, each a function that returns a `Source`:
+
+    ===================  ===================================================================
+    `sprites`            procedural shapes with five known factors; no download
+    `image_folder`       a folder of image files, with first-level folders as classes
+    `arrays`             images in ``.npy`` or ``.npz`` files, such as dSprites
+    `tiny_imagenet`      Tiny ImageNet-200; downloads
+    `torchvision_set`    CIFAR-10, CIFAR-100, MNIST, Fashion-MNIST, KMNIST, SVHN, CelebA; downloads
+    ===================  ===================================================================
+
+`make_splits` holds out validation and test images. `ResidentBatches` keeps all images on the training
+device; `StreamingBatches` reads them with worker processes.
+
+For your own data, write a function that returns a `Source`, or subclass `ImageSet` if the images do not fit
+in memory. Name the function in the config, as ``data: {target: "my_data.py:circles", images: 2000}``.
+`mmdprior.testing.check_source` checks it.
+
+Example:
+    >>> import torch
+    >>> from mmdprior.data import InMemory, ResidentBatches, Source, make_splits
+    >>> from mmdprior.testing import check_source
+    >>> def circles(images: int = 200) -> Source:
+    ...     radius = torch.rand(images, 1)
+    ...     x = torch.linspace(-1, 1, 32)
+    ...     inside = x[:, None] ** 2 + x**2 < radius[:, :, None]
+    ...     return Source(InMemory(inside[:, None].float(), radius, ("radius",)))
+    >>> check_source(circles())
+    >>> splits = make_splits(circles())
+    >>> batch = next(ResidentBatches(splits.train, batch_size=64, seed=0).stream())
+    >>> batch.images.shape, batch.labels.shape
+    (torch.Size([64, 1, 32, 32]), torch.Size([64, 1]))
+"""
 
 from mmdprior.data.arrays import arrays
 from mmdprior.data.augmentation import Augmentation

@@ -1,4 +1,4 @@
-"""Training batches: from a tensor on the training device, or streamed."""
+"""Training batches, from images in the memory of the training device or streamed from disk."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -17,20 +17,21 @@ from mmdprior.world import World
 
 __all__ = ["Batch", "Batches", "ResidentBatches", "StreamingBatches", "fits_in_memory"]
 
-_SHARE = 0.25
-"""Share of a device's memory that resident images may take."""
+_MEMORY_SHARE = 0.25
+"""Largest share of a device's free memory that resident images may occupy."""
 
-_Read = tuple[Tensor, Tensor, Tensor]
+_ASSUMED_MEMORY = 16 * 2**30
+"""Free bytes assumed on devices that do not report them."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch, this process's part of it on the training device.
+    """This rank's rows of one training batch, on the training device.
 
     Attributes:
-        images: float in [0, 1].
-        labels: (n, k).
-        indices: rows of the training set, on the CPU, of the global batch.
+        images: (n, C, H, W) float in [0, 1].
+        labels: (n, k) labels; k is 0 without labels.
+        indices: row numbers in the training set of the whole global batch, on the CPU.
     """
 
     images: Float[Tensor, "n c h w"]
@@ -39,20 +40,21 @@ class Batch:
 
 
 class Batches(ABC):
-    """An endless sequence of batches, a function of the seed: any step can be entered directly.
+    """Base class of loaders: an endless sequence of batches that is a function of the seed.
 
-    Every epoch is a new permutation; its last, incomplete batch is left out. The order and the augmentation
-    are those of the global batch, of which every process takes its own rows.
+    Every epoch is a new permutation of the training set, without its last incomplete batch. A resumed run
+    enters the sequence directly at its step. Order and augmentation are those of the global batch, of which
+    every rank gets its own rows.
 
     Args:
         images: the training set.
-        batch_size: images of a global batch.
-        seed: of order and augmentation.
-        augmentation: of the images, on the training device.
-        world: the processes that share each batch.
+        batch_size: images per global batch.
+        seed: seed of order and augmentation.
+        augmentation: random flips and shifts, computed on the training device; none by default.
+        world: the processes that share each batch; one process by default.
 
     Raises:
-        InputError: a batch larger than the set, or one that the processes cannot share evenly.
+        InputError: the batch is larger than the training set, or not a multiple of the number of processes.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class Batches(ABC):
         self.steps_per_epoch = len(images) // batch_size
 
     def epochs(self, start: int) -> Iterator[tuple[Tensor, range]]:
-        """Yield the order of every epoch from step ``start`` on, and the first rows of its batches."""
+        """Yield the permutation of each epoch and the offsets of its batches, from step ``start`` on."""
         epoch, position = divmod(start, self.steps_per_epoch)
         while True:
             order = torch.randperm(len(self.images), generator=stream(self.seed, "order", epoch))
@@ -88,17 +90,17 @@ class Batches(ABC):
             epoch, position = epoch + 1, 0
 
     def rows(self, start: int) -> Iterator[Tensor]:
-        """Yield the row numbers of every global batch from step ``start`` on."""
-        for order, firsts in self.epochs(start):
-            for first in firsts:
-                yield order[first : first + self.batch_size]
+        """Yield the row numbers of each global batch, from step ``start`` on."""
+        for order, offsets in self.epochs(start):
+            for offset in offsets:
+                yield order[offset : offset + self.batch_size]
 
     @abstractmethod
     def stream(self, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches from step ``start`` on, without end."""
+        """Yield the batches from step ``start`` on, endlessly."""
 
     def _batch(self, images: Tensor, labels: Tensor, rows: Tensor, step: int) -> Batch:
-        """Augment and normalise what has arrived on the device."""
+        """Return the batch of images that are on the device: augmented, float, in [0, 1]."""
         if self.augmentation:
             generator = stream(self.seed, "augmentation", step, images.device)
             images = self.augmentation(images, self.batch_size, self.share, generator)
@@ -106,7 +108,23 @@ class Batches(ABC):
 
 
 class ResidentBatches(Batches):
-    """All images in one tensor on the training device, indexed there."""
+    """Batches indexed from one tensor that holds all images on the training device.
+
+    Args:
+        images: the training set; it is read into memory once.
+        batch_size: images per global batch.
+        seed: seed of order and augmentation.
+        device: the training device.
+        augmentation: random flips and shifts; none by default.
+        world: the processes that share each batch; one process by default.
+
+    Example:
+        >>> from mmdprior.data import ResidentBatches, sprites
+        >>> batches = ResidentBatches(sprites(images=100).train, batch_size=32, seed=0)
+        >>> batch = next(batches.stream())
+        >>> batches.steps_per_epoch, batch.images.shape
+        (3, torch.Size([32, 1, 64, 64]))
+    """
 
     def __init__(
         self,
@@ -122,19 +140,36 @@ class ResidentBatches(Batches):
         self.device = resident.images.device
 
     def stream(self, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches from step ``start`` on, without end; the host waits once an epoch."""
+        """Yield the batches from step ``start`` on, endlessly."""
         step = start
-        for order, firsts in self.epochs(start):
-            there = order.to(self.device)
-            for first in firsts:
-                span = slice(first, first + self.batch_size)
-                images, labels = self.images.gather(there[span][self.share])
+        for order, offsets in self.epochs(start):
+            # Copied once per epoch: the host waits for this transfer, but not for the indexing per batch.
+            device_order = order.to(self.device)
+            for offset in offsets:
+                span = slice(offset, offset + self.batch_size)
+                images, labels = self.images.gather(device_order[span][self.share])
                 yield self._batch(images, labels, order[span], step)
                 step += 1
 
 
 class StreamingBatches(Batches):
-    """Images read by DataLoader workers while the device works, for data that memory cannot hold."""
+    """Batches read by DataLoader workers during training, for images that do not fit in memory.
+
+    Args:
+        images: the training set.
+        batch_size: images per global batch.
+        seed: seed of order and augmentation.
+        device: the training device.
+        workers: number of DataLoader worker processes; 0 reads in this process.
+        augmentation: random flips and shifts; none by default.
+        world: the processes that share each batch; one process by default.
+
+    Example:
+        >>> from mmdprior.data import StreamingBatches, sprites
+        >>> batches = StreamingBatches(sprites(images=100).train, batch_size=32, seed=0)
+        >>> next(batches.stream(start=5)).images.shape
+        torch.Size([32, 1, 64, 64])
+    """
 
     def __init__(
         self,
@@ -151,45 +186,42 @@ class StreamingBatches(Batches):
         self.workers = workers
 
     def stream(self, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches from step ``start`` on, without end."""
-        pinned = self.device.type == "cuda"
+        """Yield the batches from step ``start`` on, endlessly.
+
+        Raises:
+            InputError: an image cannot be read, or a worker process died.
+        """
+        pinned = self.device.type == "cuda"  # pinned memory lets the copy to the GPU overlap with compute
         loader = DataLoader(
-            _ByBatch(self.images, self.share),
-            batch_size=None,
-            sampler=_Rows(self, start),
+            _GlobalBatchDataset(self.images, self.share),
+            batch_size=None,  # the sampler yields whole batches
+            sampler=_GlobalBatchSampler(self, start),
             num_workers=self.workers,
             pin_memory=pinned,
         )
-        for step, (images, labels, rows) in enumerate(_told_in_a_line(loader), start):
+        for step, (images, labels, rows) in enumerate(_one_line_errors(loader), start):
             images = images.to(self.device, non_blocking=pinned)
             labels = labels.to(self.device, non_blocking=pinned)
             yield self._batch(images, labels, rows.cpu(), step)
 
 
-def _told_in_a_line(loader: Iterable[_Read]) -> Iterator[_Read]:
-    """Yield what a loader reads; the traceback in the message of a worker's error is cut off."""
-    try:
-        yield from loader
-    except (InputError, RuntimeError) as error:  # RuntimeError: a worker that was killed
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        if isinstance(error, InputError):
-            raise InputError(lines[-1].partition("InputError: ")[2] or lines[-1]) from None
-        raise InputError(f"data.workers: {lines[0] if lines else 'a worker died'}; give fewer") from error
+_Item = tuple[Tensor, Tensor, Tensor]
+"""Images and labels of this rank, and the row numbers of the global batch."""
 
 
-class _ByBatch(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Reads a process's share of a batch per call, given the rows of all."""
+class _GlobalBatchDataset(torch.utils.data.Dataset[_Item]):
+    """Read this rank's share of a global batch, given the row numbers of the global batch."""
 
     def __init__(self, images: ImageSet, share: slice) -> None:
         self.images = images
         self.share = share
 
-    def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, rows: Tensor) -> _Item:
         return (*self.images.gather(rows[self.share]), rows)
 
 
-class _Rows(Sampler[Tensor]):
-    """The row numbers of every batch from a step on."""
+class _GlobalBatchSampler(Sampler[Tensor]):
+    """Yield the row numbers of each global batch, from a step on."""
 
     def __init__(self, batches: Batches, start: int) -> None:
         self.batches = batches
@@ -199,11 +231,26 @@ class _Rows(Sampler[Tensor]):
         return self.batches.rows(self.start)
 
 
+def _one_line_errors(loader: Iterable[_Item]) -> Iterator[_Item]:
+    """Yield the items of a loader; re-raise errors of its workers without the worker's traceback."""
+    try:
+        yield from loader
+    except (InputError, RuntimeError) as error:  # RuntimeError: a worker process was killed
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        if isinstance(error, InputError):
+            # The DataLoader puts the worker's traceback in the message; its last line is the original error.
+            raise InputError(lines[-1].partition("InputError: ")[2] or lines[-1]) from None
+        raise InputError(f"data.workers: {lines[0] if lines else 'a worker died'}; give fewer") from error
+
+
 def fits_in_memory(images: ImageSet, device: torch.device | str) -> bool:
-    """Log whether a set takes at most a quarter of the device's free memory (4 GiB if unknown)."""
+    """Return whether a set occupies at most a quarter of the device's free memory.
+
+    Args:
+        images: a set; one that is in memory already fits.
+        device: the training device. Devices other than CUDA are assumed to have 16 GiB.
+    """
     device = torch.device(device)
-    needed = len(images) * torch.Size(images.image_shape).numel() * images.dtype.itemsize
-    free = 16 * 2**30
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-    return isinstance(images, InMemory) or needed <= _SHARE * free
+    size = len(images) * torch.Size(images.image_shape).numel() * images.dtype.itemsize
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _ASSUMED_MEMORY
+    return isinstance(images, InMemory) or size <= _MEMORY_SHARE * free

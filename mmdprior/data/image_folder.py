@@ -1,55 +1,72 @@
-"""Any folder of image files."""
+"""Folders of image files."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from mmdprior.data.source import ImageSet, Source
-from mmdprior.errors import InputError, reason
+from mmdprior.errors import InputError
 
-__all__ = ["ImageFiles", "image_folder", "to_square"]
+__all__ = ["ImageFiles", "image_folder"]
 
 _EXTENSIONS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _TEST_FOLDERS = ("test", "val", "valid", "validation")
 
 
-def to_square(image: Image.Image, size: int, channels: int, crop: int | None = None) -> Tensor:
-    """Return an image as uint8 (channels, size, size).
+def image_folder(root: str, size: int, channels: Literal[1, 3] = 3, crop: int | None = None) -> Source:
+    """Open a folder of images, at any depth.
 
-    The centre is cut out, a square of ``crop`` pixels or the largest that fits, then resized
-    (bilinear, anti-aliased).
+    If ``root`` holds a folder ``train`` and a folder ``test`` (or ``val``, ``valid``, ``validation``), these
+    are the training and the test images. Otherwise all images under ``root`` are training images. The
+    first-level folders of each are the classes, unless some image is in none of them.
+
+    Args:
+        root: folder of the images.
+        size: side of the square images returned, in pixels.
+        channels: 3 for RGB, 1 for grey.
+        crop: side of the centre square cut out before resizing, in pixels (148 is usual for CelebA); by
+            default the largest square that fits.
+
+    Raises:
+        InputError: the folder is missing or holds no images, or ``size`` or ``crop`` is below 1.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from mmdprior.data import image_folder
+        >>> for name in ("ant", "bee"):
+        ...     Path("insects", name).mkdir(parents=True)
+        ...     Image.new("RGB", (40, 30)).save(f"insects/{name}/0.png")
+        >>> train = image_folder("insects", size=16).train
+        >>> len(train), train.image_shape, train.label_names
+        (2, (3, 16, 16), ('class',))
     """
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image, dtype=np.uint16) / 257).round().astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        raise ValueError(f"pixels of mode {image.mode} have no fixed range; save 8 or 16 bits")
-    image = image.convert("RGB" if channels == 3 else "L")
-    side = min(image.size) if crop is None else crop
-    if image.size != (side, side):
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
-    if side != size:
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    pixels = torch.from_numpy(np.array(image, dtype=np.uint8))
-    return pixels.reshape(size, size, channels).permute(2, 0, 1)
+    if size < 1 or (crop is not None and crop < 1):
+        raise InputError(f"size, crop: {size}, {crop} received; give pixels of at least 1")
+    top = Path(root).expanduser()
+    if not top.is_dir():
+        raise InputError(f"root: {root} is not a folder; give the folder that holds the images")
+    tests = [top / name for name in _TEST_FOLDERS if (top / name).is_dir()]
+    folders = [top / "train", tests[0]] if tests and (top / "train").is_dir() else [top]
+    # One numbering for both sets, since a class may be missing from one of them.
+    classes = sorted({path.name for folder in folders for path in folder.iterdir() if path.is_dir()})
+    return Source(*[_scan(folder, classes, size, channels, crop) for folder in folders])
 
 
 class ImageFiles(ImageSet):
-    """Image files, decoded when they are asked for.
+    """Image files, decoded on access.
 
     Args:
-        files: paths.
+        files: paths of the images.
         labels: (n, k) integers.
-        label_names: one a column.
-        size: side of the images returned.
-        channels: 3 (colour) or 1 (grey).
-        crop: pixels of the centre square cut out first; the largest that fits by default.
+        label_names: one name per label column.
+        size: side of the square images returned, in pixels.
+        channels: 3 for RGB, 1 for grey.
+        crop: side of the centre square cut out before resizing; by default the largest that fits.
     """
 
     def __init__(
@@ -71,66 +88,32 @@ class ImageFiles(ImageSet):
         return len(self.files)
 
     def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode files.
+        """Return decoded images and their labels.
 
         Raises:
-            InputError: a file that is missing or is no image.
+            InputError: a file is missing or not an image.
         """
-        rows = indices.tolist()
-        images = torch.empty((len(rows), *self.image_shape), dtype=torch.uint8)
-        for slot, row in enumerate(rows):
-            images[slot] = self._read(self.files[row])
+        from mmdprior.data.pillow import read_square
+
+        channels, size, _ = self.image_shape
+        images = torch.empty((len(indices), *self.image_shape), dtype=torch.uint8)
+        for row, index in enumerate(indices.tolist()):
+            images[row] = read_square(self.files[index], size, channels, self.crop)
         return images, self.labels[indices]
 
-    def _read(self, path: Path) -> Tensor:
-        channels, size, _ = self.image_shape
-        try:
-            with Image.open(path) as image:
-                return to_square(image, size, channels, self.crop)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise InputError(f"{path}: not a readable image ({reason(error)}); repair or remove it") from None
 
-
-def image_folder(root: str, size: int, channels: Literal[1, 3] = 3, crop: int | None = None) -> Source:
-    """Open a folder of images, at any depth.
-
-    A folder ``train`` with a folder ``test`` (or ``val``, ``valid``, ``validation``) beside it are
-    the training and test images; otherwise everything under root is one pool. Sub-folders at the top
-    of either are classes.
-
-    Args:
-        root: the folder.
-        size: side of the square images returned, in pixels.
-        channels: 3 (colour) or 1 (grey).
-        crop: pixels of the centre square cut out before resizing (148 for CelebA); by default the
-            largest that fits.
-
-    Raises:
-        InputError: a folder that is missing or holds no images, or a size below 1.
-    """
-    if size < 1 or (crop is not None and crop < 1):
-        raise InputError(f"size, crop: {size}, {crop} received; give pixels of at least 1")
-    top = Path(root).expanduser()
-    if not top.is_dir():
-        raise InputError(f"root: {root} is not a folder; give the folder that holds the images")
-    tests = [top / name for name in _TEST_FOLDERS if (top / name).is_dir()]
-    pools = [top / "train", tests[0]] if tests and (top / "train").is_dir() else [top]
-    classes = sorted({path.name for pool in pools for path in pool.iterdir() if path.is_dir()})
-    sets = [_scan(pool, classes, size, channels, crop) for pool in pools]
-    return Source(*sets)
-
-
-def _scan(pool: Path, classes: list[str], size: int, channels: int, crop: int | None) -> ImageFiles:
+def _scan(folder: Path, classes: list[str], size: int, channels: int, crop: int | None) -> ImageFiles:
+    """Return the images below a folder, labelled by its first-level folders."""
     files = sorted(
-        Path(folder, name)
-        for folder, _, names in os.walk(pool, followlinks=True)
+        Path(parent, name)
+        for parent, _, names in os.walk(folder, followlinks=True)
         for name in names
-        if Path(name).suffix.lower() in _EXTENSIONS and Path(folder, name).is_file()
+        if Path(name).suffix.lower() in _EXTENSIONS and Path(parent, name).is_file()
     )
     if not files:
-        raise InputError(f"root: {pool} holds no images ({', '.join(sorted(_EXTENSIONS))})")
+        raise InputError(f"root: {folder} holds no images ({', '.join(sorted(_EXTENSIONS))})")
     numbers = {name: i for i, name in enumerate(classes)}
-    owners = [numbers.get(path.relative_to(pool).parts[0], -1) for path in files]
-    if not classes or -1 in owners:
+    labels = [numbers.get(path.relative_to(folder).parts[0], -1) for path in files]
+    if not classes or -1 in labels:  # some image is in no class
         return ImageFiles(files, torch.empty(len(files), 0, dtype=torch.long), (), size, channels, crop)
-    return ImageFiles(files, torch.tensor(owners)[:, None], ("class",), size, channels, crop)
+    return ImageFiles(files, torch.tensor(labels)[:, None], ("class",), size, channels, crop)

@@ -1,4 +1,4 @@
-"""Procedural sprites: five independent factors, as dSprites has them, and no download."""
+"""Procedural sprites with the five independent factors of dSprites; no download."""
 
 import math
 
@@ -13,78 +13,50 @@ __all__ = ["FACTOR_SIZES", "Sprites", "factors_of", "render", "sprites"]
 
 FACTOR_NAMES = ("shape", "scale", "orientation", "x", "y")
 FACTOR_SIZES = (3, 6, 40, 32, 32)
-_GRID = math.prod(FACTOR_SIZES)
+"""Number of values of each factor."""
+
+_GRID_SIZE = math.prod(FACTOR_SIZES)
 _SIDE = 64
+
 _RADIUS = 0.28
-"""Half the largest sprite's extent, in units where the image spans [-1, 1]."""
+"""Half the extent of the largest sprite. Lengths are in units where the image spans [-1, 1]."""
+
 _REACH = 0.6
-"""Largest displacement of a sprite's centre, in the same units."""
+"""Largest displacement of a sprite's centre from the centre of the image."""
 
 
-def factors_of(indices: Tensor) -> Tensor:
-    """Return the factor values (b, 5) of grid indices (b,); the last factor, y, varies fastest."""
-    columns = []
-    for size in reversed(FACTOR_SIZES):
-        columns.append(indices % size)
-        indices = indices // size
-    return torch.stack(columns[::-1], dim=1)
+def sprites(images: int | None = 20_000, seed: int = 0) -> Source:
+    """Open the procedural sprites.
 
-
-def render(factors: Tensor) -> Tensor:
-    """Draw sprites from their factors.
-
-    Shapes (square, ellipse, heart) are signed distances; a pixel whose centre lies s pixels inside
-    the edge is covered by clamp(1/2 + s, 0, 1). In float64, so that machines agree.
+    The images follow dSprites (Matthey et al., 2017): 3 shapes, 6 scales, 40 orientations, and 32 positions
+    along each axis. They are grey images of 64 x 64 pixels, anti-aliased, with the factors as labels.
 
     Args:
-        factors: (b, 5) integers: shape < 3, scale < 6 (half to full size), orientation < 40 (a full
-            turn, all distinct), x < 32, y < 32.
+        images: number of images, drawn without replacement from the 737,280 of the grid; None for all.
+        seed: seed of the draw.
 
-    Returns:
-        (b, 1, 64, 64) uint8.
+    Raises:
+        InputError: the number is not in 1 to 737,280.
+
+    Example:
+        >>> from mmdprior.data import sprites
+        >>> train = sprites(images=1000).train
+        >>> len(train), train.image_shape, train.label_names
+        (1000, (1, 64, 64), ('shape', 'scale', 'orientation', 'x', 'y'))
     """
-    shape, scale, orientation, x, y = factors.double()[:, :, None, None].unbind(1)
-    size = _RADIUS * (0.5 + 0.5 * scale / (FACTOR_SIZES[1] - 1))
-    angle = 2 * math.pi * orientation / FACTOR_SIZES[2]
-    pixels = (torch.arange(_SIDE, dtype=torch.float64) + 0.5) * (2 / _SIDE) - 1
-    dx = pixels[None, None, :] - _REACH * (2 * x / (FACTOR_SIZES[3] - 1) - 1)
-    dy = pixels[None, :, None] - _REACH * (2 * y / (FACTOR_SIZES[4] - 1) - 1)
-    u = (angle.cos() * dx + angle.sin() * dy) / size
-    v = (angle.cos() * dy - angle.sin() * dx) / size
-    distance = torch.empty_like(u)
-    for number, signed_distance in enumerate((_square, _ellipse, _heart)):
-        rows = (shape == number).flatten()
-        distance[rows] = signed_distance(u[rows], v[rows])
-    coverage = (0.5 - distance * size * (_SIDE / 2)).clamp(0, 1)
-    return (coverage * 255).round().to(torch.uint8)[:, None]
-
-
-def _square(u: Tensor, v: Tensor) -> Tensor:
-    """Signed distance to a square of half-side .75."""
-    return torch.maximum(u.abs(), v.abs()) - 0.75
-
-
-def _ellipse(u: Tensor, v: Tensor) -> Tensor:
-    """Signed distance, to first order, to an ellipse of half-axes 1 and .55."""
-    value = u.square() + (v / 0.55).square() - 1
-    slope = 2 * torch.hypot(u, v / 0.55**2)
-    return value / slope.clamp(min=1e-6)
-
-
-def _heart(u: Tensor, v: Tensor) -> Tensor:
-    """Signed distance to a square on its corner with a disc on each upper side, of radius 1 in all."""
-    half = 0.7
-    across = u.abs()
-    square = (across + v.abs() - half) * math.sqrt(0.5)
-    discs = torch.hypot(across - half / 2, v + half / 2) - half * math.sqrt(0.5)
-    return torch.minimum(square, discs)
+    if images is None:
+        return Source(Sprites(torch.arange(_GRID_SIZE)))
+    if not 1 <= images <= _GRID_SIZE:
+        raise InputError(f"images: {images} received; the grid holds 1 to {_GRID_SIZE}")
+    order = torch.randperm(_GRID_SIZE, generator=stream(seed, "sprites"))
+    return Source(Sprites(order[:images].sort().values))
 
 
 class Sprites(ImageSet):
-    """Sprites at the given indices of the full grid, drawn when they are asked for.
+    """Sprites at some indices of the factor grid, rendered on access.
 
     Args:
-        indices: (n,) integers below 737,280.
+        indices: (n,) grid indices, integers below 737,280.
     """
 
     image_shape = (1, _SIDE, _SIDE)
@@ -97,24 +69,69 @@ class Sprites(ImageSet):
         return len(self.indices)
 
     def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw images and return them with their factors."""
+        """Return rendered images and their factors."""
         factors = factors_of(self.indices[indices.cpu()])
         return render(factors), factors
 
 
-def sprites(images: int | None = 20_000, seed: int = 0) -> Source:
-    """Open the embedded sprites.
+def factors_of(indices: Tensor) -> Tensor:
+    """Return the factor values (b, 5) of grid indices (b,), in row-major order: y varies fastest."""
+    columns = []
+    for size in reversed(FACTOR_SIZES):
+        columns.append(indices % size)
+        indices = indices // size
+    return torch.stack(columns[::-1], dim=1)
+
+
+def render(factors: Tensor) -> Tensor:
+    """Render sprites from their factors.
+
+    Each shape (square, ellipse, heart) is a signed distance function. A pixel whose centre is s pixels
+    inside the edge has coverage clamp(1/2 + s, 0, 1). Computed in float64, so that all machines render the
+    same images.
 
     Args:
-        images: how many of the 737,280, drawn without replacement; None for the full grid.
-        seed: of that draw.
+        factors: (b, 5) integers: shape < 3, scale < 6 (half to full size), orientation < 40 (a full turn),
+            x < 32, y < 32.
 
-    Raises:
-        InputError: a number outside 1 to 737,280.
+    Returns:
+        (b, 1, 64, 64) uint8 images.
     """
-    if images is None:
-        return Source(Sprites(torch.arange(_GRID)))
-    if not 1 <= images <= _GRID:
-        raise InputError(f"images: {images} received; the grid holds 1 to {_GRID}")
-    order = torch.randperm(_GRID, generator=stream(seed, "sprites"))
-    return Source(Sprites(order[:images].sort().values))
+    shape, scale, orientation, x, y = factors.double()[:, :, None, None].unbind(1)
+    size = _RADIUS * (0.5 + 0.5 * scale / (FACTOR_SIZES[1] - 1))
+    angle = 2 * math.pi * orientation / FACTOR_SIZES[2]
+    # Pixel centres, relative to the centre of the sprite.
+    pixels = (torch.arange(_SIDE, dtype=torch.float64) + 0.5) * (2 / _SIDE) - 1
+    dx = pixels[None, None, :] - _REACH * (2 * x / (FACTOR_SIZES[3] - 1) - 1)
+    dy = pixels[None, :, None] - _REACH * (2 * y / (FACTOR_SIZES[4] - 1) - 1)
+    # Coordinates in the frame of the sprite: rotated back and scaled to radius 1.
+    u = (angle.cos() * dx + angle.sin() * dy) / size
+    v = (angle.cos() * dy - angle.sin() * dx) / size
+    distance = torch.empty_like(u)
+    for number, signed_distance in enumerate((_square, _ellipse, _heart)):
+        rows = (shape == number).flatten()
+        distance[rows] = signed_distance(u[rows], v[rows])
+    # The distance in pixels is distance * size * (_SIDE / 2), negative inside.
+    coverage = (0.5 - distance * size * (_SIDE / 2)).clamp(0, 1)
+    return (coverage * 255).round().to(torch.uint8)[:, None]
+
+
+def _square(u: Tensor, v: Tensor) -> Tensor:
+    """Signed distance to a square of half-side 0.75."""
+    return torch.maximum(u.abs(), v.abs()) - 0.75
+
+
+def _ellipse(u: Tensor, v: Tensor) -> Tensor:
+    """Signed distance, to first order, to an ellipse of half-axes 1 and 0.55: value / |gradient|."""
+    value = u.square() + (v / 0.55).square() - 1
+    gradient = 2 * torch.hypot(u, v / 0.55**2)
+    return value / gradient.clamp(min=1e-6)  # the gradient is zero at the centre
+
+
+def _heart(u: Tensor, v: Tensor) -> Tensor:
+    """Signed distance to the union of a square on its corner and a disc on each of its upper sides."""
+    half = 0.7  # half the diagonal of the square; the heart then has radius 1
+    across = u.abs()
+    square = (across + v.abs() - half) * math.sqrt(0.5)
+    discs = torch.hypot(across - half / 2, v + half / 2) - half * math.sqrt(0.5)
+    return torch.minimum(square, discs)

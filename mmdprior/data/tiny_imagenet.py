@@ -1,9 +1,8 @@
-"""Tiny ImageNet-200 in its own tree."""
+"""Tiny ImageNet-200, read from its own folder layout."""
 
 from pathlib import Path
 
 import torch
-from torchvision.datasets.utils import download_and_extract_archive
 
 from mmdprior.data.image_folder import ImageFiles
 from mmdprior.data.source import Source
@@ -19,48 +18,64 @@ _FOLDER = "tiny-imagenet-200"
 def tiny_imagenet(root: str, size: int = 64, download: bool = True) -> Source:
     """Open Tiny ImageNet (Stanford CS231n; 200 classes of ImageNet at 64 x 64 pixels).
 
-    Its labelled validation images are the test split, since its test images have no labels.
+    The labelled validation images are the test split, because the test images have no labels.
 
     Args:
-        root: the folder ``tiny-imagenet-200``, or the one that holds it.
+        root: the folder ``tiny-imagenet-200``, or the folder that contains it.
         size: side of the images returned, in pixels.
-        download: fetch the archive into root and check it by md5 when the tree is absent.
+        download: whether to download the archive into ``root`` if the folder is missing; its MD5 checksum
+            is verified.
 
     Raises:
-        InputError: a tree that is absent or incomplete.
+        InputError: the folder is missing or incomplete, or the download fails.
+
+    Example:
+        >>> from mmdprior.data import tiny_imagenet
+        >>> tiny_imagenet("data", download=False)
+        Traceback (most recent call last):
+        mmdprior.errors.InputError: root: data holds no tiny-imagenet-200/wnids.txt; give its folder, or
+        allow download
     """
     top = Path(root).expanduser()
-    tree = top if (top / "wnids.txt").is_file() else top / _FOLDER
-    if not (tree / "wnids.txt").is_file():
+    folder = top if (top / "wnids.txt").is_file() else top / _FOLDER
+    if not (folder / "wnids.txt").is_file():
         if not download:
             raise InputError(f"root: {root} holds no {_FOLDER}/wnids.txt; give its folder, or allow download")
-        try:
-            download_and_extract_archive(_URL, str(top), md5=_MD5)
-        except (OSError, RuntimeError) as error:
-            raise InputError(f"download: {_URL} failed ({error}); unpack it under {root}") from None
-    wnids = (tree / "wnids.txt").read_text().split()
-    numbers = {wnid: i for i, wnid in enumerate(sorted(wnids))}
+        _download(top)
+    # A class is a WordNet id such as n01443537.
+    wnids = sorted((folder / "wnids.txt").read_text().split())
+    numbers = {wnid: i for i, wnid in enumerate(wnids)}
     train = [
         (path, numbers[wnid])
-        for wnid in sorted(wnids)
-        for path in sorted((tree / "train" / wnid / "images").glob("*.JPEG"))
+        for wnid in wnids
+        for path in sorted((folder / "train" / wnid / "images").glob("*.JPEG"))
     ]
     return Source(
-        _labelled(tree / "train", train, size),
-        _labelled(tree / "val", _validation(tree / "val", numbers), size),
+        _image_files(folder / "train", train, size),
+        _image_files(folder / "val", _validation_files(folder / "val", numbers), size),
     )
 
 
-def _validation(folder: Path, numbers: dict[str, int]) -> list[tuple[Path, int]]:
+def _download(top: Path) -> None:
+    from torchvision.datasets.utils import download_and_extract_archive
+
+    try:
+        download_and_extract_archive(_URL, str(top), md5=_MD5)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"download: {_URL} failed ({error}); unpack it under {top}") from None
+
+
+def _validation_files(folder: Path, numbers: dict[str, int]) -> list[tuple[Path, int]]:
+    """Return the paths and class numbers of the validation images, which are all in one folder."""
     annotations = folder / "val_annotations.txt"
     if not annotations.is_file():
         raise InputError(f"root: {annotations} is missing; unpack the archive again")
     rows = [line.split("\t")[:2] for line in annotations.read_text().splitlines() if line]
-    paths = [(folder / "images" / name, numbers[wnid]) for name, wnid in sorted(rows)]
-    return [(path, number) for path, number in paths if path.is_file()]
+    files = [(folder / "images" / name, numbers[wnid]) for name, wnid in sorted(rows)]
+    return [(path, number) for path, number in files if path.is_file()]
 
 
-def _labelled(folder: Path, files: list[tuple[Path, int]], size: int) -> ImageFiles:
+def _image_files(folder: Path, files: list[tuple[Path, int]], size: int) -> ImageFiles:
     if not files:
         raise InputError(f"root: {folder} holds no images; unpack the archive again")
     labels = torch.tensor([number for _, number in files])[:, None]

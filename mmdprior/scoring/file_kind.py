@@ -1,4 +1,4 @@
-"""What a file holds, told by its content before anything in it is run."""
+"""The kind of a file, by its content, before anything in it runs."""
 
 import zipfile
 from pathlib import Path
@@ -7,29 +7,30 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mmdprior.data.codes import TABLE_SUFFIXES
+from mmdprior.data.table import TABLE_SUFFIXES
 from mmdprior.errors import InputError
 
-__all__ = ["FileKind", "kind_of"]
+__all__ = ["FileKind", "file_kind"]
 
 FileKind = Literal["checkpoint", "codes", "torchscript", "exported"]
 
 _EXPORTED = ("models/", "archive_format", "serialized_exported_program.json")
+"""Members of a file written by ``torch.export.save``."""
 
 
-def kind_of(path: str) -> FileKind:
-    """Log a checkpoint of ours, codes, and models that carry code apart.
+def file_kind(path: str) -> FileKind:
+    """Return whether a file is a checkpoint of this package, codes, TorchScript or an exported program.
 
-    A file that cannot be read counts as a checkpoint: its reader says what is wrong.
+    A file that cannot be read counts as a checkpoint, whose reader raises the error.
 
     Raises:
-        InputError: no such file, or weights without a model.
+        InputError: no such file, or a file of weights without a model.
     """
     file = Path(path)
     if not file.is_file():
         raise InputError(f"{path}: no such file; give a checkpoint, a file of codes or a saved model")
     if file.suffix == ".safetensors":
-        raise InputError(f"{path}: weights alone; give the model too, --encoder TARGET --weights {path}")
+        raise _weights_only(path)
     with file.open("rb") as content:
         start = content.read(6)
     if file.suffix.lower() in (".npy", ".npz", *TABLE_SUFFIXES) or start == b"\x93NUMPY":
@@ -37,10 +38,11 @@ def kind_of(path: str) -> FileKind:
     names = _members(file)
     if names and all(name.endswith(".npy") for name in names):
         return "codes"
-    inner = [name.partition("/")[2] for name in names] + names
-    if any(name.startswith("code/") for name in inner):
+    # Archives of torch have one top folder, named after the file.
+    below = [name.partition("/")[2] for name in names] + names
+    if any(name.startswith("code/") for name in below):
         return "torchscript"
-    if any(name.startswith(_EXPORTED) for name in inner):
+    if any(name.startswith(_EXPORTED) for name in below):
         return "exported"
     return _kind_of_tensors(file, is_zip=bool(names))
 
@@ -56,14 +58,18 @@ def _members(file: Path) -> list[str]:
 def _kind_of_tensors(file: Path, *, is_zip: bool) -> FileKind:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
-    except Exception:  # torch raises many kinds for a bad file
+    except Exception:  # torch raises many types for a bad file
         return "checkpoint"
     if isinstance(content, Tensor):
         return "codes"
     if isinstance(content, dict) and "config" not in content:
         if {"mean", "codes"} & content.keys():
             return "codes"
-        nested = content.get("state_dict", content)
-        if isinstance(nested, dict) and nested and all(isinstance(v, Tensor) for v in nested.values()):
-            raise InputError(f"{file}: weights alone; give the model too, --encoder TARGET --weights {file}")
+        state = content.get("state_dict", content)
+        if isinstance(state, dict) and state and all(isinstance(v, Tensor) for v in state.values()):
+            raise _weights_only(str(file))
     return "checkpoint"
+
+
+def _weights_only(path: str) -> InputError:
+    return InputError(f"{path}: only weights; give the model as well, --encoder TARGET --weights {path}")

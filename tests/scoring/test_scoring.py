@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 
 from mmdprior import InputError
 from mmdprior.cli.main import main
-from mmdprior.data.codes import read_codes, read_latent, read_table
+from mmdprior.data.codes import read_codes, read_latent
+from mmdprior.data.table import read_table
 from mmdprior.naming import short_names
-from mmdprior.scoring.file_kind import kind_of
+from mmdprior.scoring.file_kind import file_kind
 from mmdprior.training import read_checkpoint, write_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +84,7 @@ class TestCodes:
         (tmp_path / "noname").write_bytes((tmp_path / "a.npy").read_bytes())
         expected = score(tmp_path, tmp_path / "a.npy")
         for name in ("a.npz", "fortran.npy", "big_endian.npy", "a.pt", "old.pt", "named.pt", "noname"):
-            assert kind_of(str(tmp_path / name)) == "codes"
+            assert file_kind(str(tmp_path / name)) == "codes"
             assert score(tmp_path, tmp_path / name) == expected, name
         assert score(tmp_path, "--codes", tmp_path / "a.pt") == expected
 
@@ -98,7 +99,7 @@ class TestCodes:
 
     @pytest.mark.parametrize("mark", [";", "\t", " ", '","'])
     def test_tables_with_other_marks(self, tmp_path, z, mark, monkeypatch):
-        monkeypatch.setattr("mmdprior.data.codes._LINES", 7)
+        monkeypatch.setattr("mmdprior.data.table._CHUNK_LINES", 7)
         quote = '"' if '"' in mark else ""
         rows = (quote + mark.join(map(repr, row)) + quote for row in z[:50].tolist())
         (tmp_path / "z.txt").write_text("\n".join(rows))
@@ -170,7 +171,7 @@ class TestCodes:
         (tmp_path / "junk.npy").write_bytes(b"junk")
         assert "junk.npy: not a plain" in fails(capsys, tmp_path / "junk.npy")
         np.savez(tmp_path / "two.npz", a=z, b=z)
-        assert "two.npz: arrays ['a', 'b'] found; name the codes" in fails(capsys, tmp_path / "two.npz")
+        assert "two.npz: arrays ['a', 'b'] received; name the codes" in fails(capsys, tmp_path / "two.npz")
         np.savez(tmp_path / "odd.npz", mean=z, sample=z[:-1], log_var=z)
         assert "odd.npz: sample, mean and log_var" in fails(capsys, tmp_path / "odd.npz")
         np.savez(tmp_path / "nan.npz", mean=z, sample=z, log_var=np.full_like(z, np.inf))
