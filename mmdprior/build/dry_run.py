@@ -5,7 +5,7 @@ from torch import Tensor
 
 from mmdprior.build.construct import error_path
 from mmdprior.data import ImageSet
-from mmdprior.data.batches import to_float
+from mmdprior.data.source import to_float
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
 from mmdprior.models import Autoencoder, evaluation_mode
