@@ -1,4 +1,4 @@
-"""Write the report that a run lacks, from its checkpoint."""
+"""Completion of a run's report from its checkpoint."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from mmdprior.errors import InputError
 from mmdprior.evaluation import encode, evaluate
 from mmdprior.files import write_whole
 from mmdprior.metrics import PriorMatch
+from mmdprior.runs.directory import RunDirectory
 from mmdprior.runs.read import Run
 from mmdprior.runs.report import device_name, write_report
 
@@ -14,56 +15,55 @@ __all__ = ["complete"]
 
 
 def complete(run: Run, *, data: str | None = None, device: str = "auto", trust: bool = False) -> None:
-    """Write whatever a run's ``report/`` lacks: scores of the test split, codes, pictures and facts.
+    """Write what is missing in the report of a run: scores of the test split, codes, pictures and facts.
 
-    Scores that are there are left as they are.
+    Existing scores are not changed.
 
     Args:
-        run: with a checkpoint.
-        data: where the run's data lie now; see `split_to_score`.
+        run: finished run with a checkpoint.
+        data: path of the run's data, if it has moved since; see `split_to_score`.
         device: a torch device, or ``auto``.
-        trust: run targets that the checkpoint names.
+        trust: allow targets that the checkpoint names, whose code then runs.
 
     Raises:
-        InputError: no checkpoint, or data that are not there.
+        InputError: no checkpoint, no data, or a run that has not reached its last step.
     """
-    opened = open_checkpoint(run.directory, device=device, trust=trust)
-    _refuse_unfinished(opened)
-    settings, report = opened.config.evaluation, run.directory / "report"
-    images = opened.images(data, limit=settings.limit)
+    trained = open_checkpoint(run.directory, device=device, trust=trust)
+    _check_finished(trained)
+    settings, directory = trained.config.evaluation, RunDirectory(run.directory)
+    images = trained.images(data, limit=settings.limit)
     common: dict[str, Any] = {
-        "seed": opened.config.seed,
+        "seed": trained.config.seed,
         "batch_size": settings.batch_size,
-        "device": opened.device,
+        "device": trained.device,
     }
     scores = None
     if run.test:
-        codes = encode(opened.model, images, **common)
+        codes = encode(trained.model, images, **common)
     else:
-        match = PriorMatch(opened.prior, n=settings.match_samples)
+        match = PriorMatch(trained.prior, n=settings.match_samples)
         scores, codes = evaluate(
-            opened.model, images, predictors=settings.final_predictors, match=match, **common
+            trained.model, images, predictors=settings.final_predictors, match=match, **common
         )
-    report.mkdir(exist_ok=True)
-    known = {"versions": opened.content.get("versions", {}), "completed_on": device_name(opened.device)}
+    known = {"versions": trained.content.get("versions", {}), "completed_on": device_name(trained.device)}
     write_report(
-        report,
-        model=opened.model,
+        directory,
+        model=trained.model,
         images=images,
         codes=codes,
-        prior=opened.prior,
+        prior=trained.prior,
         facts={**known, **run.facts},
         batch_size=settings.batch_size,
-        device=opened.device,
+        device=trained.device,
     )
-    if scores is not None:  # last: it marks the run as finished
-        write_whole(report / "test.json", scores.to_json() + "\n")
+    if scores is not None:  # written last: this file marks the run as finished
+        write_whole(directory.scores, scores.to_json() + "\n")
 
 
-def _refuse_unfinished(opened: TrainedRun) -> None:
-    """Raise `InputError` for a run that stopped, or still trains, before its last step."""
-    step, steps = int(opened.content["step"]), opened.config.trainer.steps
-    patience = opened.config.evaluation.patience
-    ended_early = patience is not None and int(opened.content.get("stale", 0)) >= patience
-    if step < steps and not ended_early:
+def _check_finished(trained: TrainedRun) -> None:
+    """Raise `InputError` for a run that has not reached its last step and did not stop early."""
+    step, steps = int(trained.content["step"]), trained.config.trainer.steps
+    patience = trained.config.evaluation.patience
+    stopped_early = patience is not None and int(trained.content.get("stale", 0)) >= patience
+    if step < steps and not stopped_early:
         raise InputError(f"step {step} of {steps} reached; finish the run first (train --resume)")

@@ -1,4 +1,4 @@
-"""A whole run from a config: data, model, trainer, run directory, final scores."""
+"""An experiment: a run from its config to its final scores."""
 
 import time
 from collections.abc import Mapping
@@ -18,19 +18,29 @@ from mmdprior.build.dry_run import dry_run
 from mmdprior.config.load import dump_config
 from mmdprior.config.schema import Config
 from mmdprior.config.slots import Slot
-from mmdprior.data import Augmentation, Batches, ResidentBatches, Splits, StreamingBatches, thin
+from mmdprior.data import Augmentation, Batches, ImageSet, ResidentBatches, Splits, StreamingBatches, thin
 from mmdprior.data.batches import fits_in_memory
 from mmdprior.data.source import load_into_memory
 from mmdprior.errors import InputError
-from mmdprior.evaluation import Evaluation, add_reconstruction, encode_and_reconstruct, score_codes
+from mmdprior.evaluation import Codes, Evaluation, add_reconstruction, encode_and_reconstruct, score_codes
 from mmdprior.files import write_whole
 from mmdprior.metrics import PriorMatch
 from mmdprior.models import Autoencoder
 from mmdprior.predictors import PREDICTORS
 from mmdprior.regularizers import Regularizer
-from mmdprior.runs.directory import create_run_directory
+from mmdprior.runs.directory import RunDirectory, create_run_directory
 from mmdprior.runs.report import run_facts, write_report
-from mmdprior.training import Logger, RunLogger, Trainer, Validation, WeightAverage, join
+from mmdprior.training import (
+    Checkpointing,
+    Logger,
+    ModelSelection,
+    Numerics,
+    RunLogger,
+    Trainer,
+    Validation,
+    WeightAverage,
+    join,
+)
 from mmdprior.world import World
 
 __all__ = ["Experiment", "assemble"]
@@ -38,15 +48,15 @@ __all__ = ["Experiment", "assemble"]
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything of one run, ready to train.
+    """All objects of one run, ready to train.
 
     Attributes:
-        config: checked.
-        splits: the data.
-        trainer: at the step where it will start.
-        match: to the intended prior.
-        logger: of the run.
-        directory: of the run, or None; in every process.
+        config: checked config.
+        splits: training, validation and test images.
+        trainer: trainer, at the step from which it will continue.
+        match: comparison of codes with the intended prior.
+        logger: logger of the run.
+        directory: path of the run directory, on every rank; None if nothing is written.
     """
 
     config: Config
@@ -57,14 +67,13 @@ class Experiment:
     directory: Path | None
 
     def run(self, guard: AbstractContextManager[object] | None = None) -> Evaluation | None:
-        """Train, then score the test split, log it, and fill ``report/``: scores, codes, pictures, facts.
+        """Train, then score the test split, log the scores, and write ``report/``.
 
         Args:
-            guard: entered for the time of training alone, such as `StopSignals`.
+            guard: context that is entered only while training, such as `StopSignals`.
 
         Returns:
-            The scores; None for a run that was told to stop and can be resumed, and in all processes but
-            the main one.
+            The scores. None on all ranks but 0, and for a run that was stopped and can be resumed.
         """
         start = time.perf_counter()
         with guard or nullcontext():
@@ -75,9 +84,10 @@ class Experiment:
         return result
 
     def _score(self, seconds: float) -> Evaluation | None:
+        """Score the test split, log the scores and write the report."""
         settings, trainer = self.config.evaluation, self.trainer
         images = thin(self.splits.test, settings.limit)
-        codes, error = encode_and_reconstruct(
+        codes, error = encode_and_reconstruct(  # on all ranks
             trainer.evaluated,
             images,
             seed=self.config.seed,
@@ -91,25 +101,29 @@ class Experiment:
         result = add_reconstruction(scored, codes, error, self.match)
         final = {f"test/{tag}": value for tag, value in result.scalars().items()}
         final["test/steps_per_second"] = trainer.steps_per_second
-        if self.directory is not None:
-            (self.directory / "report").mkdir(exist_ok=True)
-            facts = write_report(
-                self.directory / "report",
-                model=trainer.evaluated,
-                images=images,
-                codes=codes,
-                prior=self.match.prior,
-                facts=run_facts(trainer.device, seconds),
-                batch_size=settings.batch_size,
-                device=trainer.device,
-                pictures=settings.pictures,
-            )
-            final["test/reconstruction/ssim"] = facts["ssim"]
+        run = None if self.directory is None else RunDirectory(self.directory)
+        if run is not None:
+            final["test/reconstruction/ssim"] = self._write_report(run, images, codes, seconds)["ssim"]
         self.logger.embedding(codes, trainer.step)
-        self.logger.hparams(_settings(self.config), final, trainer.step)
-        if self.directory is not None:  # last, since it tells that the run has finished
-            write_whole(self.directory / "report" / "test.json", result.to_json() + "\n")
+        self.logger.hparams(_hparams(self.config), final, trainer.step)
+        if run is not None:  # written last: this file marks the run as finished
+            write_whole(run.scores, result.to_json() + "\n")
         return result
+
+    def _write_report(
+        self, run: RunDirectory, images: ImageSet, codes: Codes, seconds: float
+    ) -> dict[str, Any]:
+        return write_report(
+            run,
+            model=self.trainer.evaluated,
+            images=images,
+            codes=codes,
+            prior=self.match.prior,
+            facts=run_facts(self.trainer.device, seconds),
+            batch_size=self.config.evaluation.batch_size,
+            device=self.trainer.device,
+            pictures=self.config.evaluation.pictures,
+        )
 
 
 def assemble(
@@ -120,17 +134,29 @@ def assemble(
     runs: str | Path | None = None,
     progress: bool = True,
 ) -> Experiment:
-    """Build a run from its config; nothing trains yet. Under torchrun every process builds its own.
+    """Build all objects of a run from its config, without training. Under torchrun every rank builds its own.
 
     Args:
-        config: checked.
-        directory: of the run; without one, and without ``runs``, nothing is written.
+        config: checked config.
+        directory: run directory. Without it and without ``runs``, nothing is written.
         resume: content of a checkpoint of this run, to continue from.
-        runs: make a new run directory in here, once all that can fail has been built.
-        progress: show a bar.
+        runs: folder in which a new run directory is created, after all that can fail has been built.
+        progress: show a progress bar.
 
     Raises:
-        InputError: whatever does not fit: data, model, prior, device.
+        InputError: parts that do not fit together: data, model, prior, device.
+
+    Example:
+        >>> from mmdprior.config import load_config
+        >>> _ = Path("small.yaml").write_text(
+        ...     "name: small\\ndata: {name: sprites, images: 400, batch_size: 16}\\n"
+        ...     "model: {name: mlp, hidden: [8], latent_dim: 4}\\n"
+        ...     "regularizer: {name: mmd, prior: gaussian}\\n"
+        ...     "trainer: {steps: 2, device: cpu}\\n"
+        ... )
+        >>> experiment = assemble(load_config("small.yaml"), progress=False)
+        >>> len(experiment.splits.test), experiment.trainer.steps
+        (60, 2)
     """
     world, device = join(choose_device(config.trainer.device))
     torch.manual_seed(config.seed)
@@ -138,8 +164,52 @@ def assemble(
     regularizer = builder.regularizer().to(device)
     prior = builder.intended_prior()
     splits, batches = _data(config, device, world)
-    shape = splits.train.image_shape
-    model = builder.model(shape, splits.train if resume is None else None).to(device)
+    model = _model(config, builder, regularizer, splits, device, new=resume is None)
+    if runs is not None:
+        # One rank names the directory; otherwise each would create its own.
+        directory = world.from_main(lambda: create_run_directory(runs, config.name))
+    logger = _logger(config, directory if world.main else None, resume)
+    match = PriorMatch(prior, n=config.evaluation.match_samples)
+    average = None if config.trainer.average is None else WeightAverage(model, config.trainer.average)
+    images = thin(splits.validation, config.evaluation.limit)
+    evaluated = model if average is None else average.model
+    trainer = Trainer(
+        model=model,
+        regularizer=regularizer,
+        batches=batches,
+        optimizer=_optimizer(config, model, regularizer),
+        auxiliary_optimizer=_auxiliary_optimizer(config, regularizer),
+        weight_schedule=builder.schedule("regularizer.schedule"),
+        learning_rate_schedule=builder.schedule("trainer.schedule"),
+        average=average,
+        validate=_validation(config, evaluated, images, match, logger, device, world),
+        checkpointing=_checkpointing(config, directory, splits, builder),
+        device=device,
+        world=world,
+        logger=logger,
+        progress=progress and world.main,
+        **_trainer_settings(config),
+    )
+    if resume is not None:
+        trainer.load_state_dict(resume)
+    return Experiment(config, splits, trainer, match, logger, directory)
+
+
+def _model(
+    config: Config,
+    builder: Builder,
+    regularizer: Regularizer,
+    splits: Splits,
+    device: torch.device,
+    *,
+    new: bool,
+) -> Autoencoder:
+    """Build the autoencoder and check it with the regularizer in a dry run.
+
+    Args:
+        new: compute the linear skip from the training images; otherwise a checkpoint fills it.
+    """
+    model = builder.model(splits.train.image_shape, splits.train if new else None).to(device)
     dry_run(
         model,
         regularizer,
@@ -150,69 +220,77 @@ def assemble(
     )
     if config.trainer.channels_last:
         model.to(memory_format=torch.channels_last)
-    if runs is not None:
-        directory = world.from_main(lambda: create_run_directory(runs, config.name))
-    logger = _logger(config, directory if world.main else None, resume)
-    match = PriorMatch(prior, n=config.evaluation.match_samples)
-    average = None if config.trainer.average is None else WeightAverage(model, config.trainer.average)
-    trainer = Trainer(
-        model=model,
-        regularizer=regularizer,
-        batches=batches,
-        optimizer=_optimizer(config, model, regularizer),
-        auxiliary_optimizer=_auxiliary_optimizer(config, regularizer),
-        steps=config.trainer.steps,
-        seed=config.seed,
-        device=device,
-        weight=config.regularizer.weight,
-        weight_schedule=builder.schedule("regularizer.schedule"),
-        learning_rate_schedule=builder.schedule("trainer.schedule"),
-        gradient_clip=config.trainer.gradient_clip,
-        precision=config.trainer.precision,
-        channels_last=config.trainer.channels_last,
-        compile=config.trainer.compile,
-        accumulate=config.trainer.accumulate,
-        average=average,
-        world=world,
-        logger=logger,
-        log_every=config.trainer.log_every,
-        validate=Validation(
-            model if average is None else average.model,
-            thin(splits.validation, config.evaluation.limit),
-            match,
-            logger,
-            predictors=config.evaluation.predictors,
-            seed=config.seed,
-            batch_size=config.evaluation.batch_size,
-            device=device,
-            world=world,
-            pictures=config.evaluation.pictures,
-        ),
-        validate_every=config.evaluation.every,
-        monitor=config.evaluation.monitor,
-        patience=config.evaluation.patience,
-        checkpoints=None if directory is None else directory / "checkpoints",
-        checkpoint_every=config.trainer.checkpoint_every,
-        keep_every=config.trainer.keep_every,
-        keep_last=config.trainer.keep_last,
-        identity={"config": config.to_dict(), "image_shape": list(shape), "assets": builder.assets},
-        progress=progress and world.main,
-    )
-    if resume is not None:
-        trainer.load_state_dict(resume)
-    return Experiment(config, splits, trainer, match, logger, directory)
+    return model
 
 
 def _logger(config: Config, directory: Path | None, resume: Mapping[str, Any] | None) -> Logger:
-    """Record the config of a new run, and log into its directory."""
+    """Write the config of a new run, and return the logger of its directory."""
     if directory is None:
         return Logger()
+    run = RunDirectory(directory)
     if resume is None:
-        write_whole(directory / "config.yaml", dump_config(config))
-    return RunLogger(directory, resume["step"] if resume is not None else 0)
+        write_whole(run.config, dump_config(config))
+    return RunLogger(run.path, 0 if resume is None else resume["step"], metrics=run.metrics)
+
+
+def _validation(
+    config: Config,
+    model: Autoencoder,
+    images: ImageSet,
+    match: PriorMatch,
+    logger: Logger,
+    device: torch.device,
+    world: World,
+) -> Validation:
+    return Validation(
+        model,
+        images,
+        match,
+        logger,
+        predictors=config.evaluation.predictors,
+        seed=config.seed,
+        batch_size=config.evaluation.batch_size,
+        device=device,
+        world=world,
+        pictures=config.evaluation.pictures,
+    )
+
+
+def _checkpointing(config: Config, directory: Path | None, splits: Splits, builder: Builder) -> Checkpointing:
+    return Checkpointing(
+        folder=None if directory is None else RunDirectory(directory).checkpoints,
+        every=config.trainer.checkpoint_every,
+        keep_every=config.trainer.keep_every,
+        keep_last=config.trainer.keep_last,
+        metadata={
+            "config": config.to_dict(),
+            "image_shape": list(splits.train.image_shape),
+            "assets": builder.assets,
+        },
+    )
+
+
+def _trainer_settings(config: Config) -> dict[str, Any]:
+    """Return the arguments of the trainer that are plain values of the config."""
+    settings = config.trainer
+    return {
+        "steps": settings.steps,
+        "seed": config.seed,
+        "weight": config.regularizer.weight,
+        "gradient_clip": settings.gradient_clip,
+        "log_every": settings.log_every,
+        "numerics": Numerics(
+            settings.precision, settings.channels_last, settings.compile, settings.accumulate
+        ),
+        "selection": ModelSelection(
+            config.evaluation.every, config.evaluation.monitor, config.evaluation.patience
+        ),
+    }
 
 
 def _data(config: Config, device: torch.device, world: World) -> tuple[Splits, Batches]:
+    """Open the data and return its splits with the training batches."""
+    # One process per machine downloads; the others then find the files.
     splits = world.local_main_first(lambda: open_splits(config.slots["data"], config.data))
     _check_sizes(config, splits, world)
     settings, seed = config.data, config.seed
@@ -232,7 +310,8 @@ def _data(config: Config, device: torch.device, world: World) -> tuple[Splits, B
 
 
 def _check_sizes(config: Config, splits: Splits, world: World) -> None:
-    """Ask for images enough to score, and for batches that processes and parts share evenly."""
+    """Check that there are enough images to score, and that ranks and parts share batches evenly."""
+    # Scores need more rows than dimensions, and at least 30 for their intervals.
     needed = max(30, config.model.latent_dim + 2)
     sizes = {"data.validation": len(splits.validation), "data.test": len(splits.test)}
     monitor = config.evaluation.monitor.removeprefix("lps/")
@@ -258,10 +337,10 @@ def _check_sizes(config: Config, splits: Splits, world: World) -> None:
 
 
 def _optimizer(config: Config, model: Autoencoder, regularizer: Regularizer) -> torch.optim.Optimizer:
-    """Optimise the model and what the penalty learns with it; learned parts apart have their own."""
+    """Return the optimizer of the model, and of the regularizer's parameters outside its learned parts."""
     settings = config.trainer
-    apart = {id(p) for module in regularizer.auxiliary_modules() for p in module.parameters()}
-    shared = [p for p in regularizer.parameters() if id(p) not in apart]
+    learned = {id(p) for module in regularizer.auxiliary_modules() for p in module.parameters()}
+    shared = [p for p in regularizer.parameters() if id(p) not in learned]
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
     return kind(
         [*model.parameters(), *shared],
@@ -273,6 +352,7 @@ def _optimizer(config: Config, model: Autoencoder, regularizer: Regularizer) -> 
 
 
 def _auxiliary_optimizer(config: Config, regularizer: Regularizer) -> torch.optim.Optimizer | None:
+    """Return the optimizer of the regularizer's learned parts; None if it has none."""
     parameters = [p for module in regularizer.auxiliary_modules() for p in module.parameters()]
     if not parameters:
         return None
@@ -285,11 +365,11 @@ def _auxiliary_optimizer(config: Config, regularizer: Regularizer) -> torch.opti
     )
 
 
-def _settings(config: Config) -> dict[str, object]:
-    """Return what tells runs apart in a table, in words.
+def _hparams(config: Config) -> dict[str, object]:
+    """Return the settings by which runs differ, as words and numbers for TensorBoard's hparams table.
 
-    TensorBoard sorts the columns by name and shows the first five: the names see to it that these are
-    those of the penalty.
+    TensorBoard sorts the columns by name and shows the first five. The names are chosen so that those of the
+    penalty come first.
     """
     penalty = config.slots["regularizer"]
     summed = penalty.arguments.get("penalties") or []

@@ -1,27 +1,31 @@
-"""Training: the loop, its checkpoints, schedules, run directories and loggers."""
+"""Training: the loop, its settings, schedules, checkpoints and loggers."""
 
 from mmdprior.deprecation import moved
 from mmdprior.training.averaging import WeightAverage
 from mmdprior.training.checkpoint import is_checkpoint, read_checkpoint, write_checkpoint
 from mmdprior.training.distributed import join
-from mmdprior.training.finiteness import NonFiniteLossError
-from mmdprior.training.gradient import Gradient
+from mmdprior.training.gradient_cache import GradientCache
 from mmdprior.training.loggers import Logger, RunLogger
 from mmdprior.training.loop import Trainer
+from mmdprior.training.losses import NonFiniteLossError
 from mmdprior.training.profiling import Profile, Profiler
 from mmdprior.training.retention import newest_checkpoint
 from mmdprior.training.schedules import Constant, Cosine, Cyclical, Schedule, Warmup
+from mmdprior.training.settings import Checkpointing, ModelSelection, Numerics
 from mmdprior.training.validation import Validation
 
 __all__ = [
+    "Checkpointing",
     "Constant",
     "Cosine",
     "Cyclical",
-    "Gradient",
+    "GradientCache",
     "Logger",
+    "ModelSelection",
     "NonFiniteLossError",
-    "Profiler",
+    "Numerics",
     "Profile",
+    "Profiler",
     "RunLogger",
     "Schedule",
     "Trainer",
@@ -37,5 +41,9 @@ __all__ = [
 
 __getattr__ = moved(
     __name__,
-    {"Phases": "mmdprior.training:Profiler", "create_run_directory": "mmdprior.runs:create_run_directory"},
+    {
+        "Gradient": "mmdprior.training:GradientCache",
+        "Phases": "mmdprior.training:Profiler",
+        "create_run_directory": "mmdprior.runs:create_run_directory",
+    },
 )

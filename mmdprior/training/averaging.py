@@ -1,4 +1,4 @@
-"""The average of a model's weights over training, which often scores better than the last ones."""
+"""Averages of a model's weights over training, which often score better than the last weights."""
 
 import copy
 
@@ -12,19 +12,30 @@ __all__ = ["WeightAverage"]
 
 
 class WeightAverage:
-    """Exponential moving average: average += (1 - decay) (weights - average) after every update.
+    """Exponential moving average of weights, average += (1 - decay) (weights - average) per update.
 
-    Until 1 / (1 - decay) updates it is the plain mean of all weights so far, so that it forgets the start.
-
-    Attributes:
-        model: with the averaged weights, in evaluation mode.
+    For the first 1 / (1 - decay) updates it is the plain mean of all weights so far, so that the initial
+    weights do not bias it.
 
     Args:
-        model: whose weights are averaged; buffers are copied as they are.
-        decay: share that is kept at each update, in [0, 1).
+        model: model whose weights are averaged. Buffers are copied, not averaged.
+        decay: share of the average that each update keeps, in [0, 1).
+
+    Attributes:
+        model: copy with the averaged weights, in evaluation mode.
 
     Raises:
-        InputError: another decay.
+        InputError: ``decay`` is out of range.
+
+    Example:
+        >>> from torch import nn
+        >>> model = Autoencoder(nn.Linear(2, 2), nn.Linear(2, 2))
+        >>> average = WeightAverage(model, decay=0.99)
+        >>> for update in (1, 2, 3):
+        ...     _ = nn.init.constant_(model.encoder.bias, float(update))
+        ...     average.update(update)
+        >>> average.model.encoder.bias.tolist()  # the mean of 1, 2 and 3
+        [2.0, 2.0]
     """
 
     def __init__(self, model: Autoencoder, decay: float) -> None:
@@ -38,7 +49,11 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
-        """Take the model's weights after so many updates in all, at least 1."""
+        """Include the model's current weights in the average.
+
+        Args:
+            updates: number of updates of the weights so far, at least 1.
+        """
         share = max(1 - self.decay, 1 / updates)
         torch._foreach_lerp_(self._average, self._source, share)
         for average, source in self._buffers:

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without running anything in them."""
+"""Checkpoint files: written atomically with a checksum, and read without running code in them."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmdprior.errors import InputError
 
@@ -24,6 +24,7 @@ __all__ = [
     "has_checksum",
     "intact",
     "is_checkpoint",
+    "load_optimizer",
     "plain_key",
     "plain_state_dict",
     "random_states",
@@ -34,21 +35,47 @@ __all__ = [
     "write_checkpoint",
 ]
 
+FORMAT_VERSION = 2
+_SEALED_SINCE = 2
+"""First format version whose files carry a checksum."""
+_REQUIRED: Mapping[str, type] = {
+    "format_version": int,
+    "config": dict,
+    "image_shape": list,
+    "step": int,
+    "model": dict,
+}
+_PACKAGES = ("mmdprior", "torch", "torchvision", "numpy")
+
+# The checksum is the comment of the zip file, which torch.load and other zip readers ignore.
 _MARK = b"mmdprior sha256 "
-_DIGEST = 64
+_DIGEST_SIZE = 64
 _CHUNK = 2**20
 _END_OF_ZIP = b"PK\x05\x06"
 _END_SIZE = 22
+"""Bytes of the end record of a zip file without a comment."""
+
+_DDP, _COMPILED = "module", "_orig_mod"
+"""Parts that DDP and torch.compile add to the keys of a state dict."""
+
+
+class DamagedCheckpointError(InputError):
+    """A file whose bytes have changed since it was written, or that is not a checkpoint."""
 
 
 def seal(file: IO[bytes]) -> None:
-    """Add the checksum to a zip file without a comment, open for reading and writing."""
+    """Append a SHA-256 checksum to a zip file, as its comment.
+
+    Args:
+        file: zip file without a comment, open for reading and writing.
+    """
     file.seek(-_END_SIZE, 2)
     end = file.read()
     if end[:4] != _END_OF_ZIP or end[-2:] != b"\0\0":
         raise ValueError("not a zip file without a comment")
+    # The last two bytes of the end record are the length of the comment, which is under the checksum, too.
     file.seek(-2, 2)
-    file.write(struct.pack("<H", len(_MARK) + _DIGEST) + _MARK)
+    file.write(struct.pack("<H", len(_MARK) + _DIGEST_SIZE) + _MARK)
     size = file.tell()
     digest = _digest(file, size)
     file.seek(size)
@@ -56,24 +83,24 @@ def seal(file: IO[bytes]) -> None:
 
 
 def has_checksum(path: str | Path) -> bool:
-    """Log whether a file says that it ends with a checksum; a damaged one may no longer say so."""
+    """Return whether a file ends with a checksum; damage may have hidden it."""
     with Path(path).open("rb") as file:
-        if file.seek(0, 2) < len(_MARK) + _DIGEST:
+        if file.seek(0, 2) < len(_MARK) + _DIGEST_SIZE:
             return False
-        file.seek(-len(_MARK) - _DIGEST, 2)
+        file.seek(-len(_MARK) - _DIGEST_SIZE, 2)
         return file.read(len(_MARK)) == _MARK
 
 
 def intact(path: str | Path) -> bool:
-    """Log whether a file with a checksum is as it was written."""
+    """Return whether the bytes of a file match its checksum."""
     with Path(path).open("rb") as file:
-        size = file.seek(0, 2) - _DIGEST
+        size = file.seek(0, 2) - _DIGEST_SIZE
         file.seek(size)
         return file.read() == _digest(file, size)
 
 
 def _digest(file: IO[bytes], size: int) -> bytes:
-    """Return the hexadecimal digest of a file's first bytes."""
+    """Return the hexadecimal SHA-256 of the first ``size`` bytes of a file."""
     digest = hashlib.sha256()
     file.seek(0)
     while size > 0:
@@ -85,58 +112,50 @@ def _digest(file: IO[bytes], size: int) -> bytes:
     return digest.hexdigest().encode()
 
 
-FORMAT_VERSION = 2
-_SEALED_SINCE = 2
-_REQUIRED: Mapping[str, type] = {
-    "format_version": int,
-    "config": dict,
-    "image_shape": list,
-    "step": int,
-    "model": dict,
-}
-_PACKAGES = ("mmdprior", "torch", "torchvision", "numpy")
-_REPLICATED, _COMPILED = "module", "_orig_mod"
-
-
-class DamagedCheckpointError(InputError):
-    """A file that is not as it was written, or no checkpoint at all."""
-
-
 def write_checkpoint(content: Mapping[str, Any], path: Path, *, keep: Path | None = None) -> None:
-    """Write a checkpoint under a temporary name, then rename it: a crash leaves the old file.
+    """Write a checkpoint under a temporary name, then rename it, so that a crash leaves the old file.
 
     Args:
-        content: tensors, numbers, strings, lists and dicts alone.
+        content: tensors, numbers, strings, lists and dicts only.
         path: the file; its folder exists.
-        keep: name beside it that the file before it gets; by default it is replaced.
+        keep: path in the same folder that the file replaced by this one is renamed to; by default it is
+            deleted.
 
     Raises:
-        InputError: a disk that is full or fails.
+        InputError: the disk is full or fails.
+
+    Example:
+        >>> content = {"format_version": 2, "config": {}, "image_shape": [1, 8, 8], "step": 0, "model": {}}
+        >>> write_checkpoint(content, Path("last.pt"))
+        >>> read_checkpoint("last.pt")["step"]
+        0
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w+b") as file:
             torch.save(dict(content), file)
             seal(file)
+            # The bytes must reach the disk before the rename, otherwise a power failure could leave an
+            # empty file under the new name.
             file.flush()
             os.fsync(file.fileno())
         if keep is not None and path.is_file():
-            _also_name(path, keep)
+            _link(path, keep)
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch hides the disk's error behind one of its own
+    except (OSError, RuntimeError) as error:  # torch wraps the OSError of the disk in a RuntimeError
         cause = _disk_error(error)
         if cause is None:
             raise
         raise InputError(
-            f"{path}: not written ({cause.strerror}); what was there before is kept; mend the disk, then "
-            "continue with --resume"
+            f"{path}: not written ({cause.strerror}); the checkpoints before it are kept; free some disk "
+            "space, then continue with --resume"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _also_name(path: Path, other: Path) -> None:
-    """Give a file a second name, in place of whatever had it, so that there is no moment without it."""
+def _link(path: Path, other: Path) -> None:
+    """Give a file a second name, replacing ``other``. The first name exists at every moment."""
     link = other.with_name(f".{other.name}.{os.getpid()}.tmp")
     try:
         link.unlink(missing_ok=True)
@@ -147,17 +166,27 @@ def _also_name(path: Path, other: Path) -> None:
 
 
 def _disk_error(error: BaseException | None) -> OSError | None:
+    """Return the first OSError in the chain of causes of an error."""
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
     return error
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; nothing in it runs.
+    """Load a checkpoint onto the CPU. No code in it runs.
+
+    Args:
+        path: the ``.pt`` file.
 
     Raises:
-        DamagedCheckpointError: a file that is not as it was written, or of another kind.
-        InputError: a file that is missing, of a newer format, or that holds pickled objects.
+        DamagedCheckpointError: the file has changed since it was written, or is of another kind.
+        InputError: the file is missing, of a newer format, or holds pickled objects.
+
+    Example:
+        >>> content = {"format_version": 2, "config": {}, "image_shape": [1, 8, 8], "step": 7, "model": {}}
+        >>> write_checkpoint(content, Path("last.pt"))
+        >>> read_checkpoint("last.pt")["step"]
+        7
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file; give a checkpoint (.pt)")
@@ -178,12 +207,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def _load(path: str | Path) -> tuple[Any, bool]:
-    """Return what a file holds, and whether a checksum vouches for it."""
+    """Return the content of a file, and whether it was checked against a checksum."""
     damaged = DamagedCheckpointError(f"{path}: damaged or no checkpoint; give a file that training wrote")
     try:
         sealed = has_checksum(path)
-        whole = intact(path) if sealed else _entries_are_whole(path)
-        if not whole:
+        if not (intact(path) if sealed else _entries_intact(path)):
             raise damaged
         return torch.load(path, map_location="cpu", weights_only=True), sealed
     except pickle.UnpicklingError as error:
@@ -192,44 +220,68 @@ def _load(path: str | Path) -> tuple[Any, bool]:
         raise damaged from None
     except InputError:
         raise
-    except Exception:  # torch and zipfile raise many kinds for a bad file
+    except Exception:  # torch and zipfile raise many types for a bad file
         raise damaged from None
 
 
-def _entries_are_whole(path: str | Path) -> bool:
+def _entries_intact(path: str | Path) -> bool:
+    """Return whether the CRC of every zip entry matches, for files of format 1, which lack a checksum."""
     with zipfile.ZipFile(path) as archive:
         return archive.testzip() is None
 
 
 def is_checkpoint(path: str | Path) -> bool:
-    """Log whether a file claims to be a checkpoint of this package; `read_checkpoint` checks it."""
+    """Return whether a file looks like a checkpoint of this package; `read_checkpoint` checks its content.
+
+    Args:
+        path: any existing file.
+
+    Example:
+        >>> _ = Path("codes.csv").write_text("0.1,0.2")
+        >>> is_checkpoint("codes.csv")
+        False
+    """
     try:
         if has_checksum(path):
             return True
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # torch raises many kinds for files of other kinds
+    except Exception:  # torch raises many types for files of other kinds
         return False
     return isinstance(content, dict) and {"format_version", "model", "config"} <= content.keys()
 
 
 def plain_state_dict(module: nn.Module) -> dict[str, Any]:
-    """Return a state dict whose keys carry no trace of DDP or torch.compile."""
+    """Return a state dict with `plain_key` keys."""
     return {plain_key(key): value for key, value in module.state_dict().items()}
 
 
 def plain_key(key: str) -> str:
-    """Return a key without DDP's leading ``module`` and torch.compile's ``_orig_mod`` anywhere.
+    """Return a state dict key without DDP's leading ``module`` and without torch.compile's ``_orig_mod``.
 
-    Only whole parts between dots count: a network of the user's may have a ``submodule``.
+    Only whole parts between dots are removed, since a user's network may have a ``submodule``.
     """
     parts = [part for part in key.split(".") if part != _COMPILED]
-    while len(parts) > 1 and parts[0] == _REPLICATED:
+    while len(parts) > 1 and parts[0] == _DDP:
         parts = parts[1:]
     return ".".join(parts)
 
 
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Load an optimizer's state.
+
+    Raises:
+        InputError: moments of another shape than their parameter. torch loads these without an error, and
+            the next step fails.
+    """
+    optimizer.load_state_dict(dict(state))
+    for parameter, entries in optimizer.state.items():
+        for name, entry in entries.items():
+            if isinstance(entry, Tensor) and entry.ndim > 0 and entry.shape != parameter.shape:
+                raise InputError(f"optimizer {name}: {tuple(entry.shape)} for {tuple(parameter.shape)}")
+
+
 def random_states() -> dict[str, Any]:
-    """Return the states of torch's and NumPy's global generators, for modules that use them."""
+    """Return the states of the global generators of torch and NumPy, which users' modules may draw from."""
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     states: dict[str, Any] = {
         "torch": torch.get_rng_state(),
@@ -247,7 +299,7 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random_states(states: Mapping[str, Any]) -> None:
-    """Put the states of `random_states` back; CUDA's into the current device, whichever wrote it."""
+    """Restore `random_states`; that of CUDA goes to the current device, whichever device wrote it."""
     torch.set_rng_state(states["torch"])
     kind, keys, position, has_gauss, gauss = states["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
@@ -257,13 +309,13 @@ def restore_random_states(states: Mapping[str, Any]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a number depends on, with the git revision where there is one."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and packages, and the git revision if the package is in a repository."""
+    by_package = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            by_package[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "not installed"
+            by_package[package] = "not installed"
     revision = subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
         capture_output=True,
@@ -271,5 +323,5 @@ def versions() -> dict[str, str]:
         check=False,
     )
     if revision.returncode == 0:
-        found["git"] = revision.stdout.strip()
-    return found
+        by_package["git"] = revision.stdout.strip()
+    return by_package

@@ -1,37 +1,42 @@
-"""The training loop, top to bottom in the order in which it happens."""
+"""The training loop.
+
+Three methods of `Trainer` hold it: ``_train`` runs the steps, ``_step`` is one step, and ``_backward`` is the
+forward and backward pass of a step.
+"""
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mmdprior.data import Batches
+from mmdprior.data import Batch, Batches
 from mmdprior.errors import InputError, reason
 from mmdprior.models import Autoencoder
 from mmdprior.regularizers import Regularizer
 from mmdprior.seeding import stream
-from mmdprior.training.auxiliary import LearnedParts, load_optimizer
+from mmdprior.training.auxiliary import LearnedParts
 from mmdprior.training.averaging import WeightAverage
 from mmdprior.training.checkpoint import (
     FORMAT_VERSION,
+    load_optimizer,
     plain_state_dict,
     random_states,
     restore_random_states,
     versions,
 )
-from mmdprior.training.distributed import average_gradients, replicate, share_state
-from mmdprior.training.finiteness import Guard
-from mmdprior.training.gradient import Gradient, Losses, Precision
+from mmdprior.training.distributed import average_gradients, broadcast_state, replicate
+from mmdprior.training.gradient_cache import GradientCache
 from mmdprior.training.loggers import Logger
+from mmdprior.training.losses import Guard, Losses
 from mmdprior.training.profiling import Profiler, Timer
-from mmdprior.training.retention import LAST, BackgroundWriter, kept_name, store
+from mmdprior.training.retention import BEST, LAST, NONFINITE, BackgroundWriter, kept_name, store
 from mmdprior.training.schedules import Constant, Schedule
+from mmdprior.training.settings import Checkpointing, ModelSelection, Numerics, accept_old_names, autocast
 from mmdprior.world import World
 
 __all__ = ["Trainer"]
@@ -39,46 +44,59 @@ __all__ = ["Trainer"]
 
 @dataclass
 class Trainer:
-    """Minimises reconstruction + weight * penalty for a number of steps, in one process or several.
+    """Minimises reconstruction + weight * penalty for a number of steps, on one process or several.
 
-    Every random number is a function of the seed and the step (`mmdprior.seeding`), and torch's global
-    generator, for modules that use it, is kept in the checkpoint: a resumed run is the same run.
+    Every random number is a function of the seed and the step (`mmdprior.seeding`). The states of the global
+    generators, for modules that draw from them, are in the checkpoint. So a resumed run has the weights of an
+    uninterrupted one, bit by bit on the CPU.
 
     Attributes:
-        model: on ``device``.
-        regularizer: on ``device``.
-        batches: of the training images, those of this process.
-        optimizer: of the model, and of whatever in the regularizer is trained with it.
-        steps: updates in all.
-        seed: of the posterior noise.
-        device: where everything lies.
-        weight: of the penalty.
-        weight_schedule: factor on the weight.
-        learning_rate_schedule: factor on the optimizer's learning rate.
-        auxiliary_optimizer: of the regularizer's learned parts, where it has any.
-        gradient_clip: largest norm of the gradient; None leaves it alone.
-        precision: ``bfloat16`` runs the networks under autocast; losses stay in float32.
-        channels_last: hand images over in that layout; the model is in it already.
-        compile: run encoder and decoder through torch.compile.
-        accumulate: take each batch in so many parts, in two passes; the gradient stays that of the whole.
-        average: of the weights, validated in their place and kept in checkpoints.
-        world: the processes that train together, each with its own `Trainer`; the main one writes.
-        logger: takes the numbers.
-        log_every: steps between logged numbers; on a GPU the only steps that wait for it.
-        validate: called with the step; returns numbers by tag.
-        validate_every: steps between those calls.
-        monitor: the tag that selects the best checkpoint: the highest ``reconstruction/psnr``, or the
-            lowest value of any other.
-        patience: validations without a better value after which training ends; None never ends it early.
-        checkpoints: folder for checkpoints; None writes none.
-        checkpoint_every: steps between rewrites of the last checkpoint.
-        keep_every: steps between checkpoints that are kept; None keeps none.
-        keep_last: how many of those stay, the newest; None for all.
-        profiler: told where a step's time goes.
-        identity: what a checkpoint needs beside the state: config, image shape, data read.
-        stop: asked after every finished step; once it says yes, the last checkpoint is written and the run
+        model: autoencoder on ``device``.
+        regularizer: penalty on ``device``.
+        batches: batches of training images, the rows of this process.
+        optimizer: optimizer of the model's parameters, and of parameters of the regularizer that are trained
+            by the same loss.
+        steps: number of updates of the run.
+        seed: seed of the posterior noise.
+        device: device of model, regularizer and batches; the CPU by default.
+        weight: weight of the penalty.
+        weight_schedule: factor on ``weight`` by step; constant by default.
+        learning_rate_schedule: factor on the optimizer's learning rates by step; constant by default.
+        auxiliary_optimizer: optimizer of the regularizer's learned parts, if it has any.
+        gradient_clip: largest norm of the gradient; None does not clip.
+        numerics: precision, memory format, compilation and accumulation.
+        average: running average of the weights; validated in place of the weights and saved with them.
+        world: ranks that train together, each with its own `Trainer`. Rank 0 writes.
+        logger: receives the numbers; by default they are dropped.
+        log_every: steps between logged numbers. On CUDA, only logged steps wait for the device.
+        validate: called with the step; returns numbers by tag, equal on every rank.
+        selection: when to validate, which checkpoint is best, when to stop early.
+        checkpointing: when to write checkpoints, and where.
+        profiler: receives the beginning of each phase of a step.
+        stop: called after every step. Once it returns True, the last checkpoint is written and the run
             returns with ``stopped`` set.
-        progress: show a bar.
+        progress: show a progress bar.
+
+    Example:
+        >>> from mmdprior import MMD
+        >>> from mmdprior.data import InMemory, ResidentBatches
+        >>> from mmdprior.priors import Gaussian
+        >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+        >>> decoder = nn.Sequential(nn.Linear(2, 64), nn.Unflatten(1, (1, 8, 8)))
+        >>> model = Autoencoder(encoder, decoder)
+        >>> images = InMemory(torch.randint(0, 256, (128, 1, 8, 8), dtype=torch.uint8))
+        >>> trainer = Trainer(
+        ...     model=model,
+        ...     regularizer=MMD(Gaussian(2), seed=0),
+        ...     batches=ResidentBatches(images, batch_size=32, seed=0),
+        ...     optimizer=torch.optim.Adam(model.parameters(), lr=1e-3),
+        ...     steps=5,
+        ...     weight=100.0,
+        ...     progress=False,
+        ... )
+        >>> trainer.run()
+        >>> trainer.step, trainer.stopped
+        (5, False)
     """
 
     model: Autoencoder
@@ -93,24 +111,15 @@ class Trainer:
     learning_rate_schedule: Schedule = field(default_factory=Constant)
     auxiliary_optimizer: torch.optim.Optimizer | None = None
     gradient_clip: float | None = None
-    precision: Precision = "float32"
-    channels_last: bool = False
-    compile: bool = False
-    accumulate: int = 1
+    numerics: Numerics = field(default_factory=Numerics)
     average: WeightAverage | None = None
     world: World = field(default_factory=World)
     logger: Logger = field(default_factory=Logger)
     log_every: int = 50
     validate: Callable[[int], Mapping[str, float]] | None = None
-    validate_every: int = 1000
-    monitor: str = "reconstruction/psnr"
-    patience: int | None = None
-    checkpoints: Path | None = None
-    checkpoint_every: int = 1000
-    keep_every: int | None = None
-    keep_last: int | None = None
+    selection: ModelSelection = field(default_factory=ModelSelection)
+    checkpointing: Checkpointing = field(default_factory=Checkpointing)
     profiler: Profiler = field(default_factory=Profiler)
-    identity: Mapping[str, Any] = field(default_factory=dict)
     stop: Callable[[], bool] = lambda: False
     progress: bool = True
 
@@ -120,101 +129,133 @@ class Trainer:
         self.stale = 0
         self.steps_per_second = math.nan
         self.stopped = False
-        share_state(self.model, self.world)
-        share_state(self.regularizer, self.world)
+        # Ranks may have initialised differently (global RNG, files): all start from the state of rank 0.
+        broadcast_state(self.model, self.world)
+        broadcast_state(self.regularizer, self.world)
         if self.average is not None:
-            share_state(self.average.model, self.world)
-        self._gradient = Gradient(
-            replicate(_compiled(self.model) if self.compile else self.model, self.world),
-            self.regularizer,
-            self.device,
-            self.world,
-            self.precision,
-            torch.channels_last if self.channels_last else torch.preserve_format,
-            self.accumulate,
-        )
+            broadcast_state(self.average.model, self.world)
+        self._network = replicate(_compiled(self.model) if self.numerics.compile else self.model, self.world)
+        self._cache = self._gradient_cache() if self.numerics.accumulate > 1 else None
         self._learned = LearnedParts(self.regularizer, self.auxiliary_optimizer, self.world)
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         replicated = {id(p) for part in (self.model.encoder, self.model.decoder) for p in part.parameters()}
-        self._loose = [p for p in self._parameters if id(p) not in replicated]
+        self._unreplicated = [p for p in self._parameters if id(p) not in replicated]
         self._learning_rates = [group["lr"] for group in self.optimizer.param_groups]
-        self._guard = Guard(self.optimizer, self.device, self.batches, self.checkpoints)
-        self._writer = BackgroundWriter(partial(store, keep_last=self.keep_last))
+        folder = self.checkpointing.folder
+        error_file = None if folder is None else folder / NONFINITE
+        self._guard = Guard(self.optimizer, self.device, self.batches, error_file)
+        self._writer = BackgroundWriter(partial(store, keep_last=self.checkpointing.keep_last))
         self._versions = versions()
 
     def run(self) -> None:
-        """Train from the current step to the last, or until patience ends or `stop` says so.
+        """Train from the current step to the last one, or until early stopping or `stop`.
 
         Raises:
-            NonFiniteLossError: before the update that would have spoilt the weights.
+            NonFiniteLossError: a loss was not finite; the weights are those before that step.
         """
         try:
             if self.steps == 0:
                 self._validate()
                 self._write(LAST)
             elif not self._finished():
-                self._run()
+                self._train()
         finally:
             self.profiler.close()
-            self._writer.wait()
+            self._writer.wait()  # an exception of the writing thread is raised here
 
-    def _run(self) -> None:
-        mark = self.profiler.begin
-        self._gradient.network.train()
+    def _train(self) -> None:
+        self._network.train()
         self.regularizer.train()
         timer = Timer(self.step)
         bar = tqdm(total=self.steps, initial=self.step, unit="step", disable=None if self.progress else True)
+        mark = self.profiler.begin
         mark("data")
         for batch in self.batches.stream(self.step):
-            for group, rate in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
-                group["lr"] = rate * self.learning_rate_schedule(self.step)
-            weight = self.weight * self.weight_schedule(self.step)
-            noise = stream(self.seed, "posterior", self.step, self.device)
-            self._learned.freeze(frozen=True)
-
-            self.optimizer.zero_grad(set_to_none=True)
-            losses = self._gradient(batch, noise, self.step, weight, mark)
-            average_gradients(self._loose, self.world)
-
-            mark("optimizer")
-            self._guard.see(self.step, losses, self._clip())
-            self.optimizer.step()
-            self._learned.train(losses.latent)
-            self.step += 1
-            if self.average is not None:
-                self.average.update(self.step)
-
+            losses = self._step(batch)
             mark("logging")
             bar.update()
             if self._due(self.log_every):
                 self._guard.check()
                 self.steps_per_second = timer.rate(self.step)
-                self._log(losses, weight)
+                self._log(losses)
                 bar.set_postfix_str(f"loss {float(losses.total):.4g}", refresh=False)
-            with timer.paused():
-                if self._due(self.validate_every):
+            with timer.paused():  # the rate is that of training steps only
+                if self._due(self.selection.every):
                     self._validate()
-                if self._due(self.checkpoint_every):
-                    self._write(LAST)
-                if self.keep_every is not None and self.step % self.keep_every == 0:
-                    self._write(kept_name(self.step))
+                self._checkpoint()
             if self._finished():
                 break
+            # A signal may have reached only one rank. All must leave at the same step; the others would hang
+            # in the next collective.
             if self.world.any(self.stop()):
                 self.stopped = True
                 break
             self.profiler.end_step()
             mark("data")
-        if self.step % self.checkpoint_every and self.step < self.steps:
+        if self.step % self.checkpointing.every and self.step < self.steps:  # stopped between two writes
             self._write(LAST)
         bar.close()
 
+    def _step(self, batch: Batch) -> Losses:
+        """Update all weights by one batch and return its losses."""
+        weight = self.weight * self.weight_schedule(self.step)
+        for group, rate in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
+            group["lr"] = rate * self.learning_rate_schedule(self.step)
+        # Seeded by the step: a resumed run draws the same noise. It is drawn for the global batch, so all
+        # ranks draw the same and each uses its own rows.
+        noise = stream(self.seed, "posterior", self.step, self.device)
+        # The learned parts of the regularizer have a loss of their own below; this one must not train them.
+        self._learned.freeze(frozen=True)
+        self.optimizer.zero_grad(set_to_none=True)
+
+        if self._cache is None:
+            losses = self._backward(batch, noise, weight)
+        else:
+            losses = self._cache(batch, noise, self.step, weight, self.profiler.begin)
+        # DDP has averaged the gradients of encoder and decoder over ranks, but not of other parameters.
+        average_gradients(self._unreplicated, self.world)
+
+        self.profiler.begin("optimizer")
+        norm = self._clip_gradient()
+        self._guard.observe(self.step, losses, norm)
+        self.optimizer.step()
+        self._learned.train(losses.latent)
+        self.step += 1
+        if self.average is not None:
+            self.average.update(self.step)
+        return losses
+
+    def _backward(self, batch: Batch, noise: torch.Generator, weight: float) -> Losses:
+        """Add the gradient of a batch to ``.grad`` of the weights, and return the losses."""
+        mark, network = self.profiler.begin, self._network
+        mark("encoder")
+        images = batch.images.contiguous(memory_format=self.numerics.memory_format)
+        with autocast(self.numerics.precision, self.device):
+            params = network.posterior_params(images)
+        # The penalty is a function of the whole batch, not a mean over rows: every rank computes it on the
+        # codes of all ranks. The gather is differentiable; with DDP's average the gradient is exact.
+        latent = network.posterior(self.world.gather(params), noise)
+        labels = self.world.gather(batch.labels)
+
+        mark("decoder")
+        codes = latent.sample[self.world.rows(len(latent.sample))]  # each rank decodes its own rows
+        with autocast(self.numerics.precision, self.device):
+            output = network.decode_raw(codes, images.shape)
+        reconstruction = network.likelihood.loss(output, images)
+
+        mark("penalty")
+        penalty = self.regularizer(latent, step=self.step, labels=labels)
+
+        mark("backward")
+        (reconstruction + weight * penalty).backward()
+        return Losses.of(reconstruction, penalty, weight, latent, self.world)
+
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a resumed run needs, and that rebuilding the model needs."""
+        """Return the content of a checkpoint: all that resuming the run and rebuilding the model need."""
         auxiliary = self.auxiliary_optimizer
         return {
             "format_version": FORMAT_VERSION,
-            **self.identity,
+            **self.checkpointing.metadata,
             "step": self.step,
             "best": self.best,
             "stale": self.stale,
@@ -228,10 +269,10 @@ class Trainer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue the run that wrote the state.
+        """Restore the state of `state_dict`, with the global generators; `run` then continues from its step.
 
         Raises:
-            InputError: a state that lacks something or belongs to another run.
+            InputError: an entry is missing or belongs to another run.
         """
         try:
             self.model.load_state_dict(state["model"])
@@ -244,61 +285,88 @@ class Trainer:
             self.step, self.best = int(state["step"]), float(state["best"])
             self.stale = int(state.get("stale", 0))
             restore_random_states(state["random"])
-        except Exception as error:  # torch raises many kinds for a state that does not fit
+        except Exception as error:  # torch raises many types for a state that does not fit
             raise InputError(
                 f"checkpoint: does not fit this run ({type(error).__name__}: {reason(error)})"
             ) from error
 
     @property
     def evaluated(self) -> Autoencoder:
-        """The model that is scored: with averaged weights where there are any."""
+        """Model that is validated and scored: with averaged weights if the run averages them."""
         return self.model if self.average is None else self.average.model
 
-    def _finished(self) -> bool:
-        """Log whether all steps are done, or patience is at its end."""
-        impatient = self.patience is not None and self.stale >= self.patience
-        return self.step >= self.steps or impatient
+    def _gradient_cache(self) -> GradientCache:
+        return GradientCache(
+            self._network,
+            self.regularizer,
+            self.device,
+            self.world,
+            self.numerics.precision,
+            self.numerics.memory_format,
+            self.numerics.accumulate,
+        )
 
-    def _clip(self) -> Tensor:
-        """Clip the gradient and return its norm before; zero where nothing is clipped."""
+    def _clip_gradient(self) -> Tensor:
+        """Clip the gradient and return its norm before; zero if the run does not clip."""
         if self.gradient_clip is None:
             return torch.zeros((), device=self.device)
         return nn.utils.clip_grad_norm_(self._parameters, self.gradient_clip)
 
-    def _log(self, losses: Losses, weight: float) -> None:
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.steps
+
+    def _finished(self) -> bool:
+        """Return whether all steps are done, or patience is exhausted."""
+        patience = self.selection.patience
+        return self.step >= self.steps or (patience is not None and self.stale >= patience)
+
+    def _log(self, losses: Losses) -> None:
         penalty = float(losses.penalty)
         values = {
             "loss/total": float(losses.total),
             "loss/reconstruction": float(losses.reconstruction),
             "penalty/value": penalty,
-            "penalty/weighted": weight * penalty,
+            "penalty/weighted": losses.weight * penalty,
             **{f"penalty/{name}": float(term) for name, term in self.regularizer.terms.items()},
             "trainer/learning_rate": self.optimizer.param_groups[0]["lr"],
             "trainer/steps_per_second": self.steps_per_second,
         }
         self.logger.scalars(values, self.step)
 
-    def _due(self, every: int) -> bool:
-        return self.step % every == 0 or self.step == self.steps
-
     def _validate(self) -> None:
         if self.validate is None:
             return
         values = self.validate(self.step)
         self.logger.scalars(values, self.step)
-        sign = 1 if self.monitor == "reconstruction/psnr" else -1
         self.stale += 1
-        if sign * values.get(self.monitor, math.nan) > self.best:
-            self.best, self.stale = sign * values[self.monitor], 0
-            self._write("best.pt")
+        score = self.selection.score(values)
+        if score > self.best:  # False for NaN
+            self.best, self.stale = score, 0
+            self._write(BEST)
+
+    def _checkpoint(self) -> None:
+        if self._due(self.checkpointing.every):
+            self._write(LAST)
+        keep_every = self.checkpointing.keep_every
+        if keep_every is not None and self.step % keep_every == 0:
+            self._write(kept_name(self.step))
 
     def _write(self, name: str) -> None:
-        if self.checkpoints is not None and self.world.main:
-            self._guard.check()
-            self._writer.submit(self.state_dict(), self.checkpoints / name)
+        folder = self.checkpointing.folder
+        if folder is None:
+            return
+        # Deferred on CUDA: without this check the file would hold a step whose updates were skipped. Every
+        # rank checks, so that all raise together instead of waiting for rank 0 in the next collective.
+        self._guard.check()
+        if self.world.main:
+            self._writer.submit(self.state_dict(), folder / name)
+
+
+# Assigned after the class so that type checkers see the generated signature.
+Trainer.__init__ = accept_old_names(Trainer.__init__)  # type: ignore[method-assign]
 
 
 def _compiled(model: Autoencoder) -> Autoencoder:
-    """Return the model with encoder and decoder compiled, sharing every weight with the one given."""
+    """Return a model with compiled encoder and decoder that shares all weights with the given one."""
     encoder, decoder = (cast(nn.Module, torch.compile(part)) for part in (model.encoder, model.decoder))
     return Autoencoder(encoder, decoder, model.posterior, model.likelihood)

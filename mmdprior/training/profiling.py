@@ -1,18 +1,26 @@
-"""Where a step's time goes: a trace for people with a viewer, a table for everyone."""
+"""Where the time of a step goes: a torch.profiler trace, and a table of phases."""
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["PHASES", "Profiler", "Profile", "Timer"]
+__all__ = ["PHASES", "Profile", "Profiler", "Timer", "table"]
+
+PHASES = ("data", "encoder", "decoder", "penalty", "backward", "optimizer", "logging")
+"""Phases of a step, in order."""
 
 
 class Timer:
-    """Steps per second of training alone."""
+    """Measures steps per second, without the time of validation and checkpoints.
+
+    Args:
+        step: step at which the clock starts.
+    """
 
     def __init__(self, step: int) -> None:
         self._step = step
@@ -25,54 +33,66 @@ class Timer:
         self._step, self._start = step, now
         return rate
 
-    def paused(self) -> "_Pause":
-        """Leave out the time inside a with block."""
-        return _Pause(self)
-
-    def skip(self, seconds: float) -> None:
-        """Leave out a time."""
-        self._start += seconds
-
-
-class _Pause:
-    def __init__(self, timer: Timer) -> None:
-        self._timer = timer
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *exception: object) -> None:
-        self._timer.skip(time.perf_counter() - self._start)
-
-
-PHASES = ("data", "encoder", "decoder", "penalty", "backward", "optimizer", "logging")
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Exclude the time inside a with block from the rate."""
+        begin = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - begin
 
 
 class Profiler:
-    """Takes the marks that the loop sets between the phases of a step, and does nothing."""
+    """Base class of profilers: receives the phases of a step and does nothing.
+
+    Example:
+        >>> class Phases(Profiler):
+        ...     def __init__(self):
+        ...         self.names = []
+        ...     def begin(self, phase):
+        ...         self.names.append(phase)
+        >>> phases = Phases()
+        >>> phases.begin("encoder")
+        >>> phases.end_step()
+        >>> phases.names
+        ['encoder']
+    """
 
     def begin(self, phase: str) -> None:
-        """Mark that a phase begins, which ends the one before."""
+        """Begin a phase; the phase before ends.
+
+        Args:
+            phase: one of `PHASES`.
+        """
 
     def end_step(self) -> None:
-        """Mark the end of a step."""
+        """End a step."""
 
     def close(self) -> None:
-        """End whatever is open."""
+        """End the last phase and write results, if any."""
 
 
 class Profile(Profiler):
-    """Times ``steps`` steps after ``wait`` others, writes a torch.profiler trace, prints a table.
+    """Profiles ``steps`` steps after ``wait`` others, writes a torch.profiler trace and logs a table.
 
-    On a GPU phases are timed by events of its stream, so nothing waits before the end; time between phases in
-    which the GPU idles counts for the phase that begins.
+    On CUDA, phases are timed by events in the stream, so that the host does not wait for the device before
+    the end. Time in which the GPU is idle counts for the phase that begins next.
 
     Args:
-        path: of the trace, read by Perfetto or chrome://tracing.
-        device: that trains.
-        wait: steps before, in which memory is laid out and kernels are chosen.
-        steps: steps recorded.
-        say: takes the table.
+        path: file of the trace, for Perfetto or chrome://tracing.
+        device: device of the training.
+        wait: steps before profiling, in which memory is allocated and kernels are selected.
+        steps: number of profiled steps.
+        log: receives the table.
+
+    Example:
+        >>> profile = Profile(Path("trace.json"), torch.device("cpu"), wait=1, steps=1, log=print)
+        >>> for step in range(2):
+        ...     profile.begin("encoder")
+        ...     _ = torch.ones(2).sum()
+        ...     profile.end_step()
+        phase      ms per step   share   (1 steps, profiler running)
+        ...
+        trace trace.json
     """
 
     def __init__(
@@ -81,55 +101,55 @@ class Profile(Profiler):
         device: torch.device,
         wait: int = 5,
         steps: int = 20,
-        say: Callable[[str], None] = print,
+        log: Callable[[str], None] = print,
     ) -> None:
         self.path = path
         self.wait = wait
         self.steps = steps
         self._device = device
-        self._say = say
+        self._log = log
         self._done = 0
         self._profiler: Any = None
         self._block: Any = None
         self._marks: list[tuple[str, Any]] = []
 
     def begin(self, phase: str) -> None:
-        """Begin a phase of the recorded steps."""
+        """Begin a phase; ignored outside the profiled steps."""
         if self._profiler is None:
             return
-        self._leave()
+        self._end_phase()
         self._marks.append((phase, self._now()))
         self._block = torch.profiler.record_function(f"step/{phase}")
         self._block.__enter__()
 
     def end_step(self) -> None:
-        """Begin to record after ``wait`` steps; after ``steps`` more write and print."""
+        """Start profiling after ``wait`` steps; after ``steps`` more, write the trace and log the table."""
         self._done += 1
         if self._done == self.wait:
             activities = [torch.profiler.ProfilerActivity.CPU]
             if self._device.type == "cuda":
                 activities.append(torch.profiler.ProfilerActivity.CUDA)
-            os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it tells of missing GPUs, on standard error
+            os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise it warns of missing GPUs on stderr
             self._profiler = torch.profiler.profile(activities=activities)
             self._profiler.start()
         elif self._done == self.wait + self.steps:
             self.close()
 
     def close(self) -> None:
-        """Write the trace and print the table of what has been recorded."""
+        """Write the trace and log the table of the steps profiled so far."""
         if self._profiler is None:
             return
-        self._leave()
+        self._end_phase()
         self._marks.append(("", self._now()))
         self._profiler.stop()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._profiler.export_chrome_trace(str(self.path))
         self._profiler = None
-        recorded = self._done - self.wait
-        if recorded > 0:
-            self._say(f"{table(self._durations(), recorded)}\ntrace {self.path}")
+        profiled = self._done - self.wait
+        if profiled > 0:
+            self._log(f"{table(self._durations(), profiled)}\ntrace {self.path}")
 
-    def _leave(self) -> None:
+    def _end_phase(self) -> None:
         if self._block is not None:
             self._block.__exit__(None, None, None)
             self._block = None
@@ -142,19 +162,24 @@ class Profile(Profiler):
         return event
 
     def _durations(self) -> list[tuple[str, float]]:
-        """Return (phase, seconds) for every stretch between two marks."""
+        """Return (phase, seconds) between each two successive marks."""
         pairs = zip(self._marks, self._marks[1:], strict=False)
         if self._device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize()  # the events must have happened before their times can be read
             return [(phase, start.elapsed_time(end) / 1e3) for (phase, start), (_, end) in pairs]
         return [(phase, end - start) for (phase, start), (_, end) in pairs]
 
 
 def table(durations: Sequence[tuple[str, float]], steps: int) -> str:
-    """Return milliseconds a step and shares by phase, in the order in which they happen."""
+    """Return milliseconds per step and shares by phase, as text.
+
+    Args:
+        durations: phase and seconds of every stretch of time.
+        steps: number of steps that they cover.
+    """
     total = sum(seconds for _, seconds in durations)
-    lines = [f"{'phase':10} {'ms a step':>10} {'share':>7}   ({steps} steps, profiler running)"]
+    lines = [f"{'phase':10} {'ms per step':>11} {'share':>7}   ({steps} steps, profiler running)"]
     for phase in (*PHASES, "all"):
         seconds = sum(s for name, s in durations if phase in (name, "all"))
-        lines.append(f"{phase:10} {1e3 * seconds / steps:10.3f} {seconds / max(total, 1e-12):7.1%}")
+        lines.append(f"{phase:10} {1e3 * seconds / steps:11.3f} {seconds / max(total, 1e-12):7.1%}")
     return "\n".join(lines)

@@ -1,6 +1,6 @@
-"""Numbers that change with the step: penalty weights and learning rates.
+"""Factors that change with the step, for penalty weights and learning rates.
 
-A schedule is any callable from step to factor; the loop multiplies.
+A schedule is any callable from step to factor; the loop multiplies the base value by it.
 """
 
 import math
@@ -12,7 +12,15 @@ __all__ = ["Constant", "Cosine", "Cyclical", "Schedule", "Warmup"]
 
 
 class Schedule(ABC):
-    """A factor between 0 and 1 for every step."""
+    """Base class of schedules: a factor in [0, 1] for every step.
+
+    Example:
+        >>> class Halving(Schedule):
+        ...     def __call__(self, step):
+        ...         return 0.5**step
+        >>> Halving()(3)
+        0.125
+    """
 
     @abstractmethod
     def __call__(self, step: int) -> float:
@@ -20,7 +28,12 @@ class Schedule(ABC):
 
 
 class Constant(Schedule):
-    """One, always."""
+    """A factor of 1 at every step.
+
+    Example:
+        >>> Constant()(1000)
+        1.0
+    """
 
     def __call__(self, step: int) -> float:
         """Return 1."""
@@ -28,10 +41,18 @@ class Constant(Schedule):
 
 
 class Warmup(Schedule):
-    """Linear from 0 to 1, then 1.
+    """A linear rise to 1 over the first steps, then 1.
 
     Args:
-        warmup_steps: length of the rise.
+        warmup_steps: length of the rise in steps.
+
+    Raises:
+        InputError: ``warmup_steps`` is below 1.
+
+    Example:
+        >>> schedule = Warmup(4)
+        >>> [schedule(step) for step in (0, 1, 3, 100)]
+        [0.25, 0.5, 1.0, 1.0]
     """
 
     def __init__(self, warmup_steps: int) -> None:
@@ -43,11 +64,19 @@ class Warmup(Schedule):
 
 
 class Cyclical(Schedule):
-    """Repeated linear rises (Fu et al., arXiv 1903.10145).
+    """Repeated linear rises from 0 to 1, each followed by a plateau at 1 (Fu et al., arXiv 1903.10145).
 
     Args:
-        period: steps a cycle.
-        rise: share of a cycle spent rising from 0 to 1; the rest stays at 1.
+        period: length of a cycle in steps.
+        rise: share of a cycle in which the factor rises, in (0, 1].
+
+    Raises:
+        InputError: ``period`` is below 1, or ``rise`` is out of range.
+
+    Example:
+        >>> schedule = Cyclical(period=10, rise=0.5)
+        >>> [schedule(step) for step in (0, 1, 5, 9, 10)]
+        [0.0, 0.2, 1.0, 1.0, 0.0]
     """
 
     def __init__(self, period: int, rise: float = 0.5) -> None:
@@ -57,17 +86,25 @@ class Cyclical(Schedule):
         self.rise = rise
 
     def __call__(self, step: int) -> float:
-        """Return the factor of this place in the cycle."""
+        """Return min(1, (step mod period) / (rise * period))."""
         return min(1.0, (step % self.period) / (self.rise * self.period))
 
 
 class Cosine(Schedule):
-    """Linear warm-up, then a half cosine from 1 to ``final`` at the last step.
+    """A linear warm-up to 1, then half a cosine down to ``final`` at the last step.
 
     Args:
-        steps: length of the run.
-        warmup_steps: length of the rise.
-        final: factor at the end.
+        steps: length of the run in steps.
+        warmup_steps: length of the warm-up in steps.
+        final: factor at the last step, in [0, 1].
+
+    Raises:
+        InputError: ``warmup_steps`` is negative, or ``final`` is out of range.
+
+    Example:
+        >>> schedule = Cosine(100, warmup_steps=10)
+        >>> [round(schedule(step), 2) for step in (0, 9, 10, 55, 100)]
+        [0.1, 1.0, 1.0, 0.5, 0.0]
     """
 
     def __init__(self, steps: int, warmup_steps: int = 0, final: float = 0.0) -> None:

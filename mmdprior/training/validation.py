@@ -1,4 +1,4 @@
-"""What a run looks at while it trains."""
+"""Scores of the model on held-out images during training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,19 +19,32 @@ __all__ = ["Validation"]
 
 @dataclass
 class Validation:
-    """Scores the model on held-out images and sends pictures to the logger.
+    """Scores the model on held-out images, and sends pictures to the logger.
 
     Attributes:
-        model: on ``device``.
-        images: the validation split.
-        match: to the intended prior.
-        logger: takes the pictures; the numbers are returned.
-        predictors: of LPS; cheap ones, since this runs during training.
-        seed: of the scores.
-        batch_size: images at a time.
-        device: where to compute.
-        world: the processes that share the encoding; the main one scores and draws.
-        pictures: draw them, where the logger keeps them.
+        model: model on ``device``.
+        images: validation split.
+        match: comparison of the codes with the intended prior.
+        logger: receives the pictures. The numbers are returned.
+        predictors: predictors of LPS. Fast ones suffice, since this runs during training.
+        seed: seed of posterior noise and scores.
+        batch_size: images per forward pass.
+        device: device of the model.
+        world: ranks that share the encoding. Rank 0 scores and draws.
+        pictures: draw pictures, if the logger keeps them.
+
+    Example:
+        >>> from torch import nn
+        >>> from mmdprior.data import InMemory
+        >>> from mmdprior.priors import Gaussian
+        >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+        >>> decoder = nn.Sequential(nn.Linear(2, 64), nn.Unflatten(1, (1, 8, 8)))
+        >>> images = InMemory(torch.randint(0, 256, (100, 1, 8, 8), dtype=torch.uint8))
+        >>> match = PriorMatch(Gaussian(2), n=50)
+        >>> validate = Validation(Autoencoder(encoder, decoder), images, match, Logger())
+        >>> numbers = validate(step=0)
+        >>> {"reconstruction/psnr", "lps/linear", "match/mmd_standardised"} <= numbers.keys()
+        True
     """
 
     model: Autoencoder
@@ -46,7 +59,11 @@ class Validation:
     pictures: bool = True
 
     def __call__(self, step: int) -> dict[str, float]:
-        """Return numbers by tag, the same in every process."""
+        """Return scores by TensorBoard tag, equal on every rank.
+
+        Args:
+            step: training step, under which pictures are logged.
+        """
         codes, error = encode_and_reconstruct(
             self.model,
             self.images,
@@ -55,8 +72,12 @@ class Validation:
             device=self.device,
             world=self.world,
         )
+        # Scores may draw from the global generators. Restoring these afterwards makes training independent of
+        # how often it is validated.
         cuda = [self.device] if torch.device(self.device).type == "cuda" else []
         with torch.random.fork_rng(cuda):
+            # Only rank 0 scores, and its numbers go to all: they decide about early stopping, which all ranks
+            # must do at the same step.
             return self.world.from_main(lambda: self._score(codes, error, step))
 
     def _score(self, codes: Codes, error: Reconstruction, step: int) -> dict[str, float]:

@@ -21,7 +21,7 @@ from mmdprior.models import Autoencoder
 from mmdprior.models.conv import ConvDecoder, ConvEncoder
 from mmdprior.models.resnet import ResNetDecoder, ResNetEncoder
 from mmdprior.priors import Gaussian
-from mmdprior.training import Logger, Trainer
+from mmdprior.training import Logger, Numerics, Trainer
 
 DIM, SHAPE, CROP = 32, (3, 32, 32), 4
 
@@ -64,7 +64,7 @@ def make_trainer(given: argparse.Namespace, size: int, steps: int) -> Trainer:
         steps=steps,
         device=torch.device(given.device),
         weight=100.0,
-        precision=given.precision,
+        numerics=Numerics(precision=given.precision),
         logger=Logger(),
         progress=False,
     )

@@ -17,7 +17,7 @@ from mmdprior.kernels import ANOVA
 from mmdprior.models import Autoencoder, GaussianPosterior
 from mmdprior.priors import Gaussian
 from mmdprior.regularizers import Predictability, Regularizer, SumOfPenalties
-from mmdprior.training import Logger, Trainer, join
+from mmdprior.training import Logger, Numerics, Trainer, join
 
 DIM, SIDE, STEPS = 4, 6, 20
 
@@ -95,7 +95,7 @@ def train(case, dtype, parts, world, device):
         device=device,
         weight=10.0,
         gradient_clip=5.0,
-        accumulate=parts,
+        numerics=Numerics(accumulate=parts),
         world=world,
         logger=losses,
         log_every=1,

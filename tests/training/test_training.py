@@ -171,11 +171,11 @@ def test_learned_parts_are_trained_apart():
 def test_non_finite_loss_stops_before_the_update(tmp_path):
     directory = run_directory(tmp_path)
     broken = experiment(
-        directory, regularizer={"target": f"{TOYS}:Exploding", "error_path": 5}, trainer__steps=20
+        directory, regularizer={"target": f"{TOYS}:Exploding", "at": 5}, trainer__steps=20
     )
     with pytest.raises(NonFiniteLossError, match=r"not finite at step 5.*lower trainer\.learning_rate"):
         broken.trainer.run()
-    healthy = experiment(regularizer={"target": f"{TOYS}:Exploding", "error_path": 99}, trainer__steps=20)
+    healthy = experiment(regularizer={"target": f"{TOYS}:Exploding", "at": 99}, trainer__steps=20)
     healthy.trainer.steps = 5
     healthy.trainer.validate = None
     healthy.trainer.run()
@@ -376,13 +376,13 @@ def test_run_directories_are_never_shared(tmp_path):
 
 
 def test_logger_drops_what_a_resumed_run_logs_again(tmp_path):
-    logger = RunLogger(tmp_path)
+    logger = RunLogger(tmp_path, metrics=tmp_path / "metrics.jsonl")
     for step in (1, 2, 3):
         logger.scalars({"a": float(step), "b": math.nan}, step)
     logger.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "a"')
-    RunLogger(tmp_path, start=2).close()
+    RunLogger(tmp_path, start=2, metrics=tmp_path / "metrics.jsonl").close()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [{"step": 1, "a": 1.0, "b": None}, {"step": 2, "a": 2.0, "b": None}]
 
@@ -404,7 +404,7 @@ def test_schedules():
 @pytest.mark.gpu
 def test_non_finite_loss_on_cuda_keeps_the_weights():
     broken = experiment(
-        regularizer={"target": f"{TOYS}:Exploding", "error_path": 3},
+        regularizer={"target": f"{TOYS}:Exploding", "at": 3},
         trainer__device="cuda",
         trainer__log_every=50,
     )
