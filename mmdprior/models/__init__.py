@@ -1,4 +1,41 @@
-"""Encoders, decoders, posteriors, likelihoods, and the autoencoder that composes them."""
+"""Encoders, decoders, posteriors, likelihoods, and the autoencoder that composes them.
+
+    ================================  ===============================================================
+    `ConvEncoder`, `ConvDecoder`      the convolutional pair of the disentanglement literature
+    `ResNetEncoder`, `ResNetDecoder`  residual networks for 32 and 64 pixels
+    `MLPEncoder`, `MLPDecoder`        fully connected networks for images of any size
+    `LinearEncoder`, `LinearDecoder`  one linear layer
+    `DeterministicPosterior`          the encoder's outputs are the codes
+    `GaussianPosterior`               a mean and a variance per dimension, as in a VAE
+    `GaussianLikelihood`              squared error
+    `LaplaceLikelihood`               absolute error
+    `BernoulliLikelihood`             cross-entropy; the decoder returns logits
+    ================================  ===============================================================
+
+`add_linear_skip` puts PCA in parallel to any encoder and decoder, as the start of training.
+
+Your own encoder and decoder are any ``torch.nn.Module``, named in the config as ``model: {encoder: {target:
+"my_models.py:Encoder"}, ...}``. A parameter ``image_shape``, ``num_params`` or ``latent_dim`` of the
+constructor is filled in. `mmdprior.testing.check_model` checks them.
+
+Example:
+    >>> import torch
+    >>> from torch import nn
+    >>> from mmdprior.models import Autoencoder, LinearDecoder
+    >>> from mmdprior.testing import check_model
+    >>> class Encoder(nn.Module):
+    ...     def __init__(self, image_shape: tuple[int, int, int], num_params: int, width: int = 16) -> None:
+    ...         super().__init__()
+    ...         self.conv = nn.Conv2d(image_shape[0], width, 4, stride=4)
+    ...         self.last = nn.Linear(width * 8 * 8, num_params)
+    ...     def forward(self, images):
+    ...         return self.last(self.conv(images).relu().flatten(1))
+    >>> shape = (3, 32, 32)
+    >>> check_model(Encoder(shape, 10), LinearDecoder(shape, 10), image_shape=shape, latent_dim=10)
+    >>> model = Autoencoder(Encoder(shape, 10), LinearDecoder(shape, 10))
+    >>> model.encode(torch.rand(4, *shape)).mean.shape
+    torch.Size([4, 10])
+"""
 
 from mmdprior.deprecation import moved
 from mmdprior.models.autoencoder import Autoencoder, evaluation_mode

@@ -1,4 +1,4 @@
-"""Encoder, posterior, decoder and likelihood, composed."""
+"""`Autoencoder`: encoder, posterior, decoder and likelihood in one module."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,26 +15,32 @@ from mmdprior.models.posterior import DeterministicPosterior, Posterior
 __all__ = ["Autoencoder", "evaluation_mode"]
 
 
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model in evaluation mode for a block, then every part back in its own."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
 class Autoencoder(nn.Module):
-    """Images to codes and back; no loss.
+    """Encode images to codes and decode codes to images. It computes no loss.
+
+    Encoder and decoder are any modules with this contract, which `mmdprior.testing.check_model` checks:
+
+    - The encoder maps images (n, C, H, W), float in [0, 1], to (n, ``posterior.num_params(d)``).
+    - The decoder maps codes (n, d) to (n, C, H, W): mean images for a Gaussian or Laplace likelihood, logits
+      for a Bernoulli likelihood.
+    - In evaluation mode a row of the output depends only on the same row of the input.
 
     Args:
-        encoder: (n, C, H, W) images in [0, 1] -> (n, posterior.num_params(d)).
-        decoder: (n, d) codes -> (n, C, H, W) logits or means, as the likelihood wants.
-        posterior: deterministic by default.
-        likelihood: GaussianLikelihood by default.
+        encoder: module from images to posterior parameters.
+        decoder: module from codes to likelihood parameters.
+        posterior: family of q(z|x); deterministic by default.
+        likelihood: family of p(x|z); Gaussian by default.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from mmdprior.models import Autoencoder, GaussianPosterior
+        >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 2 * 3))
+        >>> decoder = nn.Sequential(nn.Linear(3, 64), nn.Unflatten(1, (1, 8, 8)))
+        >>> model = Autoencoder(encoder, decoder, GaussianPosterior())
+        >>> latent = model.encode(torch.rand(16, 1, 8, 8))
+        >>> latent.mean.shape, model.decode(latent.sample).shape
+        (torch.Size([16, 3]), torch.Size([16, 1, 8, 8]))
     """
 
     def __init__(
@@ -50,11 +56,33 @@ class Autoencoder(nn.Module):
         self.posterior = DeterministicPosterior() if posterior is None else posterior
         self.likelihood = GaussianLikelihood() if likelihood is None else likelihood
 
+    def encode(self, images: Float[Tensor, "n c h w"], generator: torch.Generator | None = None) -> Latent:
+        """Return q(z|x) and one sample of it per image.
+
+        Args:
+            images: float in [0, 1].
+            generator: source of the posterior noise; by default torch's global generator.
+        """
+        return self.posterior(self.posterior_params(images), generator)
+
+    def decode(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
+        """Return the mean images of codes, unclipped: those of a Gaussian likelihood may leave [0, 1]."""
+        return self.likelihood.mean(self.decoder(z))
+
+    def forward(
+        self, images: Float[Tensor, "n c h w"], generator: torch.Generator | None = None
+    ) -> tuple[Latent, Float[Tensor, "n c h w"]]:
+        """Return the codes, and the decoder's output for the sampled codes."""
+        latent = self.encode(images, generator)
+        return latent, self.decode_raw(latent.sample, images.shape)
+
     def posterior_params(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p"]:
-        """Return the parameters of q(z|x), in float32 at least.
+        """Return the encoder's output, in float32 or wider.
+
+        Under autocast the encoder returns 16-bit numbers, too coarse for the penalty on the codes.
 
         Raises:
-            InputError: the encoder returned something that is not (n, p).
+            InputError: the encoder does not return (n, p).
         """
         params = self.encoder(images)
         if params.ndim != 2 or len(params) != len(images):
@@ -63,37 +91,40 @@ class Autoencoder(nn.Module):
             )
         return params.to(torch.promote_types(params.dtype, torch.float32))
 
-    def encode(self, images: Float[Tensor, "n c h w"], generator: torch.Generator | None = None) -> Latent:
-        """Return q(z|x) and a draw from it.
-
-        Args:
-            images: float in [0, 1].
-            generator: seeds the draw.
-        """
-        return self.posterior(self.posterior_params(images), generator)
-
-    def decode(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
-        """Return the mean images of codes; unclipped, so a GaussianLikelihood mean may leave [0, 1]."""
-        return self.likelihood.mean(self.decoder(z))
-
-    def forward(
-        self, images: Float[Tensor, "n c h w"], generator: torch.Generator | None = None
-    ) -> tuple[Latent, Float[Tensor, "n c h w"]]:
-        """Return the codes and the decoder's raw output for the drawn codes."""
-        latent = self.encode(images, generator)
-        return latent, self.decode_raw(latent.sample, images.shape)
-
     def decode_raw(self, z: Float[Tensor, "n d"], shape: torch.Size) -> Float[Tensor, "n c h w"]:
-        """Return the decoder's raw output for codes, in float32 at least.
+        """Return the decoder's output, in float32 or wider: the input of ``likelihood.loss``.
 
         Args:
             z: codes.
-            shape: (n, C, H, W) that the output must have.
+            shape: shape (n, C, H, W) that the output must have.
 
         Raises:
-            InputError: the decoder returned another shape.
+            InputError: the decoder returns another shape.
         """
         output = self.decoder(z)
         if output.shape != shape:
             raise InputError(f"decoder: shape {tuple(output.shape)} returned; return {tuple(shape)}")
         return output.to(torch.promote_types(output.dtype, torch.float32))
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Return a context manager that puts a model in evaluation mode and restores each submodule's mode.
+
+    Example:
+        >>> from torch import nn
+        >>> from mmdprior.models import evaluation_mode
+        >>> model = nn.Dropout()
+        >>> with evaluation_mode(model):
+        ...     print(model.training)
+        False
+        >>> model.training
+        True
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,4 +1,4 @@
-"""From decoder outputs to images, and the reconstruction loss."""
+"""The contract `Likelihood` and its implementations: decoder outputs to images and reconstruction loss."""
 
 from abc import ABC, abstractmethod
 
@@ -11,45 +11,98 @@ __all__ = ["BernoulliLikelihood", "GaussianLikelihood", "LaplaceLikelihood", "Li
 
 
 class Likelihood(nn.Module, ABC):
-    """The loss is summed over pixels and channels and averaged over the batch."""
+    """A distribution p(x|z) of images given the decoder's output.
+
+    A subclass implements `loss`, and overrides `mean` and `link` if the decoder's output is not the mean
+    image. The loss is a sum over pixels and channels and a mean over the batch, so that it has the scale
+    of a log-likelihood per image, and the losses of the parts of a batch average to its loss.
+
+    Example:
+        A Gaussian likelihood with a known standard deviation:
+
+        >>> import torch
+        >>> from mmdprior.models import Likelihood, LinearDecoder, LinearEncoder
+        >>> class Scaled(Likelihood):
+        ...     def __init__(self, scale: float = 0.1) -> None:
+        ...         super().__init__()
+        ...         self.scale = scale
+        ...     def loss(self, output, images):
+        ...         return (((output - images) / self.scale) ** 2 / 2).flatten(1).sum(1).mean()
+        >>> from mmdprior.testing import check_model
+        >>> shape = (1, 8, 8)
+        >>> check_model(LinearEncoder(shape, 3), LinearDecoder(shape, 3), image_shape=shape, latent_dim=3,
+        ...             likelihood=Scaled())
+    """
 
     @abstractmethod
     def loss(self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
-        """Negative log-likelihood up to constants."""
+        """Return the negative log-likelihood up to constants.
+
+        Args:
+            output: decoder outputs, one per image.
+            images: images in [0, 1].
+        """
 
     def mean(self, output: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Mean image of a decoder output."""
+        """Return the mean image of a decoder output."""
         return output
 
     def link(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Take images to the space of decoder outputs, where a linear path is fitted."""
+        """Return decoder outputs whose mean is close to the images; the linear skip is fitted to these."""
         return images
 
 
 class GaussianLikelihood(Likelihood):
-    """Squared error summed over pixels: -log N(x; output, I/2) up to a constant."""
+    """Squared error: -log N(x; output, I/2) up to a constant.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.models import GaussianLikelihood
+        >>> images = torch.zeros(2, 1, 4, 4)
+        >>> GaussianLikelihood().loss(images + 0.5, images)  # 16 pixels x 0.25
+        tensor(4.)
+    """
 
     def loss(self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
-        """Return mean over the batch of sum (x - output)^2."""
+        """Return sum (x - output)^2, averaged over the batch."""
         return (output - images).square().flatten(1).sum(1).mean()
 
 
 class LaplaceLikelihood(Likelihood):
-    """Absolute error summed over pixels: -log Laplace(x; output, 1) up to a constant."""
+    """Absolute error: -log Laplace(x; output, 1) up to a constant.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.models import LaplaceLikelihood
+        >>> images = torch.zeros(2, 1, 4, 4)
+        >>> LaplaceLikelihood().loss(images + 0.5, images)  # 16 pixels x 0.5
+        tensor(8.)
+    """
 
     def loss(self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
-        """Return mean over the batch of sum |x - output|."""
+        """Return sum |x - output|, averaged over the batch."""
         return (output - images).abs().flatten(1).sum(1).mean()
 
 
 class BernoulliLikelihood(Likelihood):
-    """Cross-entropy of pixels in [0, 1] against sigmoid(output), summed over pixels, in nats."""
+    """Cross-entropy in nats of pixels in [0, 1] against sigmoid(output); the decoder returns logits.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.models import BernoulliLikelihood
+        >>> logits = torch.zeros(2, 1, 4, 4)
+        >>> loss = BernoulliLikelihood().loss(logits, torch.ones(2, 1, 4, 4))  # 16 pixels x log 2
+        >>> round(float(loss), 4)
+        11.0904
+        >>> BernoulliLikelihood().mean(logits).unique()
+        tensor([0.5000])
+    """
 
     _CLIP = 0.02
-    """Keeps the logits of black and white pixels finite (at -3.9 and 3.9) in `link`."""
+    """Pixels are clipped to [0.02, 0.98] in `link`, so that logits of black and white are -3.9 and 3.9."""
 
     def loss(self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
-        """Return mean over the batch of the summed cross-entropy."""
+        """Return the cross-entropy summed over pixels, averaged over the batch."""
         loss = functional.binary_cross_entropy_with_logits(output, images, reduction="none")
         return loss.flatten(1).sum(1).mean()
 
@@ -58,5 +111,5 @@ class BernoulliLikelihood(Likelihood):
         return torch.sigmoid(output)
 
     def link(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Return the logits of images clipped to [.02, .98]."""
+        """Return the logits of images clipped to [0.02, 0.98]."""
         return torch.logit(images, eps=self._CLIP)

@@ -1,8 +1,8 @@
-"""A linear path, initialised by PCA, beside any encoder and decoder.
+"""Linear paths in parallel to encoder and decoder, initialised by PCA.
 
-Without it, a small convolutional autoencoder trained under an MMD penalty folds few dimensions into
-many: on CIFAR-10 at d = 32 its codes predict one another almost perfectly. Starting at PCA, whose
-codes are uncorrelated already, removes the folding.
+Without them, a small convolutional autoencoder with an MMD penalty folds few dimensions into many: on
+CIFAR-10 at d = 32 its codes predict one another almost perfectly. Training that starts at PCA, whose codes
+are uncorrelated, removes the folding.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,18 +17,27 @@ from mmdprior.models.autoencoder import Autoencoder
 from mmdprior.models.likelihood import Likelihood
 from mmdprior.seeding import stream
 
-__all__ = ["PCA", "LinearSkipDecoder", "LinearSkipEncoder", "add_linear_skip", "fit_pca"]
+__all__ = ["LOG_VAR_START", "PCA", "LinearSkipDecoder", "LinearSkipEncoder", "add_linear_skip", "fit_pca"]
 
 LOG_VAR_START = -4.0
-"""Log-variance at which a Gaussian posterior beside a linear path starts (standard deviation .14)."""
+"""Log-variance at which a Gaussian posterior with a linear skip starts: standard deviation 0.14."""
 
 _PASSES = 8
-_OVERSAMPLING = 2
+"""Power iterations of `fit_pca`; each reads the data once."""
+
+_NOISE_FLOOR = 1e-10
+"""Share of the largest variance below which a component is rounding error."""
 
 
 @dataclass(frozen=True)
 class PCA:
-    """Leading principal components of flattened images."""
+    """Leading principal components of flattened images.
+
+    Attributes:
+        mean: mean image.
+        components: unit vectors in columns, in decreasing order of variance.
+        scale: standard deviation along each component.
+    """
 
     mean: Float[Tensor, "pixels"]
     components: Float[Tensor, "pixels d"]
@@ -36,22 +45,31 @@ class PCA:
 
     @staticmethod
     def empty(pixels: int, dim: int) -> "PCA":
-        """Return zeros of the right shapes, to be filled from a checkpoint."""
+        """Return zeros of the right shapes, to be overwritten by a checkpoint's state dict."""
         return PCA(torch.zeros(pixels), torch.zeros(pixels, dim), torch.ones(dim))
 
 
 def fit_pca(chunks: Callable[[], Iterable[Float[Tensor, "b pixels"]]], dim: int) -> PCA:
-    """Fit PCA by subspace iteration over chunks, which are read several times and never held together.
+    """Fit PCA by randomised subspace iteration (Halko, Martinsson and Tropp, arXiv 0909.4061, algorithm 4.4).
 
-    Eight passes with 2d vectors; the start is drawn from a fixed stream, signs are set so that the
-    largest entry of a component is positive.
+    The data are read in chunks, ten times, and never in memory as a whole. The random start is the same in
+    every call. Signs are fixed: the entry of largest magnitude of each component is positive.
 
     Args:
-        chunks: called for every pass; yields the rows of the data in float.
+        chunks: called once per pass; yields the rows of the data in float.
         dim: number of components.
 
     Raises:
-        InputError: fewer rows or pixels than components, or a component without variance.
+        InputError: there are fewer rows or pixels than components, or a component has no variance.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.models import fit_pca
+        >>> images = torch.rand(200, 3 * 8 * 8)
+        >>> pca = fit_pca(lambda: images.split(50), dim=4)
+        >>> codes = (images - pca.mean) @ pca.components / pca.scale
+        >>> torch.allclose(torch.cov(codes.T), torch.eye(4), atol=1e-4)
+        True
     """
     mean, rows = _mean(chunks)
     pixels = len(mean)
@@ -59,16 +77,18 @@ def fit_pca(chunks: Callable[[], Iterable[Float[Tensor, "b pixels"]]], dim: int)
         raise InputError(
             f"linear_skip: {rows} images of {pixels} values received; PCA to latent_dim {dim} needs more"
         )
-    width = min(_OVERSAMPLING * dim + 8, pixels)
+    # More vectors than components, so that the wanted ones converge faster.
+    width = min(2 * dim + 8, pixels)
     basis = torch.randn(pixels, width, generator=stream(0, "pca")).to(mean)
     for _ in range(_PASSES):
-        basis = torch.linalg.qr(_covariance_times(chunks, mean, basis))[0]
-    product = _covariance_times(chunks, mean, basis)
-    small = (basis.T.cpu().double() @ product.cpu().double()) / (rows - 1)
-    variances, rotation = torch.linalg.eigh((small + small.T) / 2)
+        basis = torch.linalg.qr(_scatter_times(chunks, mean, basis))[0]
+    # Rayleigh-Ritz: eigenvectors of the covariance restricted to the span of the basis.
+    product = _scatter_times(chunks, mean, basis)
+    restricted = (basis.T.cpu().double() @ product.cpu().double()) / (rows - 1)
+    variances, rotation = torch.linalg.eigh((restricted + restricted.T) / 2)
     variances, rotation = variances.flip(0)[:dim], rotation.flip(1)[:, :dim]
-    if variances[-1] <= 1e-10 * variances[0]:
-        rank = int((variances > 1e-10 * variances[0]).sum())
+    if variances[-1] <= _NOISE_FLOOR * variances[0]:
+        rank = int((variances > _NOISE_FLOOR * variances[0]).sum())
         raise InputError(
             f"linear_skip: the images span {rank} dimensions; latent_dim {dim} is more than PCA can fill"
         )
@@ -78,14 +98,56 @@ def fit_pca(chunks: Callable[[], Iterable[Float[Tensor, "b pixels"]]], dim: int)
     return PCA(mean, components, variances.sqrt().to(mean))
 
 
-class LinearSkipEncoder(nn.Module):
-    """Whitened PCA codes plus what the encoder adds; extra outputs start at `LOG_VAR_START`.
+def add_linear_skip(model: Autoencoder, pca: PCA, image_shape: tuple[int, int, int]) -> Autoencoder:
+    """Return an autoencoder with linear paths in parallel to the encoder and the decoder of a model.
+
+    It starts as PCA with whitened codes, because the last layers of the model's networks are set to zero.
 
     Args:
-        encoder: the network beside the path; its last layer is set to zero here.
-        likelihood: gives the space in which the path is linear.
+        model: encoder and decoder whose last layers are linear or convolutional; both are modified.
+        pca: fitted on ``model.likelihood.link(images)``, flattened.
+        image_shape: (channels, height, width).
+
+    Raises:
+        InputError: the output of a network is not zero after its last layer was set to zero.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.models import Autoencoder, MLPDecoder, MLPEncoder, add_linear_skip, fit_pca
+        >>> images = torch.rand(200, 1, 8, 8)
+        >>> model = Autoencoder(MLPEncoder((1, 8, 8), 4), MLPDecoder((1, 8, 8), 4))
+        >>> pca = fit_pca(lambda: images.flatten(1).split(50), dim=4)
+        >>> codes = add_linear_skip(model, pca, (1, 8, 8)).encode(images).mean
+        >>> torch.allclose(torch.cov(codes.T), torch.eye(4), atol=1e-4)
+        True
+    """
+    num_params = model.posterior.num_params(len(pca.scale))
+    encoder = LinearSkipEncoder(model.encoder, model.likelihood, pca, num_params)
+    decoder = LinearSkipDecoder(model.decoder, pca, image_shape)
+    # fork_rng: the probes must not change the random numbers that the caller draws next.
+    with torch.no_grad(), torch.random.fork_rng([]):
+        for network, probe in (
+            (model.encoder, torch.rand(2, *image_shape)),
+            (model.decoder, torch.randn(2, len(pca.scale))),
+        ):
+            if bool(network(probe).any()):
+                raise InputError(
+                    f"linear_skip: {type(network).__name__} is not zero when its last layer is; end it "
+                    "with a linear or convolutional layer"
+                )
+    return Autoencoder(encoder, decoder, model.posterior, model.likelihood)
+
+
+class LinearSkipEncoder(nn.Module):
+    """Whitened PCA codes plus the encoder's output.
+
+    Outputs beyond the first d, such as log-variances, start at `LOG_VAR_START`.
+
+    Args:
+        encoder: network in parallel to the linear path; its last layer is set to zero.
+        likelihood: its `Likelihood.link` is the space in which the path is linear.
         pca: fitted on training images in that space.
-        num_params: the encoder's outputs.
+        num_params: number of outputs per image.
     """
 
     def __init__(self, encoder: nn.Module, likelihood: Likelihood, pca: PCA, num_params: int) -> None:
@@ -106,7 +168,8 @@ class LinearSkipEncoder(nn.Module):
         _zero_last_layer(encoder, "encoder")
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p"]:
-        """Return the posterior's parameters."""
+        """Return the parameters of the posterior."""
+        # Without autocast: the sum over all pixels needs more than 16 bits.
         with torch.autocast(images.device.type, enabled=False):
             flat = self.likelihood.link(images).flatten(1) - self.centre
             linear = flat @ self.projection + self.offset
@@ -114,11 +177,11 @@ class LinearSkipEncoder(nn.Module):
 
 
 class LinearSkipDecoder(nn.Module):
-    """The PCA reconstruction plus what the decoder adds.
+    """The PCA reconstruction plus the decoder's output.
 
     Args:
-        decoder: the network beside the path; its last layer is set to zero here.
-        pca: as given to the encoder's path.
+        decoder: network in parallel to the linear path; its last layer is set to zero.
+        pca: the same as the encoder's.
         image_shape: (channels, height, width).
     """
 
@@ -133,42 +196,15 @@ class LinearSkipDecoder(nn.Module):
         _zero_last_layer(decoder, "decoder")
 
     def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
-        """Return logits or means."""
+        """Return logits or means of the pixels, as the likelihood reads them."""
         with torch.autocast(z.device.type, enabled=False):
             linear = (z @ self.expansion + self.centre).unflatten(1, self.image_shape)
         return linear + self.decoder(z)
 
 
-def add_linear_skip(model: Autoencoder, pca: PCA, image_shape: tuple[int, int, int]) -> Autoencoder:
-    """Return the autoencoder with linear paths beside its encoder and decoder.
-
-    Args:
-        model: any encoder and decoder whose last layers are linear or convolutional.
-        pca: fitted on ``model.likelihood.link(images)``, flattened.
-        image_shape: (channels, height, width).
-
-    Raises:
-        InputError: a network whose output does not vanish with its last layer.
-    """
-    num_params = model.posterior.num_params(len(pca.scale))
-    encoder = LinearSkipEncoder(model.encoder, model.likelihood, pca, num_params)
-    decoder = LinearSkipDecoder(model.decoder, pca, image_shape)
-    with torch.no_grad(), torch.random.fork_rng([]):
-        for part, probe in (
-            (model.encoder, torch.rand(2, *image_shape)),
-            (model.decoder, torch.randn(2, len(pca.scale))),
-        ):
-            if bool(part(probe).any()):
-                raise InputError(
-                    f"linear_skip: {type(part).__name__} is not zero when its last layer is; end it "
-                    "with a linear or convolutional layer"
-                )
-    return Autoencoder(encoder, decoder, model.posterior, model.likelihood)
-
-
 def _zero_last_layer(network: nn.Module, name: str) -> None:
-    kinds = (nn.Linear, nn.modules.conv._ConvNd)
-    layers = [layer for layer in network.modules() if isinstance(layer, kinds)]
+    types = (nn.Linear, nn.modules.conv._ConvNd)
+    layers = [layer for layer in network.modules() if isinstance(layer, types)]
     if not layers:
         raise InputError(
             f"linear_skip: {name} {type(network).__name__} has no linear or convolutional layer to "
@@ -180,6 +216,7 @@ def _zero_last_layer(network: nn.Module, name: str) -> None:
 
 
 def _mean(chunks: Callable[[], Iterable[Tensor]]) -> tuple[Tensor, int]:
+    """Return the mean row, summed in float64, and the number of rows."""
     total, rows, device = torch.zeros(()), 0, torch.device("cpu")
     for chunk in chunks():
         total, rows, device = total + chunk.sum(0).cpu().double(), rows + len(chunk), chunk.device
@@ -188,7 +225,8 @@ def _mean(chunks: Callable[[], Iterable[Tensor]]) -> tuple[Tensor, int]:
     return (total / rows).float().to(device), rows
 
 
-def _covariance_times(chunks: Callable[[], Iterable[Tensor]], mean: Tensor, basis: Tensor) -> Tensor:
+def _scatter_times(chunks: Callable[[], Iterable[Tensor]], mean: Tensor, basis: Tensor) -> Tensor:
+    """Return X^T X @ basis for the centred data X; the (pixels, pixels) scatter matrix is never formed."""
     product = torch.zeros_like(basis)
     for chunk in chunks():
         centred = chunk - mean

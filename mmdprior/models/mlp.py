@@ -1,4 +1,4 @@
-"""Fully connected pairs, with and without hidden layers."""
+"""Fully connected encoders and decoders, with and without hidden layers."""
 
 import math
 from collections.abc import Sequence
@@ -7,19 +7,25 @@ from itertools import pairwise
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mmdprior.models.networks import Activation, activation_layer, check_sizes
+from mmdprior.models.layers import Activation, activation_layer, check_sizes
 
 __all__ = ["LinearDecoder", "LinearEncoder", "MLPDecoder", "MLPEncoder"]
 
 
 class MLPEncoder(nn.Module):
-    """Flattened images through hidden layers.
+    """Fully connected layers on flattened images.
 
     Args:
-        image_shape: (channels, height, width), any.
-        num_params: outputs.
+        image_shape: (channels, height, width), of any size.
+        num_params: number of outputs per image, the parameters of the posterior.
         hidden: widths of the hidden layers.
-        activation: after every layer but the last.
+        activation: activation after every layer except the last.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.models import MLPEncoder
+        >>> MLPEncoder((1, 28, 28), num_params=10)(torch.rand(4, 1, 28, 28)).shape
+        torch.Size([4, 10])
     """
 
     def __init__(
@@ -30,21 +36,27 @@ class MLPEncoder(nn.Module):
         activation: Activation = "relu",
     ) -> None:
         super().__init__()
-        self.layers = _layers([math.prod(image_shape), *hidden, num_params], activation)
+        self.layers = _mlp([math.prod(image_shape), *hidden, num_params], activation)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p"]:
-        """Return the posterior's parameters."""
+        """Return the parameters of the posterior."""
         return self.layers(images.flatten(1))
 
 
 class MLPDecoder(nn.Module):
-    """The mirror of `MLPEncoder`.
+    """The mirror image of `MLPEncoder`.
 
     Args:
-        image_shape: (channels, height, width) of the images returned.
-        latent_dim: d.
-        hidden: widths of the encoder's hidden layers; used in reverse.
-        activation: after every layer but the last.
+        image_shape: (channels, height, width) of the output.
+        latent_dim: number of latent dimensions d.
+        hidden: widths of the encoder's hidden layers, in the encoder's order.
+        activation: activation after every layer except the last.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.models import MLPDecoder
+        >>> MLPDecoder((1, 28, 28), latent_dim=10)(torch.randn(4, 10)).shape
+        torch.Size([4, 1, 28, 28])
     """
 
     def __init__(
@@ -56,19 +68,25 @@ class MLPDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
-        self.layers = _layers([latent_dim, *reversed(hidden), math.prod(image_shape)], activation)
+        self.layers = _mlp([latent_dim, *reversed(hidden), math.prod(image_shape)], activation)
 
     def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
-        """Return logits or means."""
+        """Return logits or means of the pixels, as the likelihood reads them."""
         return self.layers(z).unflatten(1, self.image_shape)
 
 
 class LinearEncoder(MLPEncoder):
-    """One linear layer; with the linear skip and no training it is pixel PCA.
+    """One linear layer. With the linear skip and no training, its codes are pixel PCA.
 
     Args:
-        image_shape: (channels, height, width), any.
-        num_params: outputs.
+        image_shape: (channels, height, width), of any size.
+        num_params: number of outputs per image, the parameters of the posterior.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.models import LinearEncoder
+        >>> LinearEncoder((1, 8, 8), num_params=2)(torch.rand(4, 1, 8, 8)).shape
+        torch.Size([4, 2])
     """
 
     def __init__(self, image_shape: tuple[int, int, int], num_params: int) -> None:
@@ -79,15 +97,22 @@ class LinearDecoder(MLPDecoder):
     """One linear layer.
 
     Args:
-        image_shape: (channels, height, width) of the images returned.
-        latent_dim: d.
+        image_shape: (channels, height, width) of the output.
+        latent_dim: number of latent dimensions d.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.models import LinearDecoder
+        >>> LinearDecoder((1, 8, 8), latent_dim=2)(torch.randn(4, 2)).shape
+        torch.Size([4, 1, 8, 8])
     """
 
     def __init__(self, image_shape: tuple[int, int, int], latent_dim: int) -> None:
         super().__init__(image_shape, latent_dim, hidden=())
 
 
-def _layers(widths: list[int], activation: Activation) -> nn.Sequential:
+def _mlp(widths: list[int], activation: Activation) -> nn.Sequential:
+    """Return linear layers of these widths with an activation between them."""
     check_sizes("hidden", widths)
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):

@@ -1,23 +1,117 @@
-"""A residual pair for 32 and 64 pixels."""
+"""A residual encoder and decoder for images of 32 or 64 pixels."""
 
 from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mmdprior.errors import InputError
-from mmdprior.models.networks import check_sizes, square_side
+from mmdprior.models.layers import check_sizes, halved_sides
 
 __all__ = ["ResNetDecoder", "ResNetEncoder"]
 
 _SIDES = (32, 64)
 _CHANNELS = (64, 128, 256)
+_MAX_GROUPS = 32
+"""Groups of a group normalisation (Wu and He, arXiv 1803.08494)."""
+
+
+class ResNetEncoder(nn.Module):
+    """Residual stages, each ended by a stride-2 convolution, then one linear layer.
+
+    Args:
+        image_shape: (channels, height, width), 32 or 64 pixels square.
+        num_params: number of outputs per image, the parameters of the posterior.
+        channels: channels of each stage; each stage halves the side.
+        blocks: number of residual blocks per stage.
+
+    Raises:
+        InputError: the images have another size, or there are more stages than the image size allows.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.models import ResNetEncoder
+        >>> encoder = ResNetEncoder((3, 32, 32), num_params=10, channels=(8, 16), blocks=1)
+        >>> encoder(torch.rand(4, 3, 32, 32)).shape
+        torch.Size([4, 10])
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_params: int,
+        channels: Sequence[int] = _CHANNELS,
+        blocks: int = 2,
+    ) -> None:
+        super().__init__()
+        check_sizes("blocks", [blocks])
+        widths = check_sizes("channels", channels)
+        side = halved_sides(image_shape, _SIDES, len(widths), "stages")[-1]
+        layers: list[nn.Module] = [nn.Conv2d(image_shape[0], widths[0], 3, padding=1)]
+        before = widths[0]
+        for width in widths:
+            layers += [_Block(before if i == 0 else width, width) for i in range(blocks)]
+            layers.append(nn.Conv2d(width, width, 4, stride=2, padding=1))
+            before = width
+        self.stages = nn.Sequential(*layers, _norm(before), nn.SiLU())
+        self.last = nn.Linear(before * side**2, num_params)
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p"]:
+        """Return the parameters of the posterior."""
+        return self.last(self.stages(images).flatten(1))
+
+
+class ResNetDecoder(nn.Module):
+    """The mirror image of `ResNetEncoder`, with nearest-neighbour upsampling before each stage.
+
+    Args:
+        image_shape: (channels, height, width) of the output, 32 or 64 pixels square.
+        latent_dim: number of latent dimensions d.
+        channels: channels of the encoder's stages, in the encoder's order.
+        blocks: number of residual blocks per stage.
+
+    Raises:
+        InputError: the images have another size, or there are more stages than the image size allows.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.models import ResNetDecoder
+        >>> decoder = ResNetDecoder((3, 32, 32), latent_dim=10, channels=(8, 16), blocks=1)
+        >>> decoder(torch.randn(4, 10)).shape
+        torch.Size([4, 3, 32, 32])
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        latent_dim: int,
+        channels: Sequence[int] = _CHANNELS,
+        blocks: int = 2,
+    ) -> None:
+        super().__init__()
+        check_sizes("blocks", [blocks])
+        widths = check_sizes("channels", channels)[::-1]
+        side = halved_sides(image_shape, _SIDES, len(widths), "stages")[-1]
+        self.start = (widths[0], side, side)
+        self.first = nn.Linear(latent_dim, widths[0] * side**2)
+        layers: list[nn.Module] = []
+        before = widths[0]
+        for width in widths:
+            layers += [nn.Upsample(scale_factor=2), nn.Conv2d(before, width, 3, padding=1)]
+            layers += [_Block(width, width) for _ in range(blocks)]
+            before = width
+        self.stages = nn.Sequential(*layers, _norm(before), nn.SiLU())
+        self.last = nn.Conv2d(before, image_shape[0], 3, padding=1)
+
+    def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
+        """Return logits or means of the pixels, as the likelihood reads them."""
+        return self.last(self.stages(self.first(z).unflatten(1, self.start)))
 
 
 class _Block(nn.Module):
     """Pre-activation residual block (He et al., arXiv 1603.05027) with group normalisation.
 
-    Batch normalisation would tie the samples of a batch together and break accumulation.
+    Not batch normalisation: it makes the output of an image depend on the other images of the batch, so the
+    gradient would change with the number of processes and accumulated parts.
     """
 
     def __init__(self, before: int, after: int) -> None:
@@ -36,90 +130,7 @@ class _Block(nn.Module):
         return self.skip(x) + self.branch(x)
 
 
-class ResNetEncoder(nn.Module):
-    """Residual stages, each ended by a stride-2 convolution, then one linear layer.
-
-    Args:
-        image_shape: (channels, height, width), 32 or 64 pixels square.
-        num_params: outputs.
-        channels: of each stage; every stage halves the side.
-        blocks: residual blocks a stage.
-
-    Raises:
-        InputError: images of another size, or more stages than the side bears.
-    """
-
-    def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        num_params: int,
-        channels: Sequence[int] = _CHANNELS,
-        blocks: int = 2,
-    ) -> None:
-        super().__init__()
-        check_sizes("blocks", [blocks])
-        widths = check_sizes("channels", list(channels))
-        side = _last_side(image_shape, len(widths))
-        layers: list[nn.Module] = [nn.Conv2d(image_shape[0], widths[0], 3, padding=1)]
-        before = widths[0]
-        for width in widths:
-            layers += [_Block(before if i == 0 else width, width) for i in range(blocks)]
-            layers.append(nn.Conv2d(width, width, 4, stride=2, padding=1))
-            before = width
-        self.stages = nn.Sequential(*layers, _norm(before), nn.SiLU())
-        self.last = nn.Linear(before * side**2, num_params)
-
-    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p"]:
-        """Return the posterior's parameters."""
-        return self.last(self.stages(images).flatten(1))
-
-
-class ResNetDecoder(nn.Module):
-    """The mirror of `ResNetEncoder`, with nearest-neighbour upsampling before each stage.
-
-    Args:
-        image_shape: (channels, height, width) of the images returned.
-        latent_dim: d.
-        channels: of the encoder's stages; used in reverse.
-        blocks: residual blocks a stage.
-    """
-
-    def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        latent_dim: int,
-        channels: Sequence[int] = _CHANNELS,
-        blocks: int = 2,
-    ) -> None:
-        super().__init__()
-        check_sizes("blocks", [blocks])
-        widths = check_sizes("channels", list(channels))[::-1]
-        side = _last_side(image_shape, len(widths))
-        self.start = (widths[0], side, side)
-        self.first = nn.Linear(latent_dim, widths[0] * side**2)
-        layers: list[nn.Module] = []
-        before = widths[0]
-        for width in widths:
-            layers += [nn.Upsample(scale_factor=2), nn.Conv2d(before, width, 3, padding=1)]
-            layers += [_Block(width, width) for _ in range(blocks)]
-            before = width
-        self.stages = nn.Sequential(*layers, _norm(before), nn.SiLU())
-        self.last = nn.Conv2d(before, image_shape[0], 3, padding=1)
-
-    def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
-        """Return logits or means."""
-        return self.last(self.stages(self.first(z).unflatten(1, self.start)))
-
-
 def _norm(channels: int) -> nn.GroupNorm:
-    """Normalise in the largest number of groups, at most 32, that divides the channels."""
-    return nn.GroupNorm(next(g for g in range(min(32, channels), 0, -1) if channels % g == 0), channels)
-
-
-def _last_side(image_shape: tuple[int, int, int], stages: int) -> int:
-    side = square_side(image_shape, _SIDES)
-    if stages < 1 or side >> stages < 1:
-        raise InputError(
-            f"channels: {stages} stages received; a side of {side} takes 1 to {side.bit_length() - 1}"
-        )
-    return side >> stages
+    """Return a group normalisation with as many groups as divide the channels, at most 32."""
+    groups = next(g for g in range(min(_MAX_GROUPS, channels), 0, -1) if channels % g == 0)
+    return nn.GroupNorm(groups, channels)
