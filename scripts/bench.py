@@ -1,7 +1,7 @@
-"""Benchmarks: ratios in one run against what a user would otherwise use, and what penalties can see.
+"""Benchmarks, as ratios within one run to what a user would otherwise use.
 
 python scripts/bench.py mmd          # time and peak memory of every form of the penalty
-python scripts/bench.py detection    # what each kernel sees, in null standard deviations
+python scripts/bench.py detection    # detection power of each kernel
 """
 
 import importlib

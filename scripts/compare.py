@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The door to `mmdprior compare`, from a checkout."""
+"""Run `mmdprior compare` from a checkout."""
 
 import sys
 from pathlib import Path

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The door to `mmdprior encode`, from a checkout."""
+"""Run `mmdprior encode` from a checkout."""
 
 import sys
 from pathlib import Path

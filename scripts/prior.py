@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The door to `mmdprior prior`, from a checkout."""
+"""Run `mmdprior prior` from a checkout."""
 
 import sys
 from pathlib import Path

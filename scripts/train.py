@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The door to `mmdprior train`, from a checkout."""
+"""Run `mmdprior train` from a checkout."""
 
 import sys
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Commands: argument parsing and a few calls each."""
+"""Command line: each file parses the arguments of one command and calls the package."""

@@ -1,49 +1,50 @@
-"""Compare finished runs: who enforced its prior, whose codes are independent, what it cost."""
+"""Compare finished runs: prior matched? codes independent? at what cost in reconstruction?"""
 
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmdprior.cli.parser import Parser
+from mmdprior.cli.parser import Parser, add_device, print_error
 from mmdprior.errors import InputError
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parse arguments, complete what is lacking if asked, print the table, write the page if asked."""
+    """Print the table of runs; write the page, the overlays and missing reports where the options ask."""
     from mmdprior.comparison import read_runs
     from mmdprior.runs.complete import complete
     from mmdprior.training.checkpoint import versions
 
     parser = Parser("compare", description=__doc__)
-    parser.add_argument("runs", nargs="+", help="run directories, or folders that hold some at any depth")
-    parser.add_argument("--out", metavar="DIR", help="write index.html, comparison.md, comparison.json here")
+    parser.add_argument("runs", nargs="+", help="run directories, or folders that contain some at any depth")
+    parser.add_argument(
+        "--out", metavar="DIR", help="write index.html, comparison.md and comparison.json here"
+    )
     parser.add_argument("--tensorboard", action="store_true", help="write overlays to DIR/tensorboard")
-    parser.add_argument("--complete", action="store_true", help="fill what runs lack, from their checkpoints")
-    parser.add_argument("--data", help="for --complete: where the data lie now, if not where they lay")
-    parser.add_argument("--device", default="auto", help="for --complete")
-    parser.add_argument("--trust", action="store_true", help="for --complete: run targets in checkpoints")
-    given = parser.parse_args(arguments)
-    if given.tensorboard and not given.out:
-        raise InputError("--tensorboard: it is written below --out; give --out DIR")
+    parser.add_argument("--complete", action="store_true", help="write missing reports, from the checkpoints")
+    parser.add_argument("--data", help="for --complete: where the data are now, if they moved")
+    add_device(parser, trust="the checkpoints")
+    options = parser.parse_args(arguments)
+    if options.tensorboard and not options.out:
+        raise InputError("--tensorboard: needs a folder; give --out DIR")
     failed = 0
-    found = read_runs(given.runs)
-    if given.complete:
-        for run in found.runs:
+    comparison = read_runs(options.runs)
+    if options.complete:
+        for run in comparison.runs:
             if run.missing:
                 try:
-                    complete(run, data=given.data, device=given.device, trust=given.trust)
+                    complete(run, data=options.data, device=options.device, trust=options.trust)
                 except (InputError, OSError, RuntimeError, MemoryError) as error:
-                    print(f"error: {run.directory}: {' '.join(str(error).split())}", file=sys.stderr)
+                    print_error(f"error: {run.directory}: {' '.join(str(error).split())}")
                     failed += 1
-        found = read_runs(given.runs)
-    print(found)
-    if given.out:
+        comparison = read_runs(options.runs)
+    print(comparison)
+    if options.out:
         command = shlex.join(["mmdprior", "compare", *arguments])
-        print(f"page {found.write(given.out, command=command, versions=versions())}")
-    if given.tensorboard:
-        found.write_tensorboard(Path(given.out) / "tensorboard")
-        print(f"tensorboard --logdir {Path(given.out) / 'tensorboard'}")
-    return 2 if found.errors or failed else 0
+        print(f"page {comparison.write(options.out, command=command, versions=versions())}")
+    if options.tensorboard:
+        overlays = Path(options.out) / "tensorboard"
+        comparison.write_tensorboard(overlays)
+        print(f"tensorboard --logdir {overlays}")
+    return 2 if comparison.errors or failed else 0

@@ -1,21 +1,39 @@
-"""The installed command: ``mmdprior train``, ``mmdprior score`` and so on."""
+"""The ``mmdprior`` command: ``mmdprior train``, ``mmdprior score`` and so on.
+
+This file imports neither torch nor the commands at its top, so that ``mmdprior --help`` answers at once.
+"""
 
 import importlib
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 
+import mmdprior
 from mmdprior.errors import InputError, reason
-from mmdprior.runs.signals import TerminatedError, raise_on_sigterm
 
 __all__ = ["COMMANDS", "main", "run"]
 
-COMMANDS = ("train", "encode", "score", "prior", "study", "sweep", "compare", "traverse", "sample")
-_USAGE = f"usage: mmdprior {{{','.join(COMMANDS)}}} ...   (mmdprior COMMAND --help for each)"
+COMMANDS = {
+    "train": "train from a YAML config, or resume a run",
+    "score": "score checkpoints, files of codes or other encoders with LPS",
+    "encode": "write the codes of a data set, from a checkpoint",
+    "compare": "compare finished runs: table, page, TensorBoard overlays",
+    "traverse": "draw what each latent dimension of a checkpoint changes",
+    "sample": "decode draws from a prior",
+    "prior": "draw a prior and state what the penalty can detect",
+    "study": "run a study: named configs, each with its seeds",
+    "sweep": "run a sweep: a grid or a list of settings, each with its seeds",
+}
+"""Commands with a one-line description each."""
 
 
 def run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
-    """Run a command; a mistake ends it with one line and status 2, SIGINT with 130, SIGTERM with 143."""
+    """Run a command and return its exit status.
+
+    Bad input is printed as one line with status 2. SIGINT ends the command with status 130, SIGTERM with 143.
+    """
+    from mmdprior.runs.signals import TerminatedError, raise_on_sigterm
+
     warnings.simplefilter("ignore")
     try:
         raise_on_sigterm()
@@ -34,13 +52,22 @@ def run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> in
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command named first."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] not in COMMANDS:
-        print(_USAGE, file=sys.stdout if given in (["-h"], ["--help"]) else sys.stderr)
-        return 0 if given in (["-h"], ["--help"]) else 2
-    command = importlib.import_module(f"mmdprior.cli.{given[0]}").main
-    return run(command, given[1:])
+    """Run the command that the first argument names."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["--version"]:
+        print(f"mmdprior {mmdprior.__version__}")
+        return 0
+    if not words or words[0] not in COMMANDS:
+        asked_for_help = words in (["-h"], ["--help"])
+        print(_usage(), file=sys.stdout if asked_for_help else sys.stderr)
+        return 0 if asked_for_help else 2
+    command = importlib.import_module(f"mmdprior.cli.{words[0]}").main
+    return run(command, words[1:])
+
+
+def _usage() -> str:
+    lines = [f"  {name:10} {description}" for name, description in COMMANDS.items()]
+    return "\n".join(["usage: mmdprior COMMAND ...", "", *lines, "", "mmdprior COMMAND --help for each."])
 
 
 if __name__ == "__main__":

@@ -1,24 +1,56 @@
-"""A parser whose complaints are one line, as all other errors are."""
+"""The argument parser of all commands."""
 
 import argparse
+import sys
+from pathlib import Path
 from typing import NoReturn
 
 from mmdprior.errors import InputError
 
-__all__ = ["Parser", "positive"]
+__all__ = ["Parser", "add_device", "picture_file", "positive", "print_error"]
+
+_PICTURES = (".png", ".pdf", ".svg")
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises `InputError` in place of printing its usage."""
+    """Parser that raises `InputError` with one line instead of printing its usage."""
 
     def error(self, message: str) -> NoReturn:
-        """Name what is wrong."""
+        """Raise `InputError`."""
         raise InputError(f"{self.prog}: {message} (--help lists the options)")
 
 
 def positive(text: str) -> int:
-    """Read an integer of at least 1."""
+    """Parse an integer of at least 1."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} received; give at least 1")
     return value
+
+
+def picture_file(path: str) -> Path:
+    """Check that ``--out`` names a picture, and return its path.
+
+    Raises:
+        InputError: another suffix.
+    """
+    file = Path(path)
+    if file.suffix not in _PICTURES:
+        raise InputError(f"--out: {path} received; give a file that ends in .png, .pdf or .svg")
+    return file
+
+
+def add_device(parser: argparse.ArgumentParser, *, trust: str) -> None:
+    """Add ``--device`` and ``--trust`` to a parser.
+
+    Args:
+        parser: parser of the command.
+        trust: name of the files whose targets ``--trust`` allows to run.
+    """
+    parser.add_argument("--device", default="auto", help="torch device (auto: cuda, else mps, else cpu)")
+    parser.add_argument("--trust", action="store_true", help=f"allow code that {trust} name to run")
+
+
+def print_error(line: str) -> None:
+    """Print a line to standard error, at once."""
+    print(line, file=sys.stderr, flush=True)

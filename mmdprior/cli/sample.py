@@ -18,7 +18,9 @@ def main(arguments: Sequence[str]) -> int:
 
     parser = Parser("sample", description=__doc__)
     parser.add_argument("checkpoint", help="a checkpoint, or a run directory")
-    parser.add_argument("--prior", help="another prior: a name, '{name: uniform, low: -2}', or file.py:object")
+    parser.add_argument(
+        "--prior", help="another prior: a name, '{name: uniform, low: -2}', or file.py:object"
+    )
     parser.add_argument("--n", type=positive, default=64, help="number of draws (64)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draws (0)")
     parser.add_argument("--out", default="samples.png", help="picture: .png, .pdf or .svg (samples.png)")

@@ -1,12 +1,12 @@
-"""Score checkpoints, files of codes, saved models or a foreign encoder with LPS and its companions."""
+"""Score checkpoints, files of codes, saved models or an encoder of your own: LPS and related statistics."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmdprior.cli.parser import print_error
 from mmdprior.cli.score_options import parse
 from mmdprior.metrics import Protocol
-from mmdprior.scoring.score import Scorer, draw, survey
+from mmdprior.scoring import Scorer, draw, score_files
 
 __all__ = ["main"]
 
@@ -14,29 +14,31 @@ _SETTINGS = ("data", "split", "limit", "batch_size", "seed", "device", "posterio
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parse arguments, score, print a table, write JSON and figures if asked."""
-    given = parse(arguments, __doc__)
-    protocol = Protocol(given.transform, given.folds, given.seeds)
-    settings = {name: getattr(given, name) for name in _SETTINGS}
-    scorer = Scorer(given.predictor, **settings, protocol=protocol)
-    if given.json:
-        Path(given.json).parent.mkdir(parents=True, exist_ok=True)
-    if len(given.files) > 1:
-        found = survey(scorer, given.files, out=given.json, figures=given.figures, log=_tell)
-        print(found)
-        return 2 if found.errors else 0
-    name = given.codes or given.encoder or given.files[0]
-    if given.files:
+    """Score the inputs, print a table, and write JSON and figures where the options ask."""
+    options = parse(arguments, __doc__)
+    protocol = Protocol(options.transform, options.folds, options.seeds)
+    settings = {name: getattr(options, name) for name in _SETTINGS}
+    scorer = Scorer(options.predictor, **settings, protocol=protocol)
+    if options.json:
+        Path(options.json).parent.mkdir(parents=True, exist_ok=True)
+    if len(options.files) > 1:
+        table = score_files(
+            scorer,
+            options.files,
+            json=options.json,
+            figures=options.figures,
+            log=lambda line: print_error(f"error: {line}"),
+        )
+        print(table)
+        return 2 if table.errors else 0
+    name = options.codes or options.encoder or options.files[0]
+    if options.files:
         result, codes = scorer.file(name)
     else:
-        result, codes = scorer.codes(name) if given.codes else scorer.encoder(name, given.weights)
+        result, codes = scorer.codes(name) if options.codes else scorer.encoder(name, options.weights)
     print(result)
-    if given.json:
-        Path(given.json).write_text(result.to_json() + "\n")
-    if given.figures:
-        draw(given.figures, name, [name], result, codes)
+    if options.json:
+        Path(options.json).write_text(result.to_json() + "\n")
+    if options.figures:
+        draw(options.figures, name, [name], result, codes)
     return 0
-
-
-def _tell(line: str) -> None:
-    print(f"error: {line}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Run a study: named configs with their seeds, resumable, ending in one table."""
+"""Run a study: named configs, each with its seeds. Running it again continues it; it ends in one table."""
 
 from collections.abc import Sequence
 
@@ -8,5 +8,5 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Hand the arguments to what studies and sweeps share."""
+    """Run the command; see `mmdprior.cli.plan`."""
     return plan.main("study", arguments, __doc__)

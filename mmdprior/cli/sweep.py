@@ -1,4 +1,4 @@
-"""Run a sweep: a grid or a list of settings with their seeds, resumable, ending in one table."""
+"""Run a sweep: a grid or a list of settings, each with its seeds. Running it again continues it."""
 
 from collections.abc import Sequence
 
@@ -8,5 +8,5 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Hand the arguments to what studies and sweeps share."""
+    """Run the command; see `mmdprior.cli.plan`."""
     return plan.main("sweep", arguments, __doc__)

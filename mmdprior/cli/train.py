@@ -1,6 +1,7 @@
-"""Train from a YAML config, or continue a run.
+"""Train from a YAML config, or resume a run.
 
-SIGINT and SIGTERM end it after the step, with a checkpoint and status 130 or 143; a second one at once.
+SIGINT and SIGTERM end the training after the current step, with a checkpoint and status 130 or 143. A second
+signal ends it at once.
 """
 
 import json
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 
+from mmdprior.cli.parser import print_error
 from mmdprior.cli.train_options import parse
 from mmdprior.config.json_schema import json_schema
 from mmdprior.runs.directory import RunDirectory
@@ -22,37 +24,34 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parse arguments, train, print where the run lies and how it scores."""
-    given = parse(arguments, __doc__)
-    if given.schema:
+    """Train and print the run directory and the scores of the test split."""
+    options = parse(arguments, __doc__)
+    if options.schema:
         print(json.dumps(json_schema(), indent=2))
         return 0
-    main_process = World.from_environment().main
-    with ExitStack() as hold:
-        hold.enter_context(redirect_stdout(sys.stdout if main_process else None))
-        experiment = open_run(given, hold, _tell)
+    is_main = World.from_environment().main
+    with ExitStack() as claims:
+        claims.enter_context(redirect_stdout(sys.stdout if is_main else None))
+        place = {name: getattr(options, name) for name in ("resume", "directory", "runs", "trust")}
+        experiment = open_run(options.config, options.overrides, claims, print_error, **place)
         if experiment is None:
-            print(f"run {given.directory} has finished; nothing to do")
+            print(f"run {options.directory} is finished; nothing to do")
             return 0
         directory, trainer, config = experiment.directory or Path(), experiment.trainer, experiment.config
-        if main_process:
+        if is_main:
             RunDirectory(directory).record_command(["mmdprior", "train", *arguments])
-        if main_process and given.profile:
+        if is_main and options.profile:
             trainer.profiler = Profile(RunDirectory(directory).trace, trainer.device)
         print(f"run {directory} on {trainer.device}")
         print(f"penalty: {trainer.regularizer.describe()}", flush=True)
-        trainer.stop = stop = StopSignals(_tell)
+        trainer.stop = stop = StopSignals(print_error)
         result = experiment.run(stop)
     if trainer.stopped:
-        _tell(f"stopped at step {trainer.step}; mmdprior train --resume {directory} continues")
+        print_error(f"stopped at step {trainer.step}; mmdprior train --resume {directory} continues")
         return stop.status
-    if not main_process:
+    if not is_main:
         return 0
     print(f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {trainer.step}")
     print(result)
     print(f"checkpoint {last_checkpoint(directory)}")
     return 0
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The options of the train command, and which of them go together."""
+"""The options of the train command."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,27 +10,29 @@ __all__ = ["parse"]
 
 
 def parse(arguments: Sequence[str], description: str | None) -> argparse.Namespace:
-    """Return the options.
+    """Parse the options and check that they go together.
 
     Raises:
-        InputError: unknown ones, or some that do not go together.
+        InputError: an unknown option, or options that exclude each other.
     """
-    parser = Parser("train", description=description)
-    parser.add_argument("config", nargs="?", help="YAML file")
+    parser = Parser("train", description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", nargs="?", help="YAML config")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="changes to the config")
     parser.add_argument("--resume", metavar="RUN", help="continue the run in this directory")
-    parser.add_argument("--runs", default="runs", help="where run directories are made (runs)")
+    parser.add_argument("--runs", default="runs", help="folder in which the run directory is made (runs)")
     parser.add_argument(
-        "--directory", metavar="DIR", help="of the run: started there, or continued, unless it has finished"
+        "--directory", metavar="DIR", help="start the run in this directory, or continue it unless finished"
     )
-    parser.add_argument("--trust", action="store_true", help="run targets named in the checkpoint")
-    parser.add_argument("--profile", action="store_true", help="trace steps, print where their time goes")
-    parser.add_argument("--schema", action="store_true", help="print the JSON schema of configs")
-    given = parser.parse_intermixed_args(arguments)
-    if given.schema:
-        return given
-    if (given.config is None) == (given.resume is None):
+    parser.add_argument("--trust", action="store_true", help="allow code that the checkpoint names to run")
+    parser.add_argument(
+        "--profile", action="store_true", help="print the time per part of a step; write a trace"
+    )
+    parser.add_argument("--schema", action="store_true", help="print the JSON schema of configs and exit")
+    options = parser.parse_intermixed_args(arguments)
+    if options.schema:
+        return options
+    if (options.config is None) == (options.resume is None):
         raise InputError("train: give either a config or --resume RUN")
-    if given.resume is not None and given.directory is not None:
-        raise InputError("--directory: --resume names the directory; leave one out")
-    return given
+    if options.resume is not None and options.directory is not None:
+        raise InputError("--directory: cannot be combined with --resume, which names the directory")
+    return options

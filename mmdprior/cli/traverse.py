@@ -24,8 +24,12 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser("traverse", description=__doc__)
     parser.add_argument("checkpoints", nargs="+", help="checkpoints, or run directories")
     parser.add_argument("--out", default="traversals", metavar="DIR", help="folder (traversals)")
-    parser.add_argument("--rows", type=positive, default=16, help="dimensions drawn, largest change first (16)")
-    parser.add_argument("--columns", type=positive, default=9, help="quantiles of the prior per dimension (9)")
+    parser.add_argument(
+        "--rows", type=positive, default=16, help="dimensions drawn, largest change first (16)"
+    )
+    parser.add_argument(
+        "--columns", type=positive, default=9, help="quantiles of the prior per dimension (9)"
+    )
     parser.add_argument("--data", help="other images to start from: a folder, .npz, .npy, or a YAML section")
     parser.add_argument("--no-data", action="store_true", help="start from the median of the prior")
     add_device(parser, trust="the checkpoints")

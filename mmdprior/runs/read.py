@@ -1,9 +1,9 @@
-"""Finished runs, read from what they saved; no model is loaded."""
+"""Read what a run saved. No model is loaded."""
 
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,23 @@ import numpy as np
 import yaml
 
 from mmdprior.errors import InputError, reason, shorten
+from mmdprior.runs.directory import CONFIG, RunDirectory
 
-__all__ = ["Curve", "Run", "find_runs", "read_run", "scalars_of"]
+__all__ = ["Curve", "Run", "find_runs", "read_curves", "read_run", "scalars_of"]
 
 Curve = tuple[np.ndarray, np.ndarray]
-"""Steps and values, of equal length."""
+"""Steps and values, two arrays of equal length."""
 
-_SEED = re.compile(r"(^|[/_.-])seed[_-]?\d+$")
-_NUMBERS = ("effective_rank", "active_units", "total_correlation", "total_correlation_ranks")
-_MORE = ("covariance_ratio", "mmd_standardised")
+_SEED_SUFFIX = re.compile(r"(^|[/_.-])seed[_-]?\d+$")
+_INDEPENDENCE = (
+    "effective_rank",
+    "active_units",
+    "total_correlation",
+    "total_correlation_ranks",
+    "covariance_ratio",
+    "mmd_standardised",
+)
+"""Statistics of ``test.json`` that become scalars under ``independence/``."""
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -30,13 +38,13 @@ class Run:
     """What one run saved.
 
     Attributes:
-        directory: of the run.
-        config: as resolved, nested.
-        test: content of ``report/test.json``; empty where there is none.
-        facts: content of ``report/run.json``; empty where there is none.
-        curves: numbers logged while training, by TensorBoard tag.
+        directory: run directory.
+        config: resolved config, nested.
+        test: content of ``report/test.json``; empty where missing.
+        facts: content of ``report/run.json``; empty where missing.
+        curves: numbers logged during training, by TensorBoard tag.
         scalars: final numbers of the test split by TensorBoard tag, and ``cost/...`` of the run.
-        pictures: files in ``report/`` by name.
+        pictures: files in ``report/`` by name without suffix.
         started: commands that started and continued the run.
     """
 
@@ -57,90 +65,97 @@ class Run:
     @property
     def name(self) -> str:
         """Name of the run, without a seed at its end."""
-        return _SEED.sub("", str(self.config.get("name", ""))) or self.directory.name
+        return _SEED_SUFFIX.sub("", str(self.config.get("name", ""))) or self.directory.name
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """The commands that made the run; where none were saved, one that makes it again."""
-        return self.started or (f"mmdprior train {self.directory / 'config.yaml'}",)
+        """Commands that made the run; where none were saved, the command that would repeat it."""
+        return self.started or (f"mmdprior train {RunDirectory(self.directory).config}",)
 
     @property
     def codes(self) -> Path | None:
-        """The file of saved codes, where there is one."""
-        path = self.directory / "report" / "codes.npz"
+        """File of saved codes, or None."""
+        path = RunDirectory(self.directory).codes
         return path if path.is_file() else None
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return what ``codes.npz`` holds.
+        """Return the arrays of the saved codes by name; see `mmdprior.runs.report.write_report`.
 
         Raises:
-            InputError: there is none, or it is damaged.
+            InputError: the file is missing or damaged.
         """
-        if self.codes is None:
-            raise InputError("codes.npz: not saved; compare --complete writes it from the checkpoint")
+        path = RunDirectory(self.directory).codes
+        if not path.is_file():
+            raise InputError(f"{path.name}: not saved; compare --complete writes it from the checkpoint")
         try:
-            with np.load(self.codes, allow_pickle=False) as held:
-                return {name: held[name] for name in held.files}
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError(
-                f"{self.codes}: not readable ({reason(error)}); delete it, then compare --complete"
+                f"{path}: not readable ({reason(error)}); delete it, then compare --complete"
             ) from None
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Files of ``report/`` that are not there."""
-        report = self.directory / "report"
-        return tuple(name for name in ("test.json", "run.json", "codes.npz") if not (report / name).is_file())
+        """Names of the files of ``report/`` that are missing."""
+        run = RunDirectory(self.directory)
+        return tuple(path.name for path in (run.scores, run.facts, run.codes) if not path.is_file())
 
 
 def find_runs(paths: Sequence[str | Path]) -> list[Path]:
-    """Return the run directories named, in order, each once.
+    """Return the run directories in the given places, in order, each once.
 
     Args:
-        paths: run directories, folders that hold some at any depth, or checkpoints inside runs.
+        paths: run directories, folders that contain run directories at any depth, or checkpoints of runs.
 
     Raises:
-        InputError: a path that is not there, or holds no run.
+        InputError: a path does not exist or contains no run.
+
+    Example:
+        >>> find_runs(["missing"])
+        Traceback (most recent call last):
+        mmdprior.errors.InputError: runs: missing is not a folder; give run directories, or folders of runs
     """
-    found: dict[Path, None] = {}
-    for given in paths:
-        path = Path(given)
+    runs: dict[Path, None] = {}
+    for entry in paths:
+        path = Path(entry)
         if path.is_file() and path.suffix == ".pt":
             path = path.parent.parent
         if not path.is_dir():
-            raise InputError(f"runs: {given} is no folder; give run directories, or a folder that holds some")
-        inside = [path] if _is_run(path) else sorted(p.parent for p in path.rglob("config.yaml"))
-        inside = [run for run in inside if _is_run(run)]
+            raise InputError(f"runs: {entry} is not a folder; give run directories, or folders of runs")
+        inside = [path] if RunDirectory(path).exists else sorted(p.parent for p in path.rglob(CONFIG))
+        inside = [directory for directory in inside if RunDirectory(directory).exists]
         if not inside:
-            raise InputError(f"runs: {given} holds no run (config.yaml beside metrics.jsonl or report/)")
-        found |= dict.fromkeys(inside)
-    if not found:
-        raise InputError("runs: none named; give run directories, or a folder that holds some")
-    return list(found)
+            raise InputError(f"runs: {entry} contains no run; give run directories, or folders of runs")
+        runs |= dict.fromkeys(inside)
+    if not runs:
+        raise InputError("runs: missing; give run directories, or folders of runs")
+    return list(runs)
 
 
 def read_run(directory: Path) -> Run:
     """Read one run.
 
+    Args:
+        directory: run directory.
+
     Raises:
-        InputError: a config or a score file that is damaged.
+        InputError: the config or the scores are damaged.
     """
-    config = _config(directory / "config.yaml")
-    report = directory / "report"
-    test, facts = _json(report / "test.json"), _json(report / "run.json")
-    curves = read_curves(directory / "metrics.jsonl")
-    pictures = {p.stem: p for p in sorted(report.glob("*")) if p.suffix in (".png", ".gif")}
+    run = RunDirectory(directory)
+    config, test, facts = _read_config(run.config), _read_json(run.scores), _read_json(run.facts)
+    curves = read_curves(run.metrics)
     try:
         scalars = scalars_of(test) | _cost(facts, curves)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{report}: scores of another format ({reason(error)}); score it anew") from None
-    commands = directory / "commands.txt"
-    started = tuple(commands.read_text().split("\n")[:-1]) if commands.is_file() else ()
+        raise InputError(f"{run.report}: scores of another format ({reason(error)}); score it anew") from None
+    pictures = {path.stem: path for path in run.pictures}
+    started = tuple(run.commands.read_text().split("\n")[:-1]) if run.commands.is_file() else ()
     return Run(directory, config, test, facts, curves, scalars, pictures, started)
 
 
 def scalars_of(test: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of ``test.json`` by TensorBoard tag, as `Evaluation.scalars` names them."""
+    """Return the numbers of ``test.json`` by TensorBoard tag, with the tags of `Evaluation.scalars`."""
     values: dict[str, Any] = {}
     if test:
         values = {
@@ -149,20 +164,24 @@ def scalars_of(test: Mapping[str, Any]) -> dict[str, float]:
             "independence/effective_rank": test["effective_rank"],
         }
     for entry in test.get("lps", ()):
-        tag = f"lps/{entry['predictor']}" + _end(entry["representation"])
+        tag = f"lps/{entry['predictor']}" + _suffix(entry["representation"])
         low, high = entry.get("interval") or (None, None)
         values |= {tag: entry["score"], f"{tag}_max": entry["max"], f"{tag}_null": entry.get("null")}
         values |= {f"{tag}_low": low, f"{tag}_high": high, f"{tag}_p": entry.get("p_value")}
-    for representation, found in test.get("independence", {}).items():
-        values |= _companions(found, _end(representation))
-    for room in ("match", "reconstruction"):
-        values |= {f"{room}/{name}": number for name, number in test.get(room, {}).items()}
+    for representation, statistics in test.get("independence", {}).items():
+        values |= _independence_scalars(statistics, _suffix(representation))
+    for group in ("match", "reconstruction"):
+        values |= {f"{group}/{name}": number for name, number in test.get(group, {}).items()}
     return {tag: math.nan if value is None else float(value) for tag, value in values.items()}
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
-    """Return what a run logged, by tag; a line cut short by a crash is left out."""
-    found: dict[str, tuple[list[int], list[float]]] = {}
+    """Return the logged numbers of a run by tag. A line that a crash cut short is skipped.
+
+    Args:
+        path: ``metrics.jsonl`` of the run.
+    """
+    points: dict[str, tuple[list[int], list[float]]] = {}
     for line in path.read_text().splitlines() if path.is_file() else ():
         try:
             entry = json.loads(line)
@@ -170,66 +189,60 @@ def read_curves(path: Path) -> dict[str, Curve]:
         except (ValueError, KeyError, AttributeError, TypeError):
             continue
         for tag, value in entry.items():
-            steps, values = found.setdefault(tag, ([], []))
+            steps, values = points.setdefault(tag, ([], []))
             steps.append(step)
             values.append(float(value) if isinstance(value, int | float) else math.nan)
-    return {tag: (np.array(steps), np.array(values)) for tag, (steps, values) in found.items()}
+    return {tag: (np.array(steps), np.array(values)) for tag, (steps, values) in points.items()}
 
 
-def _companions(found: Mapping[str, Any], end: str) -> dict[str, Any]:
-    values = {name: found[name] for name in (*_NUMBERS, *_MORE) if name in found}
+def _independence_scalars(statistics: Mapping[str, Any], suffix: str) -> dict[str, Any]:
+    values = {name: statistics[name] for name in _INDEPENDENCE if name in statistics}
     for name in ("mutual_information", "distance_correlation"):
-        if name in found:
-            values |= {name: found[name].get("mean"), f"{name}_max": found[name].get("max")}
-    if "dhsic" in found:
-        values["dhsic_p_value"] = found["dhsic"].get("p_value")
-    return {f"independence/{name}{end}": value for name, value in values.items()}
+        if name in statistics:
+            values |= {name: statistics[name].get("mean"), f"{name}_max": statistics[name].get("max")}
+    if "dhsic" in statistics:
+        values["dhsic_p_value"] = statistics["dhsic"].get("p_value")
+    return {f"independence/{name}{suffix}": value for name, value in values.items()}
 
 
-def _cost(facts: Mapping[str, Any], curves: Mapping[str, Curve]) -> dict[str, float]:
-    """Return seconds of training (the logged rates, summed over the steps), and what the facts say."""
-    values = {}
-    steps, rates = curves.get("trainer/steps_per_second", (np.zeros(0), np.zeros(0)))
-    there = np.isfinite(rates) & (rates > 0)
-    if there.any():
-        done = np.diff(steps, prepend=0)
-        values["cost/train_seconds"] = float((done[there] / rates[there]).sum())
-        values["cost/steps_per_second"] = float(done[there].sum() / values["cost/train_seconds"])
-        values["cost/steps"] = float(steps[-1])
-    for name in ("parameters", "ssim", "marginal_distance", "seconds"):
-        if isinstance(facts.get(name), int | float):
-            room = {"ssim": "reconstruction", "marginal_distance": "match"}.get(name, "cost")
-            values[f"{room}/{name}"] = float(facts[name])
-    return values
-
-
-def _config(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # safe by the choice of loader
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not readable ({reason(error)})") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: {shorten(repr(found))} received; a run's config is a mapping")
-    return found
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable ({reason(error)}); score the run anew") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: {shorten(repr(found))} received; a report is a mapping")
-    return found
-
-
-def _end(representation: Iterable[str]) -> str:
+def _suffix(representation: str) -> str:
     return "_sample" if representation == "sample" else ""
 
 
-def _is_run(path: Path) -> bool:
-    return (path / "config.yaml").is_file() and (
-        (path / "metrics.jsonl").is_file() or (path / "report").is_dir()
-    )
+def _cost(facts: Mapping[str, Any], curves: Mapping[str, Curve]) -> dict[str, float]:
+    """Return seconds and rate of training, from the logged rates, and the numbers among the facts."""
+    values = {}
+    steps, rates = curves.get("trainer/steps_per_second", (np.zeros(0), np.zeros(0)))
+    valid = np.isfinite(rates) & (rates > 0)
+    if valid.any():
+        done = np.diff(steps, prepend=0)
+        values["cost/train_seconds"] = float((done[valid] / rates[valid]).sum())
+        values["cost/steps_per_second"] = float(done[valid].sum() / values["cost/train_seconds"])
+        values["cost/steps"] = float(steps[-1])
+    for name in ("parameters", "ssim", "marginal_distance", "seconds"):
+        if isinstance(facts.get(name), int | float):
+            group = {"ssim": "reconstruction", "marginal_distance": "match"}.get(name, "cost")
+            values[f"{group}/{name}"] = float(facts[name])
+    return values
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader in either case
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not readable ({reason(error)})") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: {shorten(repr(config))} received; the config of a run is a mapping")
+    return config
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable ({reason(error)}); score the run anew") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: {shorten(repr(content))} received; a report is a mapping")
+    return content

@@ -1,7 +1,6 @@
-"""Start a run or continue one, in a directory that this process alone writes."""
+"""Start, continue or skip a run, in a directory that only this process writes to."""
 
-from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,119 +15,148 @@ from mmdprior.training import newest_checkpoint
 from mmdprior.training.retention import has_checkpoint
 from mmdprior.world import World
 
-__all__ = ["continue_run", "difference", "enter_run", "has_finished", "open_run", "start_run"]
+__all__ = ["continue_run", "difference", "enter_run", "is_finished", "open_run", "start_run"]
 
 Log = Callable[[str], None]
 
 
-def open_run(asked: Namespace, hold: ExitStack, log: Log = print) -> Experiment | None:
-    """Start or continue what was asked for; None for a directory whose run has finished.
+def open_run(
+    config: str | None,
+    overrides: Sequence[str],
+    claims: ExitStack,
+    log: Log = print,
+    *,
+    resume: str | None = None,
+    directory: str | None = None,
+    runs: str = "runs",
+    trust: bool = False,
+) -> Experiment | None:
+    """Build the run that the options of ``mmdprior train`` describe.
 
     Args:
-        asked: ``config`` with its ``overrides``, to start in a new directory below ``runs`` or in
-            ``directory``; or the run to ``resume``, with ``trust`` where it names targets.
-        hold: keeps the directory claimed.
-        log: is given a line about every damaged checkpoint.
+        config: path of a YAML config; None with ``resume``.
+        overrides: changes to the config, ``key.sub=value``.
+        claims: keeps the lock of the run directory until it is closed.
+        log: called with a line per damaged checkpoint.
+        resume: directory of a run to continue, by the config in its checkpoint.
+        directory: directory to start the run in, or to continue it in.
+        runs: folder in which a new run directory is made, without ``resume`` and ``directory``.
+        trust: whether targets that the checkpoint names may run.
+
+    Returns:
+        The run, or None if ``directory`` holds the finished run of this config.
     """
-    if asked.resume is not None:
-        return continue_run(asked.resume, hold, log, trust=asked.trust)
-    config = load_config(str(asked.config), asked.overrides)
-    if asked.directory is not None:
-        return enter_run(config, Path(asked.directory), hold, log)
-    return start_run(config, asked.runs, hold)
+    if resume is not None:
+        return continue_run(resume, claims, log, trust=trust)
+    checked = load_config(str(config), overrides)
+    if directory is not None:
+        return enter_run(checked, Path(directory), claims, log)
+    return start_run(checked, runs, claims)
 
 
-def start_run(config: Config, runs: str | Path, hold: ExitStack) -> Experiment:
-    """Make a new run in a directory of its own below ``runs``.
+def start_run(config: Config, runs: str | Path, claims: ExitStack) -> Experiment:
+    """Build a run in a new directory.
 
     Args:
-        config: checked.
-        runs: where run directories are made.
-        hold: keeps the directory claimed.
+        config: checked config.
+        runs: folder in which the directory is made.
+        claims: keeps the lock of the directory until it is closed.
     """
     experiment = assemble(config, runs=runs)
     if experiment.directory is not None:
-        _claim(experiment.directory, hold)
+        _claim(experiment.directory, claims)
     return experiment
 
 
-def continue_run(run: str | Path, hold: ExitStack, log: Log = print, *, trust: bool = False) -> Experiment:
-    """Continue a run from its last checkpoint that is whole, by the config in there.
+def continue_run(run: str | Path, claims: ExitStack, log: Log = print, *, trust: bool = False) -> Experiment:
+    """Build a run from its newest undamaged checkpoint, with the config in that checkpoint.
 
     Args:
-        run: its directory.
-        hold: keeps the directory claimed.
-        log: is given a line about every damaged checkpoint.
-        trust: run targets that the checkpoint names.
+        run: run directory.
+        claims: keeps the lock of the directory until it is closed.
+        log: called with a line per damaged checkpoint.
+        trust: whether targets that the checkpoint names may run.
 
     Raises:
-        InputError: no run, no checkpoint, or another process that writes there.
+        InputError: not a run directory, no checkpoint, or another process writes there.
     """
     directory = Path(run)
     if not directory.is_dir():
         raise InputError(f"--resume: {run} is not a folder; give a run directory")
     if not has_checkpoint(directory):
         raise InputError(f"--resume: {run} holds no checkpoint; start the run anew")
-    _claim(directory, hold)
+    _claim(directory, claims)
     path, content = newest_checkpoint(directory, log)
     return assemble(config_of(content, str(path), trust=trust), directory, content)
 
 
-def enter_run(config: Config, directory: Path, hold: ExitStack, log: Log = print) -> Experiment | None:
-    """Start the run of a directory, or continue the one that is there; None when that has finished.
+def enter_run(config: Config, directory: Path, claims: ExitStack, log: Log = print) -> Experiment | None:
+    """Build the run of a directory: a new one, or the one that the directory holds.
 
     Args:
-        config: checked.
-        directory: made if it is not there.
-        hold: keeps the directory claimed.
-        log: is given a line about every damaged checkpoint.
+        config: checked config.
+        directory: run directory, created where missing.
+        claims: keeps the lock of the directory until it is closed.
+        log: called with a line per damaged checkpoint.
+
+    Returns:
+        The run, or None if it is finished.
 
     Raises:
         InputError: the directory holds a run of another config, or another process writes there.
     """
-    if has_finished(config, directory):
+    if is_finished(config, directory):
         return None
-    _claim(RunDirectory(directory).create().path, hold)
+    _claim(RunDirectory(directory).create().path, claims)
     if not has_checkpoint(directory):
         RunDirectory(directory).remove_logs()
         return assemble(config, directory)
     _, content = newest_checkpoint(directory, log)
-    _refuse_other(config, content["config"], directory)
+    _check_same(config, content["config"], directory)
     return assemble(config, directory, content)
 
 
-def has_finished(config: Config, directory: Path) -> bool:
-    """Log whether a directory holds the finished run of a config.
+def is_finished(config: Config, directory: Path) -> bool:
+    """Return whether a directory holds the finished run of a config.
 
     Raises:
-        InputError: it holds a run of another, be it finished or not.
+        InputError: it holds a run of another config, finished or not.
     """
-    finished, resolved = RunDirectory(directory).finished, RunDirectory(directory).config
-    if finished or (has_checkpoint(directory) and resolved.is_file()):
-        _refuse_other(config, read_mapping(resolved), directory)
-    return finished
+    run = RunDirectory(directory)
+    if run.finished or (has_checkpoint(directory) and run.config.is_file()):
+        _check_same(config, read_mapping(run.config), directory)
+    return run.finished
 
 
 def difference(new: Any, old: Any, path: str = "") -> str | None:
-    """Return the first key at which a config differs from a stored one, in words.
+    """Return the first key at which a config differs from a stored one, with both values.
 
-    A setting of a section that the stored one lacks came with a later version: it counts at its default.
+    A setting that the stored config lacks was added by a later version. It counts as equal at its default.
+
+    Args:
+        new: resolved config, nested.
+        old: stored config, nested.
+        path: key path of both, with a dot at its end.
+
+    Example:
+        >>> difference({"seed": 1}, {"seed": 0})
+        'seed 0, not 1'
     """
     if isinstance(new, Mapping) and isinstance(old, Mapping):
         for key in [*old, *(key for key in new if key not in old)]:
-            if key not in old and _at_default(f"{path}{key}", new[key]):
+            if key not in old and _is_default(f"{path}{key}", new[key]):
                 continue
             if key not in new or key not in old:
                 return f"{path}{key}"
-            found = difference(new[key], old[key], f"{path}{key}.")
-            if found is not None:
-                return found
+            inner = difference(new[key], old[key], f"{path}{key}.")
+            if inner is not None:
+                return inner
         return None
     return None if new == old else f"{path[:-1]} {shorten(repr(old))}, not {shorten(repr(new))}"
 
 
-def _at_default(path: str, value: Any) -> bool:
-    """Log whether a setting of a section has its default value; a slot's default is a name alone."""
+def _is_default(path: str, value: Any) -> bool:
+    """Return whether a section's setting has its default value. The default of a slot is a name."""
     section, _, key = path.partition(".")
     fields = SECTIONS[section].model_fields if section in SECTIONS else {}
     if key not in fields or fields[key].is_required():
@@ -137,17 +165,17 @@ def _at_default(path: str, value: Any) -> bool:
     return bool(value == default or (isinstance(value, Mapping) and value.get("name") == default))
 
 
-def _refuse_other(config: Config, stored: Mapping[str, Any], directory: Path) -> None:
-    found = difference(config.to_dict(), stored)
-    if found is not None:
+def _check_same(config: Config, stored: Mapping[str, Any], directory: Path) -> None:
+    changed = difference(config.to_dict(), stored)
+    if changed is not None:
         raise InputError(
-            f"{directory}: holds a run of another config ({found}); repeat its overrides, or "
+            f"{directory}: holds a run of another config ({changed}); repeat its overrides, or "
             "give another directory"
         )
 
 
-def _claim(directory: Path, hold: ExitStack) -> None:
-    """Keep other runs out, once a run: by the main one of the processes that train together."""
+def _claim(directory: Path, claims: ExitStack) -> None:
+    """Lock the directory. Only the main process does: the others of its run write nothing."""
     if World.from_environment().main:
-        hold.enter_context(RunDirectory(directory).claim())
+        claims.enter_context(RunDirectory(directory).claim())
         RunDirectory(directory).remove_temporary_files()

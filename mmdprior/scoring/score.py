@@ -15,7 +15,7 @@ from mmdprior.evaluation import Codes, Evaluation, encode, evaluate, score_codes
 from mmdprior.figures import save_figures
 from mmdprior.latent import Latent
 from mmdprior.metrics import PriorMatch, Protocol
-from mmdprior.metrics.protocol import check_codes
+from mmdprior.metrics.checks import check_codes
 from mmdprior.models import Autoencoder
 from mmdprior.naming import short_names
 from mmdprior.scoring.external import PosteriorName, load_encoder, load_program

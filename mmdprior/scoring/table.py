@@ -1,6 +1,5 @@
-"""Several evaluations side by side."""
+"""Table of several evaluations."""
 
-import json
 from dataclasses import dataclass, field
 
 from mmdprior.evaluation.evaluation import Evaluation
@@ -9,7 +8,7 @@ from mmdprior.results import Result
 
 __all__ = ["ScoreTable"]
 
-_COMPANIONS = {
+_STATISTICS = {
     "TC, ranks": "total_correlation_ranks",
     "cov. ratio": "covariance_ratio",
     "max MI": "mutual_information_max",
@@ -18,62 +17,60 @@ _COMPANIONS = {
     "units": "active_units",
     "rank": "effective_rank",
 }
+"""Columns of the second table, by heading."""
 _NOTE = (
-    "TC: total correlation as if Gaussian, and MI: mutual information, in nats; cov. ratio: sum C_ii^2 / "
-    "sum C_ij^2, our reading"
+    "TC: total correlation of a Gaussian with the same covariance, in nats. MI: mutual information, in nats. "
+    "cov. ratio: sum C_ii^2 / sum C_ij^2."
 )
 
 
 @dataclass
 class ScoreTable(Result):
-    """Scores of several inputs, and what went wrong with the others.
+    """Scores of several inputs, with the errors of the inputs that failed.
 
     Attributes:
-        results: evaluations by path.
-        errors: lines by path.
+        results: evaluation per path.
+        errors: error line per path.
     """
 
     results: dict[str, Evaluation] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
-        """Return what `Evaluation.to_dict` gives by path, and ``{"error": line}`` for what failed."""
+        """Return `Evaluation.to_dict` per path, and ``{"error": line}`` for inputs that failed."""
         plain: dict[str, object] = {path: result.to_dict() for path, result in self.results.items()}
         return plain | {path: {"error": line} for path, line in self.errors.items()}
 
-    def to_json(self) -> str:
-        """Return the comparison as JSON."""
-        return json.dumps(self.to_dict(), indent=2)
-
     def __str__(self) -> str:
-        """A row a set of codes and predictor, then the companions, a row a set of codes."""
+        """Return one row per input, representation and predictor, then one row of statistics per input."""
         names = short_names(list(self.results))
-        wide = max([len(name) for name in names.values()], default=4)
-        lines = [f"{'file':{wide}} codes  predictor        LPS     null       p      max   active    PSNR"]
-        beside = [f"{'file':{wide}} codes  {' '.join(f'{title:>11}' for title in _COMPANIONS)}"]
+        width = max([len(name) for name in names.values()], default=4)
+        lines = [f"{'file':{width}} codes  predictor        LPS     null       p      max   active    PSNR"]
+        statistics = [f"{'file':{width}} codes  {' '.join(f'{title:>11}' for title in _STATISTICS)}"]
+        warnings = []
         for path, result in self.results.items():
-            lines += [f"{names[path]:{wide}} {row}" for row in _scores(result)]
-            beside += [f"{names[path]:{wide}} {row}" for row in _companions(result)]
-        warned = [
-            f"warning: {names[path]}: {text}" for path, r in self.results.items() for text in r.warnings
-        ]
-        return "\n".join([*lines, *([] if len(beside) == 1 else ["", *beside, _NOTE]), *warned])
+            lines += [f"{names[path]:{width}} {row}" for row in _score_rows(result)]
+            statistics += [f"{names[path]:{width}} {row}" for row in _statistics_rows(result)]
+            warnings += [f"warning: {names[path]}: {text}" for text in result.warnings]
+        if len(statistics) > 1:
+            lines += ["", *statistics, _NOTE]
+        return "\n".join([*lines, *warnings])
 
 
-def _scores(result: Evaluation) -> list[str]:
+def _score_rows(result: Evaluation) -> list[str]:
     psnr = "" if result.reconstruction is None else f"{result.reconstruction.psnr:8.2f}"
-    end = f"{f'{result.active}/{result.dim}':>8}{psnr}"
+    active = f"{f'{result.active}/{result.dim}':>8}{psnr}"
     return [
-        f"{codes:6} {predictor:11} {r.score:8.4f} {r.null:8.4f} {r.p_value:7.4f} {r.max:8.4f} {end}"
+        f"{codes:6} {predictor:11} {r.score:8.4f} {r.null:8.4f} {r.p_value:7.4f} {r.max:8.4f} {active}"
         for (codes, predictor), r in result.lps.items()
     ]
 
 
-def _companions(result: Evaluation) -> list[str]:
+def _statistics_rows(result: Evaluation) -> list[str]:
     rows = []
-    for codes, found in result.independence.items():
-        numbers = found.scalars()
-        values = [numbers.get(name) for name in _COMPANIONS.values()]
+    for codes, independence in result.independence.items():
+        scalars = independence.scalars()
+        values = [scalars.get(name) for name in _STATISTICS.values()]
         cells = ["" if value is None else f"{value:.4f}".removesuffix(".0000") for value in values]
         rows.append(f"{codes:6} {' '.join(f'{cell:>11}' for cell in cells)}".rstrip())
     return rows

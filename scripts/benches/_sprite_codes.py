@@ -1,4 +1,4 @@
-"""Autoencoders of sprites with 16 dimensions, each against a prior, for `bench.py training --sprites`."""
+"""Autoencoders of sprites with 16 latent dimensions, one per prior, for `bench.py training --sprites`."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ from mmdprior.priors import Correlated, Gaussian, GaussianMixture, Laplace, Prio
 DIM = 16
 SIDE = 16
 SPRITE_WEIGHT = 10.0
-"""Of the penalty beside the squared error summed over 16 x 16 pixels."""
+"""Weight of the penalty; the reconstruction loss is the squared error summed over 16 x 16 pixels."""
 
 SPRITE_PRIORS: dict[str, Callable[[], Prior]] = {
     "gaussian": lambda: Gaussian(DIM),
@@ -28,7 +28,7 @@ SPRITE_PRIORS: dict[str, Callable[[], Prior]] = {
 
 
 def sprite_images(train: int = 20_000, held_out: int = 5_000) -> tuple[Tensor, Tensor]:
-    """Draw sprites, averaged to 16 x 16 pixels, and split them."""
+    """Render sprites, average them to 16 x 16 pixels, and split them into training and held-out images."""
     images = sprites(train + held_out).train
     order = torch.randperm(len(images))
     rows = [
@@ -40,14 +40,14 @@ def sprite_images(train: int = 20_000, held_out: int = 5_000) -> tuple[Tensor, T
 
 
 def train_on_sprites(prior: Prior, weight: float, images: Tensor, steps: int) -> Autoencoder:
-    """Train an MLP autoencoder by squared error and the penalty of pairs and of the whole.
+    """Train an MLP autoencoder with squared error and an MMD penalty of pairs plus a joint kernel.
 
-    Its posterior is Gaussian: sprites have fewer factors than the prior has dimensions, and a deterministic
-    encoder leaves its codes on a surface that any classifier finds.
+    The posterior is Gaussian. Sprites have fewer factors than the prior has dimensions, so the codes of a
+    deterministic encoder would form a surface of lower dimension, which any classifier detects.
     """
     torch.manual_seed(0)
     encoder = MLPEncoder((1, SIDE, SIDE), 2 * DIM, (256, 256))
-    with torch.no_grad():  # small noise at first, or the codes match the prior by noise alone and stay there
+    with torch.no_grad():  # start with little noise; otherwise the noise alone matches the prior
         encoder.layers[-1].bias[DIM:] = LOG_VAR_START
     decoder = MLPDecoder((1, SIDE, SIDE), DIM, (256, 256))
     model = Autoencoder(encoder, decoder, GaussianPosterior(), Squared())

@@ -15,37 +15,37 @@ from torch.nn import functional
 from mmdprior.predictors import Mixture, expectation_maximisation
 
 TOLERANCE = 1e-6
-MOST = 5000
+MAX_ITERATIONS = 5000
 
 Run = tuple[int, int, float, bool]
-"""Iterations, gradient evaluations, seconds, and whether it arrived."""
+"""Iterations, gradient evaluations, seconds, and whether the method converged."""
 
 
-def experts(given: argparse.Namespace) -> None:
-    """EM against gradient descent, until the mean loss is within 1e-6 of EM's fixed point."""
-    print(f"symmetric mixture, n {given.n}, D {given.dim}, |w| 2; medians of {given.seeds} seeds")
-    print("start |b|  method              iterations  gradients   seconds  arrived")
+def experts(options: argparse.Namespace) -> None:
+    """Race EM against gradient descent until the mean loss is within 1e-6 of EM's fixed point."""
+    print(f"symmetric mixture, n {options.n}, D {options.dim}, |w| 2; medians of {options.seeds} seeds")
+    print("start |b|  method              iterations  gradients   seconds  converged")
     for near in (True, False):
         for scale in (1.0, 2.0, 4.0):
-            draws = [draw(seed, given.n, given.dim, scale, near) for seed in range(given.seeds)]
-            tell(f"{'near' if near else 'bad':5} {scale:.0f}", [symmetric(*each) for each in draws])
-    print(f"linear experts with variances, K {given.experts}, n {given.n}, D {given.dim}, near start")
-    tell("near  2", [several(seed, given) for seed in range(given.seeds)])
+            draws = [draw(seed, options.n, options.dim, scale, near) for seed in range(options.seeds)]
+            print_medians(f"{'near' if near else 'bad':5} {scale:.0f}", [symmetric(*each) for each in draws])
+    print(f"linear experts with variances, K {options.experts}, n {options.n}, D {options.dim}, near start")
+    print_medians("near  2", [several(seed, options) for seed in range(options.seeds)])
 
 
-def tell(label: str, runs: list[dict[str, Run]]) -> None:
-    """Print medians over the runs that arrived."""
+def print_medians(label: str, runs: list[dict[str, Run]]) -> None:
+    """Print medians over the runs that converged."""
     for name in runs[0]:
-        arrived = [run[name] for run in runs if run[name][3]]
-        middle = [statistics.median(run[i] for run in arrived) if arrived else np.nan for i in range(3)]
-        shares = f"{len(arrived)}/{len(runs)}"
+        converged = [run[name] for run in runs if run[name][3]]
+        middle = [statistics.median(run[i] for run in converged) if converged else np.nan for i in range(3)]
+        shares = f"{len(converged)}/{len(runs)}"
         print(
             f"{label:8} {name:20} {middle[0]:9.0f} {middle[1]:10.0f} {middle[2]:9.4f}  {shares}", flush=True
         )
 
 
 def draw(seed: int, n: int, dim: int, scale: float, near: bool) -> tuple[Tensor, Tensor, SymmetricMixture]:
-    """Inputs, targets and a start: the truth with 30% noise, or random directions of norm 1."""
+    """Return inputs, targets and a start: the truth with 30 % noise, or random directions of norm 1."""
     g = torch.Generator().manual_seed(seed)
     x = torch.randn(n, dim, generator=g, dtype=torch.float64)
     b, w, db, dw = functional.normalize(torch.randn(4, dim, generator=g, dtype=torch.float64))
@@ -55,7 +55,7 @@ def draw(seed: int, n: int, dim: int, scale: float, near: bool) -> tuple[Tensor,
 
 
 def symmetric(x: Tensor, y: Tensor, start: SymmetricMixture) -> dict[str, Run]:
-    """Race the methods from one start to the loss of EM's fixed point."""
+    """Race the methods on the symmetric mixture, from one start."""
 
     def exact(m: SymmetricMixture) -> tuple[SymmetricMixture, int]:
         after, r = m.em_step(x, y, newton_steps=1), m.expectation(x, y)
@@ -71,7 +71,7 @@ def symmetric(x: Tensor, y: Tensor, start: SymmetricMixture) -> dict[str, Run]:
         return SymmetricMixture(m.b - b, m.w - w), 1
 
     fixed = start
-    for _ in range(MOST):
+    for _ in range(MAX_ITERATIONS):
         before, fixed = fixed, fixed.em_step(x, y)
         if float((fixed.b - before.b).norm() + (fixed.w - before.w).norm()) < 1e-10:
             break
@@ -85,23 +85,23 @@ def symmetric(x: Tensor, y: Tensor, start: SymmetricMixture) -> dict[str, Run]:
 
 
 def race(step: Callable[[Any], tuple[Any, int]], m: Any, loss: Callable[[Any], float], goal: float) -> Run:
-    """Step until the loss reaches the goal; measuring the loss is not counted."""
+    """Step until the loss reaches the goal. Evaluations of the loss are not timed."""
     seconds, gradients = 0.0, 0
-    for iteration in range(MOST):
+    for iteration in range(MAX_ITERATIONS):
         if loss(m) <= goal:
             return iteration, gradients, seconds, True
         begun = time.perf_counter()
         m, used = step(m)
         seconds += time.perf_counter() - begun
         gradients += used
-    return MOST, gradients, seconds, False
+    return MAX_ITERATIONS, gradients, seconds, False
 
 
-def several(seed: int, given: argparse.Namespace) -> dict[str, Run]:
-    """K linear experts with free variances: EM, and gradient descent at three steps."""
+def several(seed: int, options: argparse.Namespace) -> dict[str, Run]:
+    """Race EM and gradient descent at three step sizes on K linear experts with free variances."""
     g = torch.Generator().manual_seed(seed)
-    shape = (1, 1, given.experts, given.dim)
-    x = torch.randn(1, given.n, given.dim, generator=g, dtype=torch.float64)
+    shape = (1, 1, options.experts, options.dim)
+    x = torch.randn(1, options.n, options.dim, generator=g, dtype=torch.float64)
     drawn = torch.randn(4, *shape, generator=g, dtype=torch.float64)
     gate, b, dw, db = 2 * functional.normalize(drawn, dim=4)
     gate, dw = gate - gate[:, :, -1:], dw - dw[:, :, -1:]
@@ -132,7 +132,7 @@ def several(seed: int, given: argparse.Namespace) -> dict[str, Run]:
         return step
 
     fixed, goal = start, np.inf
-    for _ in range(MOST):
+    for _ in range(MAX_ITERATIONS):
         fixed = em(1)(fixed)[0]
         if goal - loss(fixed) < 1e-13:
             break
@@ -146,5 +146,5 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--n", type=int, default=2000)
     parser.add_argument("--dim", type=int, default=10)
-    parser.add_argument("--experts", type=int, default=4, help="K of the second part")
+    parser.add_argument("--experts", type=int, default=4, help="number of experts K in the second part (4)")
     experts(parser.parse_args(arguments))

@@ -1,6 +1,6 @@
-"""Kill a short run at random moments, continue it, and compare its weights with those of a run left alone.
+"""Kill a short run at random moments, resume it, and compare its weights with those of an undisturbed run.
 
-Every run is a process forked from this one, which has imported everything and computed nothing.
+Every run is a forked process, so that the imports are paid once.
 """
 
 import argparse
@@ -27,15 +27,15 @@ trainer: {steps: 60, device: cpu, log_every: 10, checkpoint_every: 2, keep_every
 evaluation: {every: 20, final_predictors: [linear], match_samples: 32, pictures: false}
 """
 EXPECTED = {signal.SIGKILL: {-9}, signal.SIGTERM: {-15, 143}}
-"""Status by signal: 143 from the command, -15 from the moment before it takes signals."""
+"""Exit status per signal: 143 from the command, -15 before it has installed its signal handlers."""
 
 
 def main(arguments):
     parser = argparse.ArgumentParser("bench.py kills", description=__doc__)
-    parser.add_argument("--number", type=int, default=50, help="of kills (50)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
-    given = parser.parse_args(arguments)
-    choose = random.Random(given.seed)
+    parser.add_argument("--number", type=int, default=50, help="number of kills (50)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments and signals (0)")
+    options = parser.parse_args(arguments)
+    choose = random.Random(options.seed)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -46,23 +46,23 @@ def main(arguments):
         assert finish(start(config, whole)) == 0, log(whole)
         seconds = time.monotonic() - began
         expected = read_checkpoint(whole / "checkpoints" / "last.pt")
-        found, late = [], 0
-        while len(found) < given.number:
-            right = kill_once(config, folder / f"{len(found) + late}", expected, seconds, choose)
+        results, late = [], 0
+        while len(results) < options.number:
+            right = kill_once(config, folder / f"{len(results) + late}", expected, seconds, choose)
             if right is None:
                 late += 1
             else:
-                found.append(right)
-    wrong = found.count(False)
+                results.append(right)
+    wrong = results.count(False)
     print(
-        f"{given.number} kills of a run of {seconds:.2f} s, each continued; {wrong} went wrong; "
-        f"{late} more came when the run was through"
+        f"{options.number} kills of a run of {seconds:.2f} s, each resumed; {wrong} ended wrongly; "
+        f"{late} more signals came after the end of the run"
     )
     return 1 if wrong else 0
 
 
 def kill_once(config, directory, expected, seconds, choose):
-    """Return whether it went well; None where the run was through before the signal came."""
+    """Kill and resume one run; return whether it ended correctly, None if it finished first."""
     number = choose.choice([signal.SIGKILL, signal.SIGTERM])
     moment = choose.uniform(0, seconds)
     process = start(config, directory)
@@ -86,7 +86,7 @@ def kill_once(config, directory, expected, seconds, choose):
 
 
 def start(config, directory):
-    """Return the id of a process that trains in a directory, or continues what is there."""
+    """Fork a process that trains in a directory, or resumes the run there; return its id."""
     process = os.fork()
     if process > 0:
         return process
@@ -103,20 +103,20 @@ def start(config, directory):
 
 
 def finish(process):
-    """Return the status of a process, negative for the signal that ended it."""
+    """Wait for a process and return its status, negative for the signal that ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def step_of(directory):
-    """Return the step of the newest checkpoint; a damaged one, or a fallback, counts as unreadable."""
+    """Return the step of the newest checkpoint; damage or a fallback to an older one is unreadable."""
     if not (directory / "checkpoints" / "last.pt").is_file():
         return "none"
-    told = []
+    messages = []
     try:
-        _, content = newest_checkpoint(directory, told.append)
+        _, content = newest_checkpoint(directory, messages.append)
     except InputError:
         return "unreadable"
-    return "unreadable" if told else content["step"]
+    return "unreadable" if messages else content["step"]
 
 
 def same(a, b):

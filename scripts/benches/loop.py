@@ -1,6 +1,6 @@
-"""Steps a second of the trainer over a bare hand-written loop, and images a second of the resident loader.
+"""Steps per second of the trainer against a bare loop, and images per second of the resident data loader.
 
-python scripts/bench.py loop                           # conv pair at batch 64 and 256, on this machine's CPU
+python scripts/bench.py loop                           # conv networks, batch 64 and 256, on the CPU
 python scripts/bench.py loop --model resnet --device cuda --batches 1024 --precision bfloat16
 """
 
@@ -27,7 +27,7 @@ DIM, SHAPE, CROP = 32, (3, 32, 32), 4
 
 
 def make_model(name: str, device: str) -> Autoencoder:
-    """Build the pair of the CIFAR-10 configs."""
+    """Build the networks of the CIFAR-10 configs, or the residual ones."""
     torch.manual_seed(0)
     if name == "resnet":
         return Autoencoder(ResNetEncoder(SHAPE, DIM), ResNetDecoder(SHAPE, DIM)).to(device)
@@ -42,7 +42,7 @@ def images(n: int) -> InMemory:
 
 
 def bare(model: nn.Module, penalty: nn.Module, x: Tensor, steps: int, bfloat16: bool) -> None:
-    """What a user writes by hand: one fixed batch, on the device as floats."""
+    """Train as a user would write it, on one fixed batch of floats that is already on the device."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
     for _ in range(steps):
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=bfloat16):
@@ -53,25 +53,25 @@ def bare(model: nn.Module, penalty: nn.Module, x: Tensor, steps: int, bfloat16: 
         optimizer.step()
 
 
-def make_trainer(given: argparse.Namespace, size: int, steps: int) -> Trainer:
-    """The package's loop: resident uint8 images, normalised, checked, logged every 50 steps."""
-    model = make_model(given.model, given.device)
+def make_trainer(options: argparse.Namespace, size: int, steps: int) -> Trainer:
+    """Build the package's trainer: resident uint8 images, normalised, checked for NaN, logged."""
+    model = make_model(options.model, options.device)
     return Trainer(
         model=model,
-        regularizer=MMD(Gaussian(DIM), WAE_IMQ(), seed=0).to(given.device),
-        batches=ResidentBatches(images(8 * size), size, 0, given.device),
+        regularizer=MMD(Gaussian(DIM), WAE_IMQ(), seed=0).to(options.device),
+        batches=ResidentBatches(images(8 * size), size, 0, options.device),
         optimizer=torch.optim.Adam(model.parameters(), lr=1e-4, fused=True),
         steps=steps,
-        device=torch.device(given.device),
+        device=torch.device(options.device),
         weight=100.0,
-        numerics=Numerics(precision=given.precision),
+        numerics=Numerics(precision=options.precision),
         logger=Logger(),
         progress=False,
     )
 
 
 def seconds(run: Callable[[], None], device: str) -> tuple[float, float]:
-    """Wall and processor seconds; on a busy CPU the latter say more."""
+    """Return wall and CPU seconds. On a busy machine only the latter are reliable."""
     started, used = time.perf_counter(), time.process_time()
     run()
     if device == "cuda":
@@ -79,37 +79,37 @@ def seconds(run: Callable[[], None], device: str) -> tuple[float, float]:
     return time.perf_counter() - started, time.process_time() - used
 
 
-def compare(given: argparse.Namespace, size: int) -> None:
-    """Take both loops in turn, so that what else the machine does meets them alike."""
-    model = make_model(given.model, given.device)
-    penalty = MMD(Gaussian(DIM), WAE_IMQ(), seed=0).to(given.device)
-    x = images(size).images.float().div_(255).to(given.device)
-    trainer = make_trainer(given, size, 10**9)
-    bfloat16 = given.precision == "bfloat16"
+def compare(options: argparse.Namespace, size: int) -> None:
+    """Time both loops in alternation, so that other load on the machine affects both equally."""
+    model = make_model(options.model, options.device)
+    penalty = MMD(Gaussian(DIM), WAE_IMQ(), seed=0).to(options.device)
+    x = images(size).images.float().div_(255).to(options.device)
+    trainer = make_trainer(options, size, 10**9)
+    bfloat16 = options.precision == "bfloat16"
 
-    def engine() -> None:
-        trainer.steps = trainer.step + given.steps
+    def with_trainer() -> None:
+        trainer.steps = trainer.step + options.steps
         trainer.run()
 
     def by_hand() -> None:
-        bare(model, penalty, x, given.steps, bfloat16)
+        bare(model, penalty, x, options.steps, bfloat16)
 
-    by_hand(), engine()
+    by_hand(), with_trainer()
     pairs = []
-    for _ in range(given.repeats):
-        pairs.append((seconds(by_hand, given.device), seconds(engine, given.device)))
-    hand, ours = (statistics.median(pair[i][0] for pair in pairs) / given.steps for i in (0, 1))
+    for _ in range(options.repeats):
+        pairs.append((seconds(by_hand, options.device), seconds(with_trainer, options.device)))
+    hand, ours = (statistics.median(pair[i][0] for pair in pairs) / options.steps for i in (0, 1))
     wall, used = (statistics.median(h[i] / e[i] for h, e in pairs) for i in (0, 1))
     print(
-        f"{given.model}, batch {size:5d}: bare {1 / hand:8.2f} steps/s, trainer {1 / ours:8.2f} steps/s, "
-        f"ratio {wall:.3f}, of processor time {used:.3f} (median of {given.repeats} pairs of "
-        f"{given.steps} steps)",
+        f"{options.model}, batch {size:5d}: bare {1 / hand:8.2f} steps/s, trainer {1 / ours:8.2f} steps/s, "
+        f"ratio {wall:.3f}, ratio of CPU time {used:.3f} (median of {options.repeats} pairs of "
+        f"{options.steps} steps)",
         flush=True,
     )
 
 
 class _Transformed(Dataset[Tensor]):
-    """One image at a time, with torchvision's transforms."""
+    """Dataset that transforms one image at a time with torchvision."""
 
     def __init__(self, data: Tensor) -> None:
         self.data = data
@@ -124,10 +124,10 @@ class _Transformed(Dataset[Tensor]):
         return self.transform(self.data[index])
 
 
-def loaders(given: argparse.Namespace, size: int, count: int) -> None:
-    """Images a second, flipped, cropped and normalised, from both loaders."""
+def loaders(options: argparse.Namespace, size: int, count: int) -> None:
+    """Print images per second of both loaders, with flips, crops and normalisation."""
     data = images(count)
-    resident = ResidentBatches(data, size, 0, given.device, Augmentation(flip=True, shift=CROP)).stream()
+    resident = ResidentBatches(data, size, 0, options.device, Augmentation(flip=True, shift=CROP)).stream()
     loader = DataLoader(_Transformed(data.images), size, shuffle=True, num_workers=2, drop_last=True)
     theirs, ours = [], []
     for _ in range(3):
@@ -135,12 +135,12 @@ def loaders(given: argparse.Namespace, size: int, count: int) -> None:
         next(iterator)
         started, seen = time.perf_counter(), 0
         for batch in iterator:
-            seen += len(batch.to(given.device))
+            seen += len(batch.to(options.device))
         theirs.append(seen / (time.perf_counter() - started))
         started = time.perf_counter()
         for _ in range(count // size):
             next(resident)
-        if given.device == "cuda":
+        if options.device == "cuda":
             torch.cuda.synchronize()
         ours.append((count // size) * size / (time.perf_counter() - started))
     a, b = statistics.median(ours), statistics.median(theirs)
@@ -157,13 +157,15 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batches", nargs="+", type=int, default=[64, 256])
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--images", type=int, default=4096, help="of the loaders' data set")
-    given = parser.parse_args(arguments)
-    name = torch.cuda.get_device_name() if given.device == "cuda" else "CPU"
-    print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {given.precision}")
-    for size in given.batches:
-        compare(given, size)
-    for size in given.batches:
-        loaders(given, size, given.images)
+    parser.add_argument("--steps", type=int, default=20, help="steps per pair (20)")
+    parser.add_argument("--repeats", type=int, default=7, help="pairs of both loops (7)")
+    parser.add_argument(
+        "--images", type=int, default=4096, help="images in the data set of the loaders (4096)"
+    )
+    options = parser.parse_args(arguments)
+    name = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
+    print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.precision}")
+    for size in options.batches:
+        compare(options, size)
+    for size in options.batches:
+        loaders(options, size, options.images)

@@ -1,9 +1,9 @@
-"""LPS against scikit-learn, and against codes whose dependence is known.
+"""LPS against scikit-learn, and on codes with known dependence.
 
 bench.py lps               # time against scikit-learn looped over dimensions
-bench.py lps --table       # every predictor on closed cases, beside the population's values
-bench.py lps --calibrate   # how often p-values and intervals are right
-bench.py lps --validate    # bias, spread and ranks on families of known dependence; trained models; a figure
+bench.py lps --table       # every predictor on closed cases, with the population values
+bench.py lps --calibrate   # calibration of p-values and intervals
+bench.py lps --validate    # bias, spread and ranks on known dependences; trained models; a figure
 """
 
 import argparse
@@ -19,7 +19,7 @@ FIGURE = Path(__file__).parent / "figures" / "lps_validation.png"
 
 
 def main(arguments: list[str]) -> None:
-    """Parse arguments; the sizes and predictors that are not given depend on the part."""
+    """Parse arguments. Default sizes and predictors depend on the part."""
     parser = argparse.ArgumentParser(
         prog="bench.py lps", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -29,29 +29,33 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--predictor", nargs="+", choices=ALL)
     parser.add_argument("--dims", nargs="+", type=int)
     parser.add_argument("--sizes", nargs="+", type=int, help="numbers of codes")
-    parser.add_argument("--repeats", type=int, help="of each family in each cell")
+    parser.add_argument("--repeats", type=int, help="draws per family and size")
     parser.add_argument(
         "--codes", nargs="*", help=".npy to time mlp on; or checkpoints and codes to validate on"
     )
-    parser.add_argument("--limit", type=int, help="codes of each to validate on, evenly spaced")
-    parser.add_argument("--images", help="image folder; mlp is timed on PCA codes of its train/")
+    parser.add_argument("--limit", type=int, help="codes per file to validate on, evenly spaced")
+    parser.add_argument(
+        "--images", help="image folder; mlp is timed on PCA codes of the images in its train/"
+    )
     parser.add_argument("--against", nargs="+", default=["mlp", "ridge"], choices=["mlp", "ridge"])
     parser.add_argument("--looped", type=int, metavar="K", help="time scikit-learn on K dimensions and scale")
-    parser.add_argument("--out", default="runs/lps_validation.json", help="results; what is there is kept")
-    parser.add_argument("--figure", default=str(FIGURE), help="where it goes; empty for none")
-    given = parser.parse_args(arguments)
-    if given.table:
-        table(given.predictor or ALL, (given.sizes or [20_000])[0])
-    elif given.calibrate:
+    parser.add_argument(
+        "--out", default="runs/lps_validation.json", help="JSON of results; existing entries are kept"
+    )
+    parser.add_argument("--figure", default=str(FIGURE), help="file of the figure; empty for none")
+    options = parser.parse_args(arguments)
+    if options.table:
+        table(options.predictor or ALL, (options.sizes or [20_000])[0])
+    elif options.calibrate:
         calibrate(
-            given.predictor or EXACT,
-            given.dims or [8, 64],
-            given.sizes or [2000, 20_000],
-            given.repeats or 50,
+            options.predictor or EXACT,
+            options.dims or [8, 64],
+            options.sizes or [2000, 20_000],
+            options.repeats or 50,
         )
-    elif given.validate:
-        given.predictor, given.dims = given.predictor or ALL, given.dims or [8, 32]
-        given.sizes, given.repeats = given.sizes or [500, 2000, 8000], given.repeats or 2
-        validate(given)
+    elif options.validate:
+        options.predictor, options.dims = options.predictor or ALL, options.dims or [8, 32]
+        options.sizes, options.repeats = options.sizes or [500, 2000, 8000], options.repeats or 2
+        validate(options)
     else:
-        speed(given)
+        speed(options)

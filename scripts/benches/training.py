@@ -1,4 +1,4 @@
-"""Train against every shipped prior, and ask a classifier whether held-out codes can be told from it."""
+"""Train codes to every prior of the package; a classifier then separates held-out codes from prior draws."""
 
 import argparse
 import time
@@ -90,14 +90,15 @@ def _bend(x: Tensor) -> Tensor:
 
 
 SCALES = [0.03, 0.1, 1.0]
-"""Of the median distance of prior draws. The Laplacian's cusp sees modes, atoms and thin curves that sums of
-RBFs of the same lengths leave joined by a haze."""
+"""Lengthscales relative to the median distance of prior draws. The Laplacian kernel has a cusp, which
+separates modes, atoms and thin curves. Sums of RBFs with the same lengths leave codes between them."""
 
 
 def train(prior: Prior, steps: int, seed: int) -> Callable[[Tensor], Tensor]:
-    """Train a small MLP on normal data of 8 dimensions by the penalty alone.
+    """Train a small MLP on 8-dimensional normal data, with the penalty as the only loss.
 
-    ReLU and a step of .005 that decays to nothing: the encoder has to tear what is one piece.
+    ReLU and a learning rate of 0.005 that decays to zero: the encoder must map one connected distribution to
+    several separate pieces.
     """
     torch.manual_seed(seed)
     widths = [8, 128, 128, 128]
@@ -116,9 +117,9 @@ def train(prior: Prior, steps: int, seed: int) -> Callable[[Tensor], Tensor]:
 
 
 def accuracy(first: Tensor, second: Tensor) -> float:
-    """Held-out accuracy of an MLP that tells two samples apart; .5 for equal distributions.
+    """Return the held-out accuracy of an MLP that classifies two samples; 0.5 for equal distributions.
 
-    Patient: one that stops at the first plateau calls arms of a pinwheel with a haze between them equal.
+    With little patience the classifier stops at its first plateau and misses codes between separate modes.
     """
     both = torch.cat([first, second])
     both = ((both - both.mean(0)) / both.std(0)).numpy()
@@ -138,7 +139,7 @@ def accuracy(first: Tensor, second: Tensor) -> float:
 
 
 def toy(name: str, steps: int, seed: int, figures: str | None) -> None:
-    """Train to a prior in the plane, and print the accuracy on codes of new data."""
+    """Train to a prior of two dimensions and print the classifier accuracy on codes of new data."""
     prior, started = PRIORS[name](), time.process_time()
     encoder = train(prior, steps, seed)
     seconds = time.process_time() - started
@@ -147,14 +148,14 @@ def toy(name: str, steps: int, seed: int, figures: str | None) -> None:
         draws = prior.sample(5000)
     noise = 0.1 if name in NOISY else 0.0
     codes, draws = codes + noise * torch.randn(5000, 2), draws + noise * torch.randn(5000, 2)
-    print(f"{name:24s} accuracy {accuracy(codes, draws):.3f}  {seconds:4.0f} s of CPU", flush=True)
+    print(f"{name:24s} accuracy {accuracy(codes, draws):.3f}  {seconds:4.0f} CPU s", flush=True)
     if figures:
         Path(figures).mkdir(parents=True, exist_ok=True)
         overlay(draws, codes, name).savefig(Path(figures) / f"{name}.png", dpi=80)
 
 
 def on_sprites(name: str, weight: float, images: Tensor, held_out: Tensor, steps: int) -> None:
-    """Train on sprites with and without the penalty, and print what held-out sprites show."""
+    """Train on sprites and print the accuracy, the match and the PSNR of held-out sprites."""
     prior = SPRITE_PRIORS[name]()
     model = train_on_sprites(prior, weight, images, steps)
     with torch.no_grad():
@@ -163,10 +164,11 @@ def on_sprites(name: str, weight: float, images: Tensor, held_out: Tensor, steps
         psnr = -10 * float((output - held_out).square().mean().log10())
         match = MMD(prior, WAE_IMQ(), seed=1)
         match(codes)
-    seen = accuracy(codes, prior.sample(len(codes)))
+    separated = accuracy(codes, prior.sample(len(codes)))
     standardised = float(match.terms["standardised"])
     print(
-        f"{name:12s} weight {weight:5.0f}  accuracy {seen:.3f}  MMD {standardised:+9.1f} sd  {psnr:.2f} dB",
+        f"{name:12s} weight {weight:5.0f}  accuracy {separated:.3f}  MMD {standardised:+9.1f} sd  "
+        f"{psnr:.2f} dB",
         flush=True,
     )
 
@@ -176,16 +178,20 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--only", nargs="+", choices=[*PRIORS, *SPRITE_PRIORS])
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--figures", help="folder for a picture of codes over prior draws")
-    parser.add_argument("--sprites", action="store_true", help="sprites and priors of 16 dimensions")
-    parser.add_argument("--weight", type=float, default=SPRITE_WEIGHT, help="of the penalty on sprites")
-    given = parser.parse_args(arguments)
-    if given.sprites:
-        torch.manual_seed(given.seed)
+    parser.add_argument("--figures", help="folder for figures of codes over prior draws")
+    parser.add_argument(
+        "--sprites", action="store_true", help="train autoencoders of sprites to priors of 16 dimensions"
+    )
+    parser.add_argument(
+        "--weight", type=float, default=SPRITE_WEIGHT, help="weight of the penalty on sprites"
+    )
+    options = parser.parse_args(arguments)
+    if options.sprites:
+        torch.manual_seed(options.seed)
         train_images, held_out = sprite_images()
-        for name in given.only or SPRITE_PRIORS:
-            for weight in (0.0, given.weight):
-                on_sprites(name, weight, train_images, held_out, given.steps)
+        for name in options.only or SPRITE_PRIORS:
+            for weight in (0.0, options.weight):
+                on_sprites(name, weight, train_images, held_out, options.steps)
         return
-    for name in given.only or PRIORS:
-        toy(name, given.steps, given.seed, given.figures)
+    for name in options.only or PRIORS:
+        toy(name, options.steps, options.seed, options.figures)

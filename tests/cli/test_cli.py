@@ -1,4 +1,4 @@
-"""The commands as a user runs them: good input to the end, bad input to one line and status 2."""
+"""The commands on good input, and on bad input: one line and status 2."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ def checkpoint(tmp_path_factory):
 
 
 def fails(capsys, *arguments):
-    """Run a command that must end with status 2 and one line; return the line."""
+    """Run a command that must fail with status 2 and one line; return the line."""
     capsys.readouterr()
     assert main([str(argument) for argument in arguments]) == 2
     error = capsys.readouterr().err
@@ -44,14 +44,14 @@ def fails(capsys, *arguments):
 
 
 class TestGoodInput:
-    def test_train_prints_the_score_and_where_the_run_lies(self, tmp_path, capsys):
+    def test_train_prints_the_scores_and_the_run_directory(self, tmp_path, capsys):
         assert main(["train", QUICKSTART, *SHORT, "--runs", str(tmp_path)]) == 0
         out = capsys.readouterr().out
         assert "mean     linear" in out
         assert "PSNR" in out
         assert str(tmp_path) in out
 
-    def test_finished_run_resumes_to_its_report(self, checkpoint, capsys):
+    def test_resuming_a_finished_run_reports_it_again(self, checkpoint, capsys):
         assert main(["train", "--resume", str(checkpoint.parents[2])]) == 0
         assert "step 2" in capsys.readouterr().out
 
@@ -107,7 +107,7 @@ class TestGoodInput:
         assert results[0] == results[1] == results[2]
         assert results[0]["dim"] == 6
 
-    def test_own_parts_from_own_file(self, tmp_path):
+    def test_targets_in_a_file(self, tmp_path):
         own = [
             f"regularizer.prior={{target: '{TOYS}:wide', factor: 1.5}}",
             f"regularizer.kernel={{target: '{TOYS}:Linear'}}",
@@ -236,3 +236,11 @@ def test_the_installed_command_exists():
     names = {e.name: e.value for e in entry_points(group="console_scripts")}
     assert names["mmdprior"] == "mmdprior.cli.main:main"
     assert mmdprior.load
+
+
+@pytest.mark.parametrize("option", ["--help", "--version", "nonsense"])
+def test_top_level_options_do_not_import_torch(option):
+    run = f"from mmdprior.cli.main import main; main([{option!r}])"
+    code = f"import sys; {run}; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "mmdprior" in done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Studies and sweeps: what a plan says, how its runs are run, and what is left of an interruption."""
+"""Studies and sweeps: reading plans, running them, and continuing after an interruption."""
 
 import json
 import os
@@ -14,8 +14,8 @@ import yaml
 
 from mmdprior import InputError
 from mmdprior.cli.main import main
-from mmdprior.runs.execute import Job, Jobs
-from mmdprior.runs.plan import grid_points, is_plan, read_plan
+from mmdprior.runs.execute import Job, JobPool
+from mmdprior.runs.plan import _sweep_points, is_plan, read_plan
 from mmdprior.training import read_checkpoint
 
 BASE = {
@@ -30,7 +30,7 @@ BASE = {
 
 @pytest.fixture
 def plan_file(tmp_path):
-    """Return a function that writes a plan beside two configs."""
+    """Return a function that writes a plan next to two configs."""
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(BASE))
     vae = {**BASE, "model": {**BASE["model"], "posterior": "gaussian"}, "regularizer": {"name": "kl"}}
     (tmp_path / "vae.yaml").write_text(yaml.safe_dump(vae))
@@ -63,7 +63,7 @@ class TestReading:
         assert heavy.slots["model.encoder"].arguments["hidden"] == [4, 4]
         assert plan.runs[0].directory("r") == Path("r/p/vae/seed_3")
 
-    def test_a_sweep_takes_every_combination(self, plan_file):
+    def test_a_sweep_runs_every_combination(self, plan_file):
         path = plan_file(
             grid={
                 "config": ["vae.yaml", "base.yaml"],
@@ -78,24 +78,24 @@ class TestReading:
         assert [run.load().regularizer.weight for run in runs] == [1, 10.5, 1, 10.5]
         assert {run.seed for run in runs} == {0}
 
-    def test_entries_of_a_list_go_with_the_grid(self):
+    def test_list_entries_are_combined_with_the_grid(self):
         entries = [
             {"name": "a", "model.latent_dim": 2},
             {"regularizer": {"name": "kl"}, "model.posterior": "gaussian"},
         ]
-        made = list(grid_points({"seedling": [True, None]}, entries))
+        made = list(_sweep_points({"seedling": [True, None]}, entries))
         assert [point.name for point in made] == [
             *("a_seedling_True", "a_seedling_None"),
             *("kl_posterior_gaussian_seedling_True", "kl_posterior_gaussian_seedling_None"),
         ]
         assert made[1].overrides == {"model.latent_dim": 2, "seedling": None}
 
-    def test_values_that_would_share_a_name_are_numbered(self):
+    def test_equal_labels_are_numbered(self):
         kernels = [{"name": "rbf", "lengthscale": 1.0}, {"name": "rbf", "lengthscale": 2.0}, "energy"]
-        names = [point.name for point in grid_points({"regularizer.kernel": kernels}, [{}])]
+        names = [point.name for point in _sweep_points({"regularizer.kernel": kernels}, [{}])]
         assert names == ["rbf_1", "rbf_2", "kernel_energy"]
 
-    def test_a_plan_is_told_from_a_config(self, plan_file):
+    def test_plans_and_configs_are_distinguished(self, plan_file):
         assert is_plan(yaml.safe_load(plan_file(runs={"a": "base.yaml"}).read_text()))
         assert not is_plan(BASE)
 
@@ -132,7 +132,7 @@ class TestReading:
             ({"runs": {"a": "base.yaml"}, "overrides": {"trainer.steps": float("nan")}}, "give plain values"),
         ],
     )
-    def test_mistakes_end_in_one_line(self, plan_file, capsys, content, message):
+    def test_bad_plans_give_a_one_line_error(self, plan_file, capsys, content, message):
         path = plan_file(**content)
         with pytest.raises(InputError) as error:
             read_plan(path)
@@ -141,18 +141,18 @@ class TestReading:
         assert "\n" not in str(error.value)
 
     @pytest.mark.parametrize("override", ["seed=7", "name=other"])
-    def test_what_a_plan_sets_itself_is_refused_on_the_command_line(self, plan_file, capsys, override):
+    def test_name_and_seed_cannot_be_overridden(self, plan_file, capsys, override):
         path = plan_file(runs={"a": "base.yaml"})
         assert main(["study", str(path), override, "--emit"]) == 2
         key = override.partition("=")[0]
         assert f"overrides: {key} cannot be overridden in a plan" in capsys.readouterr().err
 
-    def test_each_command_takes_its_own_kind(self, plan_file, capsys):
+    def test_study_and_sweep_reject_plans_of_the_other_kind(self, plan_file, capsys):
         path = plan_file(runs={"a": "base.yaml"})
         assert main(["sweep", str(path)]) == 2
         assert "this is a study; give it to the command study" in capsys.readouterr().err
 
-    def test_emitted_commands_are_those_that_train_takes(self, plan_file, capsys, tmp_path):
+    def test_emitted_commands_train_the_runs(self, plan_file, capsys, tmp_path):
         path = plan_file(config="base.yaml", grid={"model.hidden": [[4], [4, 4]]}, seeds=[0, 1])
         assert main(["sweep", str(path), "trainer.steps=1", "--emit", "--runs", str(tmp_path / "r")]) == 0
         lines = capsys.readouterr().out.splitlines()
@@ -182,7 +182,7 @@ def signal_when(condition):
 
 
 class TestRunning:
-    def test_a_sweep_is_interrupted_continued_and_ends_in_one_table(self, plan_file, capsys, tmp_path):
+    def test_a_sweep_continues_after_an_interruption_and_prints_one_table(self, plan_file, capsys, tmp_path):
         path = plan_file(
             config="base.yaml",
             list=[
@@ -202,12 +202,12 @@ class TestRunning:
         assert 1 < stopped < 60
         assert not second.exists()
         assert main(command) == 2
-        told = capsys.readouterr()
-        assert "error: bad/seed_0" in told.err
-        assert "data.batch_size: 999 received" in told.err
-        assert "p: 2 of 3 runs have finished" in told.out
-        assert "\nkl " in told.out
-        assert "\nmmd " in told.out
+        printed = capsys.readouterr()
+        assert "error: bad/seed_0" in printed.err
+        assert "data.batch_size: 999 received" in printed.err
+        assert "p: 2 of 3 runs finished" in printed.out
+        assert "\nkl " in printed.out
+        assert "\nmmd " in printed.out
         steps = [json.loads(line)["step"] for line in (first / "metrics.jsonl").read_text().splitlines()]
         assert steps == sorted(steps)
         assert len((first / "commands.txt").read_text().splitlines()) == 2
@@ -216,7 +216,9 @@ class TestRunning:
         assert main([*command, "trainer.steps=59"]) == 2
         assert "holds a run of another config (trainer.steps 60, not 59)" in capsys.readouterr().err
 
-    def test_a_run_of_another_config_is_refused_before_any_starts(self, plan_file, capsys, tmp_path):
+    def test_a_directory_of_another_config_is_refused_before_any_run_starts(
+        self, plan_file, capsys, tmp_path
+    ):
         other = plan_file(name="q", runs={"b": "base.yaml"}, overrides={"trainer.steps": 3})
         runs = ["--runs", str(tmp_path / "r")]
         assert main(["study", str(other), *runs]) == 0
@@ -234,33 +236,33 @@ class TestJobs:
     def job(self, folder, name, code):
         return Job(name, [sys.executable, "-S", "-c", code], folder / f"{name}.log")
 
-    def test_statuses_and_last_words(self, tmp_path):
-        told = []
+    def test_statuses_and_last_lines(self, tmp_path):
+        lines = []
         jobs = [
             self.job(tmp_path, "good", "print('fine')"),
             self.job(tmp_path, "bad", "import sys; print('so\\nlong'); sys.exit(3)"),
         ]
-        assert Jobs(2, told.append).run(jobs) == {"good": 0, "bad": 3}
-        assert "good: done" in told
-        assert "bad: status 3: long" in told
+        assert JobPool(2, lines.append).run(jobs) == {"good": 0, "bad": 3}
+        assert "good: done" in lines
+        assert "bad: status 3: long" in lines
 
-    def test_last_words_are_those_of_this_start(self, tmp_path):
-        told = []
+    def test_last_line_is_that_of_the_current_start(self, tmp_path):
+        lines = []
         job = self.job(tmp_path, "killed", "import os; os.kill(os.getpid(), 9)")
         job.log.write_text("error: full disk, last week\n")
-        Jobs(1, told.append).run([job])
-        assert told[-1] == "killed: status -9: it said nothing"
+        JobPool(1, lines.append).run([job])
+        assert lines[-1] == "killed: status -9: no output"
 
-    def test_one_that_cannot_start_does_not_keep_the_others(self, tmp_path):
-        told = []
+    def test_a_job_that_cannot_start_does_not_stop_the_others(self, tmp_path):
+        lines = []
         (tmp_path / "file").touch()
         bad = Job("bad", ["true"], tmp_path / "file" / "bad.log")
         gone = Job("gone", [str(tmp_path / "gone")], tmp_path / "gone.log")
         jobs = [self.job(tmp_path, "first", "pass"), bad, gone, self.job(tmp_path, "last", "pass")]
-        assert Jobs(2, told.append).run(jobs) == {"first": 0, "bad": 127, "gone": 127, "last": 0}
-        assert sum("not started" in line for line in told) == 2
+        assert JobPool(2, lines.append).run(jobs) == {"first": 0, "bad": 127, "gone": 127, "last": 0}
+        assert sum("not started" in line for line in lines) == 2
 
-    def test_an_error_of_ours_leaves_no_process_behind(self, tmp_path):
+    def test_an_error_in_the_pool_leaves_no_process_behind(self, tmp_path):
         ended = tmp_path / "ended"
         touch = f"pathlib.Path({str(ended)!r}).touch()"
         code = f"import signal, time, pathlib; signal.signal(15, lambda *_: {touch})"
@@ -274,20 +276,20 @@ class TestJobs:
                 raise ValueError(line)
 
         with pytest.raises(ValueError, match="last"):
-            Jobs(2, fail).run([job, self.job(tmp_path, "last", "pass")])
+            JobPool(2, fail).run([job, self.job(tmp_path, "last", "pass")])
         deadline = time.monotonic() + 20
         while not ended.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         assert ended.exists()
 
-    def test_processes_share_devices_in_turn(self, tmp_path, monkeypatch):
+    def test_jobs_use_the_devices_in_turn(self, tmp_path, monkeypatch):
         monkeypatch.setattr("mmdprior.runs.execute.devices", lambda: ["4", "7"])
         code = "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES']); time.sleep(.5)"
         jobs = [self.job(tmp_path, f"{i}", code) for i in range(3)]
-        assert len(Jobs(3, lambda line: None).run(jobs)) == 3
+        assert len(JobPool(3, lambda line: None).run(jobs)) == 3
         assert sorted(job.last_line() for job in jobs) == ["4", "4", "7"]
 
-    def test_a_signal_stops_what_runs_and_starts_nothing_more(self, tmp_path):
+    def test_a_signal_stops_running_jobs_and_starts_no_more(self, tmp_path):
         gentle = (
             "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(143)); print('up', flush=True)"
         )
@@ -296,7 +298,7 @@ class TestJobs:
             self.job(tmp_path, "gentle", f"{gentle}; time.sleep(60)"),
             self.job(tmp_path, "next", "print(1)"),
         ]
-        pool = Jobs(1, lambda line: None)
+        pool = JobPool(1, lambda line: None)
         signalling = signal_when(lambda: jobs[0].last_line() == "up")
         assert pool.run(jobs) == {"gentle": 143}
         signalling.join()
@@ -304,7 +306,7 @@ class TestJobs:
         assert not jobs[1].log.exists()
 
         job = self.job(tmp_path, "stubborn", f"{stubborn}; time.sleep(60)")
-        pool = Jobs(1, lambda line: None)
+        pool = JobPool(1, lambda line: None)
         first = signal_when(lambda: job.last_line() == "up")
         second = signal_when(lambda: pool.signal is not None)
         assert pool.run([job]) == {"stubborn": -9}

@@ -1,4 +1,4 @@
-"""Scoring whatever a user has, as a user does: real files through the real command."""
+"""The score command on real files of every kind."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ LINEAR = ["--predictor", "linear"]
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A stochastic convolutional model: the kind whose codes batches and devices could change."""
+    """Return a checkpoint of a stochastic conv model: its codes could depend on batch size and device."""
     runs = tmp_path_factory.mktemp("runs")
     settings = [
         *("trainer.steps=2", "data.images=600", "data.batch_size=32", "trainer.device=cpu"),
@@ -55,7 +55,7 @@ def foreign():
 
 
 def score(tmp_path, *arguments, predictors=("linear",)):
-    """Run a command that must end well; return what it wrote."""
+    """Run a command that must succeed; return the JSON that it wrote."""
     out = tmp_path / "out.json"
     chosen = ["--predictor", *predictors]
     assert main(["score", *map(str, arguments), *chosen, "--json", str(out)]) == 0
@@ -63,7 +63,7 @@ def score(tmp_path, *arguments, predictors=("linear",)):
 
 
 def fails(capsys, *arguments):
-    """Run a command that must end with status 2 and one line; return the line."""
+    """Run a command that must fail with status 2 and one line; return the line."""
     capsys.readouterr()
     assert main(["score", *map(str, arguments)]) == 2
     error = capsys.readouterr().err
@@ -98,7 +98,7 @@ class TestCodes:
         np.testing.assert_array_equal(read_table(tmp_path / "z.csv"), z.astype(float))
 
     @pytest.mark.parametrize("mark", [";", "\t", " ", '","'])
-    def test_tables_with_other_marks(self, tmp_path, z, mark, monkeypatch):
+    def test_tables_with_other_delimiters(self, tmp_path, z, mark, monkeypatch):
         monkeypatch.setattr("mmdprior.data.table._CHUNK_LINES", 7)
         quote = '"' if '"' in mark else ""
         rows = (quote + mark.join(map(repr, row)) + quote for row in z[:50].tolist())
@@ -118,7 +118,7 @@ class TestCodes:
             ("a,b\n1,nan\n" + "1,2\n" * 40, "NaN or infinity in 1 of 41 rows, the first at row 0"),
         ],
     )
-    def test_bad_tables_are_told_by_line_and_column(self, capsys, tmp_path, text, message):
+    def test_errors_in_tables_name_line_and_column(self, capsys, tmp_path, text, message):
         (tmp_path / "z.csv").write_text(text)
         line = fails(capsys, tmp_path / "z.csv")
         assert message in line
@@ -148,13 +148,13 @@ class TestCodes:
             (np.ones((41, 40)), "at least 42"),
         ],
     )
-    def test_refused_arrays_are_told_with_their_file(self, capsys, tmp_path, codes, message):
+    def test_errors_in_arrays_name_the_file(self, capsys, tmp_path, codes, message):
         np.save(tmp_path / "bad.npy", codes)
         line = fails(capsys, tmp_path / "bad.npy")
         assert message in line
         assert "bad.npy" in line
 
-    def test_refused_files(self, capsys, tmp_path, foreign, z):
+    def test_unsupported_files(self, capsys, tmp_path, foreign, z):
         torch.save(foreign.state_dict(), tmp_path / "w.pt")
         save_file(foreign.state_dict(), tmp_path / "w.safetensors")
         for name in ("w.pt", "w.safetensors"):
@@ -190,24 +190,24 @@ class TestCodes:
         np.testing.assert_array_equal(found.double().numpy(), codes.astype(float))
         assert score(tmp_path, tmp_path / "z.npy")["active"] == 3
 
-    def test_warnings_are_printed_and_kept(self, capsys, tmp_path, z):
+    def test_warnings_are_printed_and_saved(self, capsys, tmp_path, z):
         codes = np.concatenate([z, z[:, :1], np.ones((300, 1))], axis=1).astype(np.float16)
         np.save(tmp_path / "z.npy", codes)
         np.save(tmp_path / "y.npy", codes[:40].astype(np.float32))
         kept = score(tmp_path, tmp_path / "z.npy")["lps"][0]["warnings"]
-        told = capsys.readouterr().out
+        printed = capsys.readouterr().out
         for text in ("float16", "constant column 4", "duplicated"):
-            assert f"warning: {next(line for line in kept if text in line)}" in told
+            assert f"warning: {next(line for line in kept if text in line)}" in printed
         score(tmp_path, tmp_path / "z.npy", tmp_path / "y.npy")
-        told = capsys.readouterr().out
-        assert "warning: z.npy: codes in float16" in told
-        assert "warning: y.npy: 40 rows" in told
+        printed = capsys.readouterr().out
+        assert "warning: z.npy: codes in float16" in printed
+        assert "warning: y.npy: 40 rows" in printed
 
     def test_bfloat16_tensors_are_scored(self, tmp_path, z):
         torch.save(torch.from_numpy(z).bfloat16(), tmp_path / "z.pt")
         assert score(tmp_path, tmp_path / "z.pt")["dim"] == 3
 
-    def test_arrays_are_mapped_not_copied(self, tmp_path, z, monkeypatch):
+    def test_arrays_are_memory_mapped(self, tmp_path, z, monkeypatch):
         mapped = []
         load = np.load
 
@@ -222,7 +222,7 @@ class TestCodes:
         assert found.data_ptr() == mapped[0].ctypes.data
         assert read_codes(tmp_path / "z.npy").data_ptr() != mapped[1].ctypes.data
 
-    def test_limit_takes_rows_evenly(self, tmp_path, z):
+    def test_limit_selects_evenly_spaced_rows(self, tmp_path, z):
         np.save(tmp_path / "z.npy", z)
         assert torch.equal(read_latent(tmp_path / "z.npy", 100).mean, torch.from_numpy(z[::3]))
         report = score(tmp_path, tmp_path / "z.npy", "--limit", 100)
@@ -240,7 +240,7 @@ class TestModels:
         return [folder / name for name in ("traced.pt", "scripted.ts", "fixed.pt2", "free.pt2")]
 
     @pytest.mark.filterwarnings("ignore")
-    def test_models_that_carry_code(self, capsys, tmp_path, foreign):
+    def test_torchscript_and_exported_programs(self, capsys, tmp_path, foreign):
         torch.save(foreign.state_dict(), tmp_path / "w.pt")
         target = f"{{target: {TOYS}:ForeignEncoder, width: 3}}"
         expected = score(tmp_path, "--encoder", target, "--weights", tmp_path / "w.pt", *DATA)
@@ -254,7 +254,7 @@ class TestModels:
         assert "traced.pt" in fails(capsys, "--codes", tmp_path / "traced.pt")
 
     @pytest.mark.filterwarnings("ignore")
-    def test_models_that_do_not_fit(self, capsys, tmp_path, foreign):
+    def test_models_that_reject_the_images(self, capsys, tmp_path, foreign):
         class Pair(torch.nn.Module):
             def __init__(self):
                 super().__init__()
@@ -270,7 +270,7 @@ class TestModels:
         (tmp_path / "cut.pt2").write_bytes(b"junk")
         assert "cut.pt2: damaged or no checkpoint" in fails(capsys, tmp_path / "cut.pt2", "--trust")
 
-    def test_nothing_in_an_untrusted_model_is_loaded(self, capsys, tmp_path, monkeypatch, foreign):
+    def test_untrusted_models_are_not_loaded(self, capsys, tmp_path, monkeypatch, foreign):
         with pytest.warns(FutureWarning):
             torch.jit.script(foreign).save(str(tmp_path / "model.pt"))
 
@@ -283,7 +283,7 @@ class TestModels:
 
 class TestCheckpoint:
     def test_scores_do_not_depend_on_the_batch_size(self, checkpoint, tmp_path):
-        """Nor trained ones, averaged over predictor seeds, by more than early stopping makes of rounding."""
+        """Scores of trained predictors may differ by what early stopping makes of rounding errors."""
         tolerances = {"linear": 1e-4, "additive": 1e-4, "mlp": 0.01, "experts": 0.01, "information": 0.01}
         common = [checkpoint, "--seeds", 3, "--data", "{name: sprites, images: 2000}"]
         whole, parts = (
@@ -320,7 +320,9 @@ class TestCheckpoint:
         assert codes["independence"] == whole["independence"]
         assert "match" in whole
 
-    def test_targets_of_one_among_several_need_trust(self, capsys, checkpoint, tmp_path, z):
+    def test_a_checkpoint_with_a_target_needs_trust_among_several_files(
+        self, capsys, checkpoint, tmp_path, z
+    ):
         content = read_checkpoint(checkpoint)
         content["config"]["regularizer"] = {"target": f"{TOYS}:Predicting"}
         write_checkpoint(content, tmp_path / "target.pt")
@@ -331,7 +333,7 @@ class TestCheckpoint:
 
 
 class TestSeveral:
-    def test_one_table_one_file_and_figures(self, capsys, checkpoint, tmp_path, z):
+    def test_one_table_one_json_file_and_figures(self, capsys, checkpoint, tmp_path, z):
         (tmp_path / "a").mkdir()
         np.save(tmp_path / "a" / "z.npy", z)
         np.save(tmp_path / "z.npy", 2 * z + 1)
@@ -349,24 +351,24 @@ class TestSeveral:
         names = {path.name for path in (tmp_path / "f" / "y.npz").iterdir()}
         assert {"marginals.png", "lps.svg", "mutual_information_sample.png"} <= names
 
-    def test_what_fails_costs_nothing_of_the_others(self, capsys, tmp_path, z):
+    def test_a_failing_file_does_not_affect_the_others(self, capsys, tmp_path, z):
         np.save(tmp_path / "z.npy", z)
         np.save(tmp_path / "bad.npy", np.full((50, 3), np.nan))
         out = tmp_path / "new" / "out.json"
         arguments = [tmp_path / "bad.npy", tmp_path / "z.npy", tmp_path / "gone.pt", *LINEAR, "--json", out]
         capsys.readouterr()
         assert main(["score", *map(str, arguments)]) == 2
-        told = capsys.readouterr()
-        errors = told.err.splitlines()
+        printed = capsys.readouterr()
+        errors = printed.err.splitlines()
         assert len(errors) == 2
         assert "bad.npy: NaN" in errors[0]
         assert "gone.pt: no such file" in errors[1]
-        assert "z.npy mean   linear" in told.out
+        assert "z.npy mean   linear" in printed.out
         report = json.loads(out.read_text())
         assert "NaN" in report[str(tmp_path / "bad.npy")]["error"]
         assert report[str(tmp_path / "z.npy")]["active"] == 3
 
-    def test_an_interruption_keeps_what_was_computed(self, tmp_path, z, monkeypatch):
+    def test_an_interruption_keeps_finished_scores(self, tmp_path, z, monkeypatch):
         np.save(tmp_path / "z.npy", z)
         (tmp_path / "y.npy").write_bytes((tmp_path / "z.npy").read_bytes())
         from mmdprior.scoring.score import Scorer
@@ -384,18 +386,18 @@ class TestSeveral:
         assert main(arguments) == 130
         assert list(json.loads(out.read_text())) == [str(tmp_path / "z.npy")]
 
-    def test_two_runs_give_one_report(self, tmp_path, z):
+    def test_repeated_scoring_gives_identical_json(self, tmp_path, z):
         np.save(tmp_path / "z.npy", z)
         np.save(tmp_path / "y.npy", z**3)
         first = score(tmp_path, tmp_path / "z.npy", tmp_path / "y.npy")
         assert score(tmp_path, tmp_path / "z.npy", tmp_path / "y.npy") == first
 
-    def test_names_are_short_and_apart(self):
+    def test_short_names_are_distinct(self):
         paths = ["/r/vae/1/last.pt", "/r/mmd/1/last.pt", "z.npy", "a/z.npy"]
         assert list(short_names(paths).values()) == ["vae/1/last.pt", "mmd/1/last.pt", "z.npy", "a/z.npy"]
 
     @pytest.mark.parametrize("shape", [(40, 2), (100, 40)])
-    def test_figures_of_collapsed_and_of_wide_codes(self, tmp_path, shape):
+    def test_figures_of_collapsed_and_wide_codes(self, tmp_path, shape):
         codes = np.random.default_rng(0).normal(size=shape)
         codes[:, 1] = 0
         np.save(tmp_path / "z.npy", codes)

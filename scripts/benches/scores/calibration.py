@@ -1,4 +1,4 @@
-"""How often p-values and intervals are right."""
+"""Calibration of p-values and intervals."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ RHOS = (0.1, 0.3)
 
 
 def families(n: int, d: int, seed: int, rhos: Sequence[float]) -> Iterator[tuple[str, Tensor, float]]:
-    """Codes and the population's R2: independent ones of three shapes, then equicorrelated Gaussians."""
+    """Yield codes with their population R2: three independent families, then equicorrelated Gaussians."""
     g = torch.Generator().manual_seed(seed)
     noise = torch.randn(n, d, generator=g)
     signs = torch.randint(0, 2, (n, d), generator=g) * 2 - 1
@@ -28,33 +28,34 @@ def families(n: int, d: int, seed: int, rhos: Sequence[float]) -> Iterator[tuple
 
 
 def calibrate(predictors: Sequence[str], dims: list[int], sizes: list[int], repeats: int) -> None:
-    """How often p <= .05, how often the interval covers the population's mean R2, and how wide it is.
+    """Print the rejection rate at 0.05, the coverage of the interval for the population R2, and its width.
 
-    Of codes that depend (d = 8), exact predictors alone: trained ones reach what their codes let them.
+    Dependent codes (d = 8) are scored by exact predictors only. A trained predictor with few codes stays
+    below the population R2.
     """
-    print("predictor    d      n  codes      p <= .05   covers   width  corrected  repeats")
+    print("predictor    d      n  codes      p <= 0.05   covers   width  corrected  repeats")
     for predictor in predictors:
         pooled: list[tuple[float, ...]] = []
         for d, n in itertools.product(dims, sizes):
-            found: dict[str, list[tuple[float, ...]]] = {}
+            cells: dict[str, list[tuple[float, ...]]] = {}
             rhos = RHOS if d == 8 and predictor in EXACT else ()
             for repeat in range(repeats):
                 for name, codes, truth in families(n, d, repeat, rhos):
-                    found.setdefault(name, []).append(judged(codes, predictor, repeat, truth))
-            for name, rows in found.items():
-                told(f"{predictor:11} {d:2} {n:6}  {name:10}", rows)
-            pooled += [row for name, rows in found.items() if not name.startswith("rho") for row in rows]
-        told(f"{predictor:11} independent, pooled ", pooled)
+                    cells.setdefault(name, []).append(outcome(codes, predictor, repeat, truth))
+            for name, rows in cells.items():
+                print_means(f"{predictor:11} {d:2} {n:6}  {name:10}", rows)
+            pooled += [row for name, rows in cells.items() if not name.startswith("rho") for row in rows]
+        print_means(f"{predictor:11} independent, pooled ", pooled)
 
 
-def judged(codes: Tensor, predictor: str, seed: int, truth: float) -> tuple[float, ...]:
-    """Whether independence is rejected, whether the interval covers, its width, and the mean."""
+def outcome(codes: Tensor, predictor: str, seed: int, truth: float) -> tuple[float, ...]:
+    """Return whether independence is rejected, whether the interval covers, its width, and its centre."""
     result = lps(codes, predictor, seed=seed)
     low, high = result.interval
     return result.p_value <= 0.05 + 1e-12, low <= truth <= high, high - low, result.corrected_r2
 
 
-def told(label: str, rows: list[tuple[float, ...]]) -> None:
-    """Print the means of a cell."""
+def print_means(label: str, rows: list[tuple[float, ...]]) -> None:
+    """Print the means over the repeats of a cell."""
     level, covers, width, mean = np.mean(np.array(rows, dtype=float), 0)
     print(f"{label} {level:9.3f} {covers:8.3f} {width:7.4f} {mean:10.5f} {len(rows):8}", flush=True)

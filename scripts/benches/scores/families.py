@@ -1,4 +1,4 @@
-"""Codes whose dependence is known, and what every predictor could reach of it with codes without end."""
+"""Codes with known dependence, and the R2 that each kind of predictor reaches with infinitely many codes."""
 
 import math
 from collections.abc import Callable
@@ -16,8 +16,8 @@ class Family(NamedTuple):
     """One distribution of codes.
 
     Attributes:
-        name: of its kind.
-        level: of its dependence or its noise.
+        name: kind of distribution.
+        level: strength of the dependence, or of the noise.
         draw: (n, generator) -> (n, d) codes.
         reach: population R2_i.
     """
@@ -29,32 +29,32 @@ class Family(NamedTuple):
 
     @property
     def dependence(self) -> float:
-        """True dependence of a dimension on the others, 1 - exp(-2 I), averaged."""
+        """True dependence of a dimension on the others, 1 - exp(-2 I), averaged over dimensions."""
         return sum(self.reach.information) / len(self.reach.information)
 
     def target(self, predictor: str) -> float:
-        """Mean R2 that the predictor could reach."""
+        """Return the mean population R2 that the predictor reaches."""
         return sum(self.reach.of(predictor)) / len(self.reach.linear)
 
 
 def families(d: int) -> list[Family]:
-    """Every kind over its levels, d >= 4 dimensions each.
+    """Return every family at all its levels, with d >= 4 dimensions each.
 
-    Blocks of two, three or four dependent dimensions are repeated, independent of each other, and what is
-    left of d is filled with independent normals.
+    Independent blocks of two, three or four dependent dimensions are repeated. The remaining dimensions are
+    independent normals.
     """
-    found = [_gaussian(d, rho) for rho in (0.0, 0.1, 0.3, 0.6, 0.9)]
-    found += [_uniform(d, rho) for rho in (0.0, 0.3, 0.6, 0.9)]
-    found += [Family("bimodal", 0.0, lambda n, g: _bimodal(n, d, g), _nothing(d))]
-    found += [_tiled("clusters", m, d, _draw_clusters, _pairs(two_clusters, m)) for m in (0.5, 1.0, 2.0)]
-    found += [_tiled("ring", s, d, _draw_ring, _pairs(ring, s)) for s in (0.05, 0.2, 0.5)]
-    found += [_tiled("parabola", s, d, _draw_parabola, _pairs(parabola, s)) for s in (0.1, 0.5, 2.0)]
-    found += [_tiled("xor", flips, d, _draw_xor, _xor_reach(flips)) for flips in (0.0, 0.1, 0.25)]
-    return [*found, _tiled("sphere", 0.0, d, _draw_sphere, _blind_to_the_mean(4)), _duplicate(d)]
+    result = [_gaussian(d, rho) for rho in (0.0, 0.1, 0.3, 0.6, 0.9)]
+    result += [_uniform(d, rho) for rho in (0.0, 0.3, 0.6, 0.9)]
+    result += [Family("bimodal", 0.0, lambda n, g: _bimodal(n, d, g), _nothing(d))]
+    result += [_tiled("clusters", m, d, _draw_clusters, _pairs(two_clusters, m)) for m in (0.5, 1.0, 2.0)]
+    result += [_tiled("ring", s, d, _draw_ring, _pairs(ring, s)) for s in (0.05, 0.2, 0.5)]
+    result += [_tiled("parabola", s, d, _draw_parabola, _pairs(parabola, s)) for s in (0.1, 0.5, 2.0)]
+    result += [_tiled("xor", flips, d, _draw_xor, _xor_reach(flips)) for flips in (0.0, 0.1, 0.25)]
+    return [*result, _tiled("sphere", 0.0, d, _draw_sphere, _blind_to_the_mean(4)), _duplicate(d)]
 
 
 def closed_cases() -> list[Family]:
-    """The cases whose population values are known for every predictor, each in its own dimension."""
+    """Return the families with known population values for every predictor, each in its natural dimension."""
     return [
         _gaussian(4, 0.0)._replace(name="independent"),
         _gaussian(4, 0.5)._replace(name="equicorrelated"),
@@ -67,13 +67,13 @@ def closed_cases() -> list[Family]:
 
 
 def equicorrelated(n: int, d: int, rho: float, g: torch.Generator) -> Tensor:
-    """Normals with correlation rho between any two."""
+    """Sample normal variables with correlation rho between any two."""
     shared = torch.randn(n, 1, generator=g)
     return rho**0.5 * shared + (1 - rho) ** 0.5 * torch.randn(n, d, generator=g)
 
 
 def equicorrelated_r2(d: int, rho: float) -> float:
-    """R2 of each of d equicorrelated variables given the others, (d - 1) rho^2 / (1 + (d - 2) rho)."""
+    """Return R2 of each of d equicorrelated variables given the others, (d - 1) rho^2 / (1 + (d - 2) rho)."""
     return (d - 1) * rho**2 / (1 + (d - 2) * rho)
 
 
@@ -83,9 +83,9 @@ def _gaussian(d: int, rho: float) -> Family:
 
 
 def _uniform(d: int, rho: float) -> Family:
-    """The same under uniform marginals: the copula keeps information and the best function alone.
+    """Return the Gaussian copula with uniform marginals. Information and best-function R2 do not change.
 
-    Normals of correlation r have ranks of correlation (6 / pi) asin(r / 2), and two draws of z_i with the
+    Ranks of normals with correlation r have correlation (6 / pi) asin(r / 2). Two draws of z_i with the
     others fixed have correlation R2_i.
     """
     r2 = equicorrelated_r2(d, rho)
@@ -122,12 +122,12 @@ def _nothing(d: int) -> Reach:
 
 
 def _blind_to_the_mean(d: int) -> Reach:
-    """A sphere: of the others given, z_i is known but for its sign."""
+    """Return the reach for a sphere: the other dimensions determine z_i up to its sign."""
     return Reach([0.0] * d, [0.0] * d, [1.0] * d, [1.0] * d)
 
 
 def _xor_reach(flips: float) -> Reach:
-    """The others say the sign of each, right but for the flips; any two are independent."""
+    """Return the reach for XOR: the others determine the sign of each up to flips; pairs are independent."""
     mean = 2 / math.pi * (1 - 2 * flips) ** 2
     entropy = float(-torch.special.xlogy(shares := torch.tensor([flips, 1 - flips]), shares).sum())
     return Reach([0.0] * 3, [mean] * 3, [0.0] * 3, [-math.expm1(-2 * (_LN2 - entropy))] * 3)

@@ -1,4 +1,4 @@
-"""What a predictor can reach of a pair of variables in the population, from their density on a grid."""
+"""Population R2 of a pair of variables for each kind of predictor, from their density on a grid."""
 
 import math
 from collections.abc import Callable
@@ -10,14 +10,14 @@ from torch import Tensor
 from mmdprior import InputError
 
 Density = Callable[[Tensor, Tensor], Tensor]
-"""(a, 1) and (1, b) points -> (a, b) densities, up to a factor."""
+"""Function of (a, 1) and (1, b) points to (a, b) densities, up to a factor."""
 
 
 _POINTS = 800
 
 
 class Reach(NamedTuple):
-    """Population R2_i of every dimension by what a predictor looks for, each on the scale from 0 to 1."""
+    """Population R2_i of every dimension per kind of predictor, each from 0 to 1."""
 
     linear: list[float]
     mean: list[float]
@@ -25,13 +25,13 @@ class Reach(NamedTuple):
     information: list[float]
 
     def of(self, predictor: str) -> list[float]:
-        """Return what a predictor of this name can reach with codes without end."""
+        """Return the population R2_i that a predictor reaches with infinitely many codes."""
         names = {"linear": "linear", "additive": "best_function", "information": "information"}
         return list(getattr(self, names.get(predictor, "mean")))
 
 
 def reach_of_pair(density: Density, first: tuple[float, float], second: tuple[float, float]) -> Reach:
-    """Sum the density over a grid between the ends of each variable.
+    """Compute the reach by summing the density over a grid between the ends of each variable.
 
     Mean regression reaches Var E[x|y] / Var x. The best function of x reaches the squared maximal
     correlation: the second singular value of p(x, y) / sqrt(p(x) p(y)), squared (Renyi, 1959).
@@ -58,7 +58,7 @@ def reach_of_pair(density: Density, first: tuple[float, float], second: tuple[fl
 
 
 def gaussian_pair(rho: float) -> Reach:
-    """The grid's answer for two standard normals, to be held against rho^2."""
+    """Return the reach of two standard normals, whose exact value is rho^2."""
     return reach_of_pair(
         lambda x, y: torch.exp(-(x.square() - 2 * rho * x * y + y.square()) / (2 * (1 - rho**2))),
         (-7, 7),
@@ -67,7 +67,7 @@ def gaussian_pair(rho: float) -> Reach:
 
 
 def ring(noise: float) -> Reach:
-    """(cos t, sin t) plus N(0, noise^2) in both."""
+    """Return the reach of (cos t, sin t) plus N(0, noise^2) in both."""
 
     def density(x: Tensor, y: Tensor) -> Tensor:
         r = (x.square() + y.square()).sqrt()
@@ -78,7 +78,7 @@ def ring(noise: float) -> Reach:
 
 
 def parabola(noise: float) -> Reach:
-    """(a, a^2 + noise b), a and b standard normal."""
+    """Return the reach of (a, a^2 + noise b), a and b standard normal."""
     return reach_of_pair(
         lambda a, y: torch.exp(-a.square() / 2 - (y - a.square()).square() / (2 * noise**2)),
         (-5.5, 5.5),
@@ -87,7 +87,7 @@ def parabola(noise: float) -> Reach:
 
 
 def two_clusters(separation: float) -> Reach:
-    """(s m, s m) plus N(0, 1) in both, s = +-1 alike."""
+    """Return the reach of (s m, s m) plus N(0, 1) in both, s = +-1 with equal probability."""
     m, end = separation, separation + 7
 
     def density(x: Tensor, y: Tensor) -> Tensor:

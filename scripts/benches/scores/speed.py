@@ -1,4 +1,4 @@
-"""Time of LPS and of scikit-learn looped over dimensions, and how far they agree."""
+"""Time of LPS against scikit-learn looped over dimensions, and the difference of their scores."""
 
 import argparse
 import time
@@ -11,13 +11,13 @@ import torch
 from mmdprior import lps
 from mmdprior.data import image_folder
 from mmdprior.data.source import to_float
-from mmdprior.metrics.protocol import splits
+from mmdprior.metrics.protocol import split_rows
 
 QUICK: dict[str, Any] = {"null": 0, "permutations": 0, "bootstrap": 0}
 
 
 def pca_codes(folder: str, n: int = 20_000, d: int = 32) -> np.ndarray:
-    """Whitened principal components of the images in FOLDER/train."""
+    """Return whitened principal components of the images in FOLDER/train."""
     images = image_folder(folder, size=32).train
     rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:n]
     x = torch.cat([to_float(images.gather(part)[0]).flatten(1) for part in rows.split(1000)])
@@ -27,31 +27,32 @@ def pca_codes(folder: str, n: int = 20_000, d: int = 32) -> np.ndarray:
     return (z / z.std(0)).numpy()
 
 
-def speed(given: argparse.Namespace) -> None:
-    """Time `mlp` on codes of images or of a file, and `linear` on correlated normals."""
+def speed(options: argparse.Namespace) -> None:
+    """Time `mlp` on codes of images or of a file, and `linear` on correlated normal variables."""
     print(f"{torch.get_num_threads()} threads")
-    if "mlp" in given.against:
-        codes = pca_codes(given.images) if given.images else None
-        if given.codes:
-            codes = np.load(given.codes[0], allow_pickle=False)
+    if "mlp" in options.against:
+        codes = pca_codes(options.images) if options.images else None
+        if options.codes:
+            codes = np.load(options.codes[0], allow_pickle=False)
         if codes is None:
             print("mlp: give --images FOLDER or --codes FILE.npy")
         else:
-            against_mlp(codes, given.looped)
-    if "ridge" in given.against:
-        against_ridge(given.looped)
+            against_mlp(codes, options.looped)
+    if "ridge" in options.against:
+        against_ridge(options.looped)
 
 
 def against_mlp(codes: np.ndarray, most: int | None) -> None:
-    """`mlp` and scikit-learn's MLPRegressor on the same test rows."""
+    """Compare `mlp` with scikit-learn's MLPRegressor on the same test rows."""
     from sklearn.neural_network import MLPRegressor
 
     own = lps(codes, "mlp", **QUICK)
     settings = {"hidden_layer_sizes": (64, 64), "early_stopping": True}
-    dims, found, theirs = looped(codes, lambda i: MLPRegressor(**settings, random_state=i), most)
+    dims, r2, theirs = looped(codes, lambda i: MLPRegressor(**settings, random_state=i), most)
     print(f"mlp, {len(codes)} x {codes.shape[1]}: mean held-out R2 {own.mean_r2:.4f} in {own.seconds:.1f} s")
     print(
-        f"  MLPRegressor looped {told(dims, codes.shape[1])}: {found.mean():.4f} in {theirs:.1f} s, ", end=""
+        f"  MLPRegressor looped {dims_text(dims, codes.shape[1])}: {r2.mean():.4f} in {theirs:.1f} s, ",
+        end="",
     )
     print(f"{theirs / own.seconds:.1f} times as long; mlp on these {own.r2[dims].mean():.4f}", flush=True)
     full = lps(codes, "mlp")
@@ -59,7 +60,7 @@ def against_mlp(codes: np.ndarray, most: int | None) -> None:
 
 
 def against_ridge(most: int | None, n: int = 50_000, d: int = 256) -> None:
-    """`linear` and scikit-learn's Ridge on the same rows."""
+    """Compare `linear` with scikit-learn's Ridge on the same rows."""
     from sklearn.linear_model import Ridge
 
     g = torch.Generator().manual_seed(0)
@@ -68,35 +69,38 @@ def against_ridge(most: int | None, n: int = 50_000, d: int = 256) -> None:
     lps(mixed[:1000], **QUICK)
     for codes in (mixed, mixed.astype(np.float64)):
         own = lps(codes, **QUICK)
-        dims, found, theirs = looped(codes, lambda i: Ridge(alpha=1e-8 * 0.8 * n), most)
-        ratio, worst = theirs / own.seconds, np.abs(found - own.r2[dims]).max()
-        print(f"linear, {n} x {d}, {codes.dtype}: {own.seconds:.2f} s; Ridge looped {told(dims, d)} ", end="")
+        dims, r2, theirs = looped(codes, lambda i: Ridge(alpha=1e-8 * 0.8 * n), most)
+        ratio, worst = theirs / own.seconds, np.abs(r2 - own.r2[dims]).max()
+        print(
+            f"linear, {n} x {d}, {codes.dtype}: {own.seconds:.2f} s; Ridge looped {dims_text(dims, d)} ",
+            end="",
+        )
         print(f"{theirs:.1f} s, {ratio:.0f} times as long\n  largest difference in R2_i {worst:.1e}")
         print(f"  with null, p-value and interval: {lps(codes).seconds:.2f} s", flush=True)
 
 
-def told(dims: np.ndarray, d: int) -> str:
+def dims_text(dims: np.ndarray, d: int) -> str:
     return f"over {d} dimensions" if len(dims) == d else f"over {len(dims)} of {d} dimensions, time scaled,"
 
 
 def looped(
     codes: np.ndarray, make: Callable[[int], Any], most: int | None
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Fit one scikit-learn regressor a dimension, on the rows that `lps` fits and tests.
+    """Fit one scikit-learn regressor per dimension, on the rows that `lps` uses.
 
     Returns:
-        The dimensions, all or ``most`` of them evenly spaced; their held-out R2; seconds for all d.
+        Fitted dimensions (all, or ``most`` evenly spaced), their held-out R2, and seconds for all d.
     """
     from sklearn.metrics import r2_score
 
     d = codes.shape[1]
     dims = np.arange(d) if most is None else np.linspace(0, d - 1, min(most, d)).round().astype(int)
-    begun = time.perf_counter()
-    rows = splits(len(codes), 1, 0, uses_validation=False)[0]
+    start = time.perf_counter()
+    rows = split_rows(len(codes), 1, 0, uses_validation=False)[0]
     train, test = codes[rows.train.numpy()], codes[rows.test.numpy()]
     train, test = ((part - train.mean(0)) / train.std(0) for part in (train, test))
-    found = []
+    scores = []
     for i in dims:
         regressor = make(int(i)).fit(np.delete(train, i, 1), train[:, i])
-        found.append(r2_score(test[:, i], regressor.predict(np.delete(test, i, 1))))
-    return dims, np.array(found), (time.perf_counter() - begun) * d / len(dims)
+        scores.append(r2_score(test[:, i], regressor.predict(np.delete(test, i, 1))))
+    return dims, np.array(scores), (time.perf_counter() - start) * d / len(dims)

@@ -1,4 +1,4 @@
-"""How far predictors and seeds agree on the codes of trained models."""
+"""Agreement of predictors and seeds on the codes of trained models."""
 
 import itertools
 from collections.abc import Mapping
@@ -30,42 +30,42 @@ SMALLER = (
 
 
 def default_models(runs: Path) -> list[Path]:
-    """Train small sprites runs under three penalties, two training seeds each; those there are kept."""
-    found = []
+    """Train small sprites runs with three penalties and two seeds each; existing runs are kept."""
+    checkpoints = []
     for penalty, seed in itertools.product(PENALTIES, (0, 1)):
         name = f"{penalty}-{seed}"
         if not list(runs.glob(f"{name}/*/report/test.json")):
             changes = [f"name={name}", f"seed={seed}", *SMALLER]
             assemble(load_config(CONFIGS / f"{penalty}.yaml", changes), runs=runs).run()
-        found.append(sorted(runs.glob(f"{name}/*/checkpoints/last.pt"))[-1])
-    return found
+        checkpoints.append(sorted(runs.glob(f"{name}/*/checkpoints/last.pt"))[-1])
+    return checkpoints
 
 
 def scored(path: Path | str, limit: int | None) -> dict[str, Any]:
-    """Score a checkpoint's or a file's codes with every predictor, by seeds of predictor and of split."""
+    """Score the codes of a checkpoint or a file with every predictor, over predictor seeds and splits."""
     _, codes = Scorer(("linear",), limit=limit).file(str(path))
     active = active_dimensions(codes.latent)
-    found: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
     for (kind, z), predictor in itertools.product(representations(codes.latent).items(), PREDICTORS):
         quick = {"active": active, "permutations": 0, "bootstrap": 0}
         first = lps(z, predictor, seeds=SEEDS, **quick)
         others = [lps(z, predictor, seed=seed, null=0, **quick).score for seed in range(1, SEEDS)]
-        found[f"{kind}/{predictor}"] = {
+        scores[f"{kind}/{predictor}"] = {
             "score": first.score,
             "null": first.null,
             "r2": first.r2[first.active].tolist(),
             "predictor_seeds": list(first.seed_scores),
             "splits": [first.seed_scores[0], *others],
         }
-    return found
+    return scores
 
 
 def agreement(models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Rank agreement of predictors over R2_i of all models and over their scores, and spreads over seeds.
+    """Compute rank correlations between predictors, of R2_i and of scores, and the spread over seeds.
 
-    Spreads are root mean squares, over codes, of the standard deviation of the score.
+    The spread is the root mean square over codes of the standard deviation of the score.
     """
-    codes = [(path, kind) for path, found in models.items() for kind in _kinds(found)]
+    codes = [(path, kind) for path, scores in models.items() for kind in _kinds(scores)]
 
     def entries(predictor: str, name: str) -> list[Any]:
         return [models[path][f"{kind}/{predictor}"][name] for path, kind in codes]
@@ -91,22 +91,20 @@ def agreement(models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def spearman(a: Any, b: Any) -> float | None:
-    """Rank correlation; None where either does not vary."""
+    """Return the rank correlation, or None where a variable is constant."""
     a, b = np.asarray(a), np.asarray(b)
     return float(stats.spearmanr(a, b).statistic) if np.ptp(a) > 0 and np.ptp(b) > 0 else None
 
 
-def _kinds(found: Mapping[str, Any]) -> list[str]:
-    return sorted({name.split("/")[0] for name in found})
+def _kinds(scores: Mapping[str, Any]) -> list[str]:
+    return sorted({name.split("/")[0] for name in scores})
 
 
-def told_agreement(found: Mapping[str, Any]) -> None:
-    print(
-        f"\n{len(found['codes'])} sets of codes of trained models; Spearman over all R2_i, then spread of LPS"
-    )
+def print_agreement(result: Mapping[str, Any]) -> None:
+    print(f"\n{len(result['codes'])} sets of codes; Spearman correlation of R2_i, then spread of LPS")
     print("predictor   " + "".join(f"{name:>12}" for name in PREDICTORS) + "   predictor seeds   splits")
-    for name, row in zip(PREDICTORS, found["spearman_dimensions"], strict=True):
-        spreads = f"{found['predictor_seeds'][name]:18.4f} {found['splits'][name]:8.4f}"
+    for name, row in zip(PREDICTORS, result["spearman_dimensions"], strict=True):
+        spreads = f"{result['predictor_seeds'][name]:18.4f} {result['splits'][name]:8.4f}"
         print(f"{name:12}" + "".join(f"{'-' if v is None else f'{v:.3f}':>12}" for v in row) + spreads)
-    for index, name in enumerate(found["codes"]):
-        print("  ".join(f"{p} {found['scores'][p][index]:.4f}" for p in PREDICTORS), name)
+    for index, name in enumerate(result["codes"]):
+        print("  ".join(f"{p} {result['scores'][p][index]:.4f}" for p in PREDICTORS), name)

@@ -1,4 +1,4 @@
-"""Bias, spread and ranks of every predictor where the answer is known, and agreement where it is not."""
+"""Bias, spread and ranks of every predictor on known dependences, and agreement on trained models."""
 
 import argparse
 import itertools
@@ -12,63 +12,63 @@ import numpy as np
 import torch
 from benches.scores.calibration import EXACT
 from benches.scores.families import Family, families
-from benches.scores.trained import agreement, default_models, scored, spearman, told_agreement
+from benches.scores.trained import agreement, default_models, print_agreement, scored, spearman
 from benches.scores.validation_figure import draw
 from scipy import stats
 
 from mmdprior import lps
-from mmdprior.metrics.result import or_none
+from mmdprior.results import finite_or_none
 
 KEY = ("predictor", "d", "n", "family", "level", "repeat")
 
 Cell = dict[str, Any]
 
 
-def validate(given: argparse.Namespace) -> None:
-    """Fill in what the JSON lacks, print the summary, draw the figure."""
-    out = Path(given.out)
-    found = json.loads(out.read_text()) if out.exists() else {"cells": [], "models": {}}
-    known = {tuple(cell[name] for name in KEY) for cell in found["cells"]}
-    for d, n, predictor in itertools.product(given.dims, given.sizes, given.predictor):
-        for family, repeat in itertools.product(families(d), range(given.repeats)):
+def validate(options: argparse.Namespace) -> None:
+    """Compute the entries that the JSON lacks, print the summary, draw the figure."""
+    out = Path(options.out)
+    results = json.loads(out.read_text()) if out.exists() else {"cells": [], "models": {}}
+    known = {tuple(cell[name] for name in KEY) for cell in results["cells"]}
+    for d, n, predictor in itertools.product(options.dims, options.sizes, options.predictor):
+        for family, repeat in itertools.product(families(d), range(options.repeats)):
             if (predictor, d, n, family.name, family.level, repeat) not in known:
-                found["cells"].append(measured(family, predictor, d, n, repeat))
-        write(out, found)
+                results["cells"].append(measured(family, predictor, d, n, repeat))
+        write(out, results)
         print(f"{predictor} d {d} n {n} done", flush=True)
-    for path in default_models(out.with_suffix("")) if given.codes is None else given.codes:
-        if str(path) not in found["models"]:
-            found["models"][str(path)] = scored(path, given.limit)
-            write(out, found)
-    found["summary"] = summary(found["cells"])
-    told(found["summary"])
-    if found["models"]:
-        found["agreement"] = agreement(found["models"])
-        told_agreement(found["agreement"])
-    write(out, found)
-    if given.figure:
-        draw(found, given.figure)
+    for path in default_models(out.with_suffix("")) if options.codes is None else options.codes:
+        if str(path) not in results["models"]:
+            results["models"][str(path)] = scored(path, options.limit)
+            write(out, results)
+    results["summary"] = summary(results["cells"])
+    print_summary(results["summary"])
+    if results["models"]:
+        results["agreement"] = agreement(results["models"])
+        print_agreement(results["agreement"])
+    write(out, results)
+    if options.figure:
+        draw(results, options.figure)
 
 
-def write(path: Path, found: dict[str, Any]) -> None:
+def write(path: Path, results: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    path.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def measured(family: Family, predictor: str, d: int, n: int, repeat: int) -> Cell:
-    """Score one draw of a family; shuffled copies, which correct the score, for exact predictors alone."""
+    """Score one draw of a family. Only exact predictors use shuffled copies, which correct the score."""
     codes = family.draw(n, torch.Generator().manual_seed(repeat))
-    begun = time.perf_counter()
+    start = time.perf_counter()
     null = int(predictor in EXACT)
     result = lps(codes, predictor, seed=repeat, null=null, permutations=0, bootstrap=0)
     cell: Cell = dict(zip(KEY, (predictor, d, n, family.name, family.level, repeat), strict=True))
     cell |= {"score": result.score, "mean_r2": result.mean_r2}
     cell |= {"corrected_r2": result.corrected_r2} if null else {}
     reach = {"target": family.target(predictor), "dependence": family.dependence}
-    return cell | reach | {"seconds": time.perf_counter() - begun}
+    return cell | reach | {"seconds": time.perf_counter() - start}
 
 
 def summary(cells: list[Cell]) -> list[Cell]:
-    """Bias and spread over families, and ranks against the true dependence, by predictor, d and n."""
+    """Compute bias, spread and rank correlation with the true dependence, by predictor, d and n."""
     groups: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
     for cell in cells:
         groups[cell["predictor"], cell["d"], cell["n"]].append(cell)
@@ -94,7 +94,7 @@ def _summary(cells: list[Cell]) -> Cell:
         "largest_bias_at": f"{kind} {level:g}",
         "spread": float(np.sqrt(np.mean(variances))) if variances else None,
         "spearman": spearman(score, truth),
-        "kendall": or_none(float(stats.kendalltau(score, truth).statistic)),
+        "kendall": finite_or_none(float(stats.kendalltau(score, truth).statistic)),
         "spearman_copulas": spearman(score[copula], truth[copula]),
         "spearman_target": spearman(target, truth),
         "families": len(rows),
@@ -102,8 +102,8 @@ def _summary(cells: list[Cell]) -> Cell:
     }
 
 
-def told(rows: list[Cell]) -> None:
-    print("LPS less what the predictor could reach, its spread over draws, its ranks against true dependence")
+def print_summary(rows: list[Cell]) -> None:
+    print("LPS minus population R2, its spread over draws, its rank correlation with true dependence")
     print(
         "predictor    d      n     bias  independent  largest              spread  Spearman Kendall copulas"
     )

@@ -1,4 +1,4 @@
-"""One figure of what the validation found: small multiples, one column a predictor."""
+"""Figure of the validation: small multiples, one column per predictor."""
 
 from typing import Any
 
@@ -22,32 +22,30 @@ LINES = ("-", "--", ":")
 Cells = list[dict[str, Any]]
 
 
-def draw(found: dict[str, Any], path: str) -> None:
-    """Save the figure; its format is that of the path."""
-    cells = found["cells"]
+def draw(results: dict[str, Any], path: str) -> None:
+    """Draw the figure and save it in the format of the path."""
+    cells = results["cells"]
     predictors = list(dict.fromkeys(cell["predictor"] for cell in cells))
     figure = Figure(figsize=(2.3 * len(predictors), 6.6), layout="constrained")
-    rows = 3 if "agreement" in found else 2
+    rows = 3 if "agreement" in results else 2
     axes = figure.subplots(rows, len(predictors), squeeze=False, sharey="row")
     for column, predictor in zip(axes.T, predictors, strict=True):
         own = [cell for cell in cells if cell["predictor"] == predictor]
         d, n = _finest(own)
         same = (d, n) == _finest(cells)
         column[0].set_title(predictor if same else f"{predictor}, n = {n:,}", fontsize=10)
-        seen(column[0], own)
+        scores(column[0], own)
         bias(column[1], own)
         if len(column) > 2:
-            models(column[2], found["agreement"], predictor)
-    for row, label in zip(
-        axes, ("LPS", "LPS less what it\ncould reach", "LPS of trained models"), strict=False
-    ):
+            models(column[2], results["agreement"], predictor)
+    for row, label in zip(axes, ("LPS", "LPS minus\npopulation R2", "LPS of trained models"), strict=False):
         row[0].set_ylabel(label, fontsize=9)
     for axis in axes.flat:
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
     d, n = _finest(cells)
     marks = [axes[0, 0].plot([], [], "o", color=c, ms=4)[0] for c in COLOURS.values()]
-    title = f"dependence known, d = {d}, n = {n:,}: dot found, bar what the predictor could reach"
+    title = f"known dependence, d = {d}, n = {n:,}: dot LPS, bar population R2 of the predictor"
     figure.legend(
         marks,
         COLOURS,
@@ -64,13 +62,13 @@ def draw(found: dict[str, Any], path: str) -> None:
 
 
 def _finest(cells: Cells) -> tuple[int, int]:
-    """The smallest d, and the largest n that was measured for it."""
+    """Return the smallest d, and the largest n that was measured for it."""
     d = min(cell["d"] for cell in cells)
     return d, max(cell["n"] for cell in cells if cell["d"] == d)
 
 
-def seen(axis: Axes, cells: Cells) -> None:
-    """LPS against the true dependence of every family."""
+def scores(axis: Axes, cells: Cells) -> None:
+    """Draw LPS against the true dependence of every family."""
     d, n = _finest(cells)
     axis.plot([0, 1], [0, 1], color="#dddddd", lw=1, zorder=0)
     rows: dict[tuple[str, float], Cells] = {}
@@ -88,7 +86,7 @@ def seen(axis: Axes, cells: Cells) -> None:
 
 
 def bias(axis: Axes, cells: Cells) -> None:
-    """Mean and quartiles over families of LPS less the reach, against n; a line a d."""
+    """Draw the median and the 10 to 90 % range of LPS minus the population R2, one line per d."""
     axis.axhline(0, color="#dddddd", lw=1, zorder=0)
     for line, d in zip(LINES, sorted({cell["d"] for cell in cells}), strict=False):
         sizes = sorted({cell["n"] for cell in cells if cell["d"] == d})
@@ -105,7 +103,7 @@ def bias(axis: Axes, cells: Cells) -> None:
 
 
 def models(axis: Axes, agreement: dict[str, Any], predictor: str) -> None:
-    """LPS of trained models, an error bar over predictor seeds and splits."""
+    """Draw LPS of trained models with error bars over predictor seeds and splits."""
     scores = agreement["scores"][predictor]
     error = np.hypot(agreement["predictor_seeds"][predictor], agreement["splits"][predictor])
     labels = [_short(name) for name in agreement["codes"]]
@@ -115,7 +113,7 @@ def models(axis: Axes, agreement: dict[str, Any], predictor: str) -> None:
 
 
 def _short(name: str) -> str:
-    """runs/vae-0/<date>/checkpoints/last.pt mean -> vae-0 mean; other files by their stem."""
+    """Return a short label: the name of the run for a checkpoint, the stem for other files."""
     path, _, kind = name.rpartition(" ")
     parts = path.split("/")
     run = parts[-4] if parts[-2:-1] == ["checkpoints"] and len(parts) > 3 else parts[-1].rpartition(".")[0]

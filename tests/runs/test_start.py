@@ -1,4 +1,4 @@
-"""When two configs are those of one run, and which keys weights keep."""
+"""Comparing a config with the stored one, completing runs, and viewing the prior of a config."""
 
 from pathlib import Path
 
@@ -32,13 +32,13 @@ def resolved(*overrides):
         "evaluation.prior={name: uniform}",
     ],
 )
-def test_every_setting_tells_two_configs_apart_both_ways(override):
+def test_every_setting_distinguishes_two_configs_in_both_directions(override):
     assert difference(resolved(), resolved()) is None
     assert difference(resolved(override), resolved()) is not None
     assert difference(resolved(), resolved(override)) is not None
 
 
-def test_a_stored_config_from_before_a_setting_is_the_same_while_the_setting_is_at_its_default():
+def test_a_setting_missing_in_the_stored_config_counts_as_its_default():
     stored = resolved()
     for section, key in (("data", "flip"), ("trainer", "average"), ("trainer", "schedule")):
         stored[section] = {k: v for k, v in stored[section].items() if k != key}
@@ -57,21 +57,21 @@ def test_a_stored_config_from_before_a_setting_is_the_same_while_the_setting_is_
         ("encoder.module.weight", "encoder.module.weight"),
     ],
 )
-def test_only_whole_parts_that_wrappers_add_are_dropped_from_keys(key, plain):
+def test_plain_key_drops_whole_parts_of_wrappers_only(key, plain):
     assert plain_key(key) == plain
 
 
-def test_a_sum_is_viewed_by_its_mmd():
+def test_view_prior_returns_the_mmd_of_a_sum():
     view = view_prior(str(CONFIGS / "cifar10" / "independent.yaml"), (), dim=None, batch_size=None)
     assert type(view.penalty).__name__ == "MMD"
 
 
-def test_a_penalty_without_mmd_has_none_to_view():
+def test_view_prior_returns_no_penalty_without_mmd():
     view = view_prior(str(CONFIGS / "cifar10" / "vae.yaml"), (), dim=None, batch_size=None)
     assert view.penalty is None
 
 
-def test_a_run_that_has_not_reached_its_end_is_not_completed(tmp_path):
+def test_complete_refuses_unfinished_runs(tmp_path):
     raw = {
         "name": "small",
         "data": {"name": "sprites", "images": 300, "batch_size": 16},
