@@ -1,4 +1,4 @@
-"""The base of all results: plain numbers, JSON, text, and HTML for notebooks."""
+"""Base class of all results: plain numbers, JSON, text, and HTML for notebooks."""
 
 import json
 import math
@@ -15,8 +15,8 @@ __all__ = ["Result", "finite_or_none", "to_plain"]
 class Result:
     """Base class of result dataclasses.
 
-    Subclasses are dataclasses with a ``__str__`` for people. They override `to_dict` where the fields are
-    not the JSON.
+    Subclasses are dataclasses that define ``__str__``, the text printed for people. They override `to_dict`
+    where the JSON is not a plain copy of the fields.
 
     Example:
         >>> from dataclasses import dataclass
@@ -32,14 +32,15 @@ class Result:
     """
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain numbers, strings and lists; numbers that are not finite become None."""
+        """Return plain numbers, strings, lists and dicts; numbers that are not finite become None."""
         return {name: to_plain(value) for name, value in asdict(self).items()}  # type: ignore[call-overload]
 
     def to_json(self) -> str:
-        """Return `to_dict` as JSON text."""
+        """Return `to_dict` as JSON text; None becomes null."""
         return json.dumps(self.to_dict(), indent=2)
 
     def _repr_html_(self) -> str:
+        """Return the text of the result for a notebook."""
         return f"<pre>{escape(str(self))}</pre>"
 
 
@@ -55,5 +56,5 @@ def to_plain(value: Any) -> Any:
 
 
 def finite_or_none(value: float) -> float | None:
-    """Return a finite number unchanged, otherwise None, which JSON writes as null."""
+    """Return a finite number unchanged, and otherwise None."""
     return value if math.isfinite(value) else None

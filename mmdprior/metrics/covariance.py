@@ -1,4 +1,4 @@
-"""What the covariance alone says of dependence: closed forms, in float64."""
+"""Dependence as far as covariances show it: closed forms in float64."""
 
 import math
 
@@ -14,16 +14,24 @@ __all__ = [
     "covariance_ratio",
     "expected_total_correlation",
     "normal_scores",
-    "some_rows",
+    "random_rows",
     "spectral_rank",
     "total_correlation",
 ]
 
 _ENTRIES = 2**24
+"""Entries of a block of rows: 128 MiB in float64."""
 
 
-def some_rows(codes: Float[Tensor, "n d"], limit: int, seed: int, name: str) -> Float[Tensor, "m d"]:
-    """Return at most ``limit`` random rows, since files often come sorted by class."""
+def random_rows(codes: Float[Tensor, "n d"], limit: int, seed: int, name: str) -> Float[Tensor, "m d"]:
+    """Return at most ``limit`` random rows, in order; files are often sorted by class, so not the first ones.
+
+    Args:
+        codes: one row per sample.
+        limit: largest number of rows.
+        seed: seed of the selection.
+        name: name of the random stream.
+    """
     if len(codes) <= limit:
         return codes
     rows = torch.randperm(len(codes), generator=stream(seed, name))[:limit]
@@ -31,9 +39,9 @@ def some_rows(codes: Float[Tensor, "n d"], limit: int, seed: int, name: str) -> 
 
 
 def covariance_of(codes: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
-    """Covariance in float64 of codes divided by their largest absolute value, a chunk of rows at a time.
+    """Return the covariance of codes / max |codes| in float64, computed in blocks of rows.
 
-    Ratios of variances are all that is asked of it, and dividing keeps the squares of huge codes finite.
+    Only ratios of its entries are used. The division keeps the squares of huge codes finite.
     """
     chunks = codes.split(max(1, _ENTRIES // max(1, codes.shape[1])))
     low, high = (torch.stack([f(chunk, 0) for chunk in chunks]) for f in (torch.amin, torch.amax))
@@ -49,12 +57,12 @@ def covariance_of(codes: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
 
 
 def total_correlation(covariance: Float[Tensor, "d d"]) -> float:
-    """Total correlation of a Gaussian with this covariance, -1/2 log det R, in nats.
+    """Return the total correlation of a Gaussian with this covariance, -1/2 log det R, in nats.
 
-    R is the correlation matrix (Watanabe, 1960, equation of the Gaussian case). Of codes that are not
-    Gaussian it is no bound. Of rank-Gaussianised codes it is one from below: total correlation does not
-    change under maps of single dimensions, and among densities with N(0, 1) marginals and correlation R
-    the Gaussian has the largest joint entropy. Infinite for a singular R.
+    R is the correlation matrix (Watanabe, 1960). For codes that are not Gaussian this is no bound. For
+    rank-Gaussianised codes it is a lower bound: total correlation is invariant to maps of single dimensions,
+    and among densities with N(0, 1) marginals and correlation R the Gaussian has the largest joint entropy.
+    It is infinite for a singular R.
     """
     std = covariance.diagonal().sqrt()
     values = torch.linalg.eigvalsh(covariance / std / std[:, None])
@@ -64,7 +72,7 @@ def total_correlation(covariance: Float[Tensor, "d d"]) -> float:
 
 
 def expected_total_correlation(n: int, d: int) -> float:
-    """Mean of `total_correlation` over samples of n independent Gaussian codes, in nats.
+    """Return the mean of `total_correlation` over samples of n independent Gaussian codes, in nats.
 
     1/2 sum_{i<d} [psi((n-1)/2) - psi((n-1-i)/2)], from the determinant of a Wishart matrix (Muirhead,
     1982, theorem 3.2.15); about d (d-1) / 4n. Infinite for n <= d.
@@ -76,23 +84,23 @@ def expected_total_correlation(n: int, d: int) -> float:
 
 
 def covariance_ratio(covariance: Float[Tensor, "d d"]) -> float:
-    """Share of the squared covariances that lies on the diagonal, sum_i C_ii^2 / sum_ij C_ij^2.
+    """Return the share of the squared covariances on the diagonal, sum_i C_ii^2 / sum_ij C_ij^2.
 
-    This is our reading of the term; the denominator runs over all i and j. 1 for uncorrelated
-    dimensions, 1/d for copies of one. Dimensions of large variance weigh most.
+    This is our reading of the paper's term; the denominator runs over all i and j. The ratio is 1 for
+    uncorrelated dimensions and 1/d for d copies of one dimension. Dimensions of large variance weigh most.
     """
     return float(covariance.diagonal().square().sum() / covariance.square().sum())
 
 
 def spectral_rank(covariance: Float[Tensor, "d d"]) -> float:
-    """Exponential of the entropy of the normalised eigenvalues; see `effective_rank`."""
+    """Return the exponential of the entropy of the normalised eigenvalues; see `effective_rank`."""
     values = torch.linalg.eigvalsh(covariance).clamp(min=0)
     shares = values / values.sum()
     return float(torch.exp(-torch.special.xlogy(shares, shares).sum()))
 
 
 def normal_scores(codes: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Rank-Gaussianise every dimension: the normal quantile of (rank - 1/2) / n, ties at their mean rank."""
+    """Return rank-Gaussianised codes: the normal quantile of (rank - 1/2) / n, ties at their mean rank."""
     scores = []
     for columns in in_float64(codes).split(max(1, _ENTRIES // len(codes)), dim=1):
         values = columns.T.contiguous()

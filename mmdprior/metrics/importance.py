@@ -1,4 +1,4 @@
-"""Which code dimension is predicted by which."""
+"""Permutation importance of dimension j for predicting dimension i."""
 
 import math
 
@@ -8,9 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.metrics.activity import active_columns
+from mmdprior.metrics.activity import select_dimensions
+from mmdprior.metrics.checks import check_codes
 from mmdprior.metrics.lps import find_predictor
-from mmdprior.metrics.protocol import Problem, Protocol, Transform, check_codes, parts, splits
+from mmdprior.metrics.protocol import Problem, Protocol, Transform, problem_rows, split_rows
 from mmdprior.predictors import Fitted, Predictor
 from mmdprior.seeding import stream
 
@@ -26,43 +27,60 @@ def importance(
     transform: Transform = "standardise",
     repeats: int = 3,
 ) -> Float[np.ndarray, "d d"]:
-    """Return how much each dimension's R2 falls when another is permuted over the test rows.
+    """Return how much R2 of each dimension drops when another dimension is permuted over the test rows.
 
-    Entry (i, j) is R2_i - R2_i with z_j permuted, predictor fixed (permutation importance, Breiman, 2001),
-    for the split and the predictor of `lps` with the same seed. About 0 where z_i does not lean on z_j, up
-    to 2 R2_i where it leans on nothing else. Of several inputs that say the same each has a part, or one has
-    all: it tells what the predictor used. NaN on the diagonal and where either is inactive.
+    Entry (i, j) is R2_i - R2_i with z_j permuted, with the predictor fixed (permutation importance, Breiman,
+    2001). Split and predictor are those of `lps` with the same seed.
+
+    The entry is about 0 if the prediction of z_i does not use z_j, and up to 2 R2_i if it uses nothing else.
+    If several inputs carry the same information, the predictor may use all of them or one: importance
+    describes the predictor, not the codes.
 
     Args:
-        codes: one row a datum.
-        predictor: a name of `PREDICTORS` or an object; fitted once, then tested d times a repeat.
-        seed: of split, predictor and permutations.
-        active: as in `lps`.
-        transform: as in `lps`.
-        repeats: permutations averaged over.
+        codes: (n, d) codes, one row per sample.
+        predictor: name in `PREDICTORS`, or a `Predictor`. It is fitted once and evaluated
+            d times per repeat.
+        seed: seed of the split, the fit and the permutations.
+        active: (d,) mask of dimensions; by default `active_dimensions` of the codes.
+        transform: transform of each dimension, as for `lps`.
+        repeats: number of permutations to average over.
+
+    Returns:
+        The (d, d) matrix. The diagonal, and the rows and columns of inactive dimensions, are NaN.
 
     Raises:
-        InputError: as `lps`; or repeats under 1.
+        InputError: codes, predictor or transform are invalid, as for `lps`; or ``repeats`` is below 1.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior import importance
+        >>> z = torch.randn(2000, 3)
+        >>> z[:, 2] = z[:, 0] + 0.1 * z[:, 2]
+        >>> importance(z).round(1) > 0.5
+        array([[False, False,  True],
+               [False, False, False],
+               [ True, False, False]])
     """
     if repeats < 1:
         raise InputError(f"repeats: {repeats} received; give at least 1")
     z = check_codes(codes)
     _, model = find_predictor(predictor)
-    Protocol(transform)
-    mask = active_columns(z, active).cpu()
+    Protocol(transform)  # raises for an unknown transform
+    mask = select_dimensions(z, active).cpu()
     matrix = np.full((len(mask), len(mask)), math.nan)
     if int(mask.sum()) < 2:
         return matrix
-    rows = splits(len(z), 1, seed, model.uses_validation)
+    splits = split_rows(len(z), 1, seed, model.uses_validation)
     used = z[:, mask.to(z.device)]
     with torch.no_grad():
-        train, validation, test, generators = parts(used, [Problem(0, 0, 0)], rows, transform, seed)
-        drops = _drops(model.fit(train, validation, generators), test, repeats, seed)
+        train, validation, test, generators = problem_rows(used, [Problem(0, 0, 0)], splits, transform, seed)
+        drops = _r2_drops(model.fit(train, validation, generators), test, repeats, seed)
     matrix[np.ix_(mask.numpy(), mask.numpy())] = drops.numpy()
     return matrix
 
 
-def _drops(fitted: Fitted, z: Tensor, repeats: int, seed: int) -> Tensor:
+def _r2_drops(fitted: Fitted, z: Tensor, repeats: int, seed: int) -> Tensor:
+    """Return the (d, d) drops of R2_i with column j permuted, averaged over repeats."""
     d = z.shape[2]
     before = fitted(z).r2()[0].cpu().double()
     drops = torch.full((d, d), math.nan, dtype=torch.float64)

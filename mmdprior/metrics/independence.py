@@ -1,36 +1,34 @@
-"""Companions of LPS: other views of dependence, and how far the codes are from their intended prior."""
+"""Companions of LPS: other measures of dependence, and the distance of the codes to their intended prior."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from mmdprior.errors import InputError
-from mmdprior.latent import Latent
-from mmdprior.metrics.activity import active_dimensions, effective_rank
+from mmdprior.metrics.activity import effective_rank, select_dimensions
+from mmdprior.metrics.checks import check_codes
 from mmdprior.metrics.covariance import (
     covariance_of,
     covariance_ratio,
     expected_total_correlation,
     normal_scores,
-    some_rows,
+    random_rows,
     spectral_rank,
     total_correlation,
 )
 from mmdprior.metrics.hsic import JointStatistic, dhsic
 from mmdprior.metrics.pairs import PairStatistic, distance_correlation, mutual_information
 from mmdprior.metrics.prior_match import PriorMatch
-from mmdprior.metrics.protocol import check_codes
 from mmdprior.results import Result, finite_or_none
 
 __all__ = ["Independence", "independence"]
 
-_ACTIVE_UNIT = 0.01
-_RANKED = 20_000
-_CLOSED = (
+_ACTIVE_UNIT_VARIANCE = 0.01
+_RANK_ROWS = 20_000
+_CLOSED_FORMS = (
     "effective_rank",
     "active_units",
     "total_correlation",
@@ -39,27 +37,30 @@ _CLOSED = (
     "total_correlation_ranks_chance",
     "covariance_ratio",
 )
+_PAIRS = ("mutual_information", "distance_correlation")
 
 
 @dataclass(frozen=True)
 class Independence(Result):
-    """Companions of LPS: other views of the dependence between active dimensions.
+    """Companions of LPS: other measures of the dependence between active dimensions.
 
     Attributes:
-        n: rows of the codes.
-        active: dimensions that carry information; all else here is of them alone.
-        effective_rank: see `effective_rank`.
-        active_units: dimensions whose mean varies by more than .01 over the data, of all (Burda et al.,
-            2015); it depends on the scale of deterministic codes.
-        total_correlation: of the Gaussian with the codes' covariance, in nats.
-        total_correlation_chance: what independent Gaussian codes would give at this n.
-        total_correlation_ranks: of rank-Gaussianised codes: a lower bound of their total correlation.
-        total_correlation_ranks_chance: likewise by chance, at the rows used for ranks and pairs.
-        covariance_ratio: see `covariance_ratio`; our reading of the term.
-        mutual_information: of pairs, in nats; None unless asked for.
-        distance_correlation: of pairs, squared; None unless asked for.
-        dhsic: of all dimensions together; None unless asked for.
-        match: standardised MMD to the intended prior, all dimensions; None without one.
+        n: number of rows of the codes.
+        active: (d,) mask of active dimensions; all other attributes but ``active_units`` and ``match`` are
+            of these only.
+        effective_rank: effective rank of the covariance, see `effective_rank`.
+        active_units: number of dimensions, of all d, whose mean has a variance above 0.01 (Burda et al.,
+            2015). It depends on the scale of deterministic codes.
+        total_correlation: total correlation of a Gaussian with the codes' covariance, in nats.
+        total_correlation_chance: its mean for independent Gaussian codes at this n.
+        total_correlation_ranks: the same for rank-Gaussianised codes, a lower bound of their total
+            correlation.
+        total_correlation_ranks_chance: its mean for independent codes, at the rows used for ranks.
+        covariance_ratio: share of squared covariances on the diagonal, see `covariance_ratio`.
+        mutual_information: mutual information of pairs, in nats; None unless ``thorough``.
+        distance_correlation: squared distance correlation of pairs; None unless ``thorough``.
+        dhsic: joint statistic of all dimensions; None unless ``thorough``.
+        match: standardised MMD of all dimensions to the intended prior; None without a prior.
     """
 
     n: int
@@ -78,8 +79,8 @@ class Independence(Result):
 
     def scalars(self) -> dict[str, float]:
         """Return the numbers by the last part of their TensorBoard tag, ``independence/<name>``."""
-        values = {name: float(getattr(self, name)) for name in _CLOSED}
-        for name in ("mutual_information", "distance_correlation"):
+        values = {name: float(getattr(self, name)) for name in _CLOSED_FORMS}
+        for name in _PAIRS:
             pairs: PairStatistic | None = getattr(self, name)
             if pairs is not None:
                 values |= {name: pairs.mean, f"{name}_max": pairs.max}
@@ -90,22 +91,19 @@ class Independence(Result):
         return values
 
     def to_dict(self) -> dict[str, object]:
-        """Return plain numbers and lists, ready for JSON; what is not finite is None."""
+        """Return plain numbers and lists; numbers that are not finite become None."""
         plain: dict[str, object] = {"n": self.n, "active": self.active.tolist()}
-        plain |= {name: finite_or_none(float(getattr(self, name))) for name in _CLOSED}
-        for name in ("mutual_information", "distance_correlation"):
-            pairs: PairStatistic | None = getattr(self, name)
-            if pairs is not None:
-                plain[name] = pairs.to_dict()
-        if self.dhsic is not None:
-            numbers = asdict(self.dhsic)
-            plain["dhsic"] = {**numbers, "standardised": finite_or_none(self.dhsic.standardised)}
+        plain |= {name: finite_or_none(float(getattr(self, name))) for name in _CLOSED_FORMS}
+        for name in (*_PAIRS, "dhsic"):
+            statistic: Result | None = getattr(self, name)
+            if statistic is not None:
+                plain[name] = statistic.to_dict()
         if self.match is not None:
             plain["mmd_standardised"] = finite_or_none(self.match)
         return plain
 
     def __str__(self) -> str:
-        """One line a companion."""
+        """Return one line per companion."""
         lines = {
             "total correlation": f"{self.total_correlation:.4f} nats as if Gaussian (chance "
             f"{self.total_correlation_chance:.4f}); of ranks, a lower bound: "
@@ -134,28 +132,37 @@ def independence(
     """Compute the companions of LPS for one set of codes.
 
     Args:
-        codes: (n, d), any real dtype; computed on their device, closed forms in float64.
-        means: posterior means, where the codes are draws: active units are counted on them.
-        active: (d,) dimensions to look at; by default those whose standard deviation exceeds 1e-3 of
-            the largest.
-        match: the intended prior; None leaves that number out.
-        thorough: pairs and joint statistics too; they cost d^2 n and d^2 at 1,000 rows.
-        seed: of the rows and permutations.
+        codes: (n, d) codes of any real type, one row per sample. Closed forms are computed in float64.
+        means: (n, d) posterior means, if the codes are samples: active units are counted on the means.
+        active: (d,) mask of dimensions; by default `active_dimensions` of the codes.
+        match: distance to the intended prior; None to leave it out.
+        thorough: whether to compute the statistics of pairs and of all dimensions jointly, too. Pairs cost
+            d^2 n for mutual information; the other statistics use 1,000 rows.
+        seed: seed of subsamples and permutations.
 
     Raises:
-        InputError: codes that `lps` would refuse.
+        InputError: codes are invalid, as for `lps`; or ``active`` is not of shape (d,).
+
+    Example:
+        >>> import torch
+        >>> from mmdprior import independence
+        >>> z = torch.randn(500, 3)
+        >>> result = independence(z)
+        >>> result.total_correlation < 0.05, result.dhsic.p_value > 0.001
+        (True, True)
+        >>> z[:, 2] = z[:, 0]
+        >>> independence(z).distance_correlation.strongest(1)
+        [(0, 2, 1.0...)]
     """
     z = check_codes(codes)
-    mask = active_dimensions(Latent(z, z)) if active is None else torch.as_tensor(active, device=z.device)
-    if mask.shape != (z.shape[1],):
-        raise InputError(f"active: shape {tuple(mask.shape)} received; give ({z.shape[1]},)")
-    kept = z if bool(mask.all()) else z[:, mask.bool()]
-    dims = mask.bool().cpu().numpy()
+    mask = select_dimensions(z, active)
+    kept = z if bool(mask.all()) else z[:, mask]
+    dims = mask.cpu().numpy()
     pairs = thorough and dims.sum() >= 2
     return Independence(
         n=len(z),
         active=dims,
-        active_units=int(((z if means is None else means).var(0) > _ACTIVE_UNIT).sum()),
+        active_units=int(((z if means is None else means).var(0) > _ACTIVE_UNIT_VARIANCE).sum()),
         **_closed_forms(kept, seed),
         mutual_information=mutual_information(kept, seed=seed).within(dims) if pairs else None,
         distance_correlation=distance_correlation(kept, seed=seed).within(dims) if pairs else None,
@@ -165,17 +172,17 @@ def independence(
 
 
 def _closed_forms(z: Tensor, seed: int) -> dict[str, float]:
-    """Return what follows from covariances; NaN, but for the rank, with fewer than two dimensions."""
+    """Return the functions of covariances; with fewer than two dimensions, all but the rank are NaN."""
     if z.shape[1] < 2:
-        values = dict.fromkeys((name for name in _CLOSED if name != "active_units"), math.nan)
+        values = dict.fromkeys((name for name in _CLOSED_FORMS if name != "active_units"), math.nan)
         return {**values, "effective_rank": effective_rank(z)}
     covariance = covariance_of(z)
-    some = some_rows(z, _RANKED, seed, "ranks")
+    ranked = random_rows(z, _RANK_ROWS, seed, "ranks")
     return {
         "effective_rank": spectral_rank(covariance),
         "total_correlation": total_correlation(covariance),
         "total_correlation_chance": expected_total_correlation(*z.shape),
-        "total_correlation_ranks": total_correlation(covariance_of(normal_scores(some))),
-        "total_correlation_ranks_chance": expected_total_correlation(*some.shape),
+        "total_correlation_ranks": total_correlation(covariance_of(normal_scores(ranked))),
+        "total_correlation_ranks_chance": expected_total_correlation(*ranked.shape),
         "covariance_ratio": covariance_ratio(covariance),
     }

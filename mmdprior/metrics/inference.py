@@ -1,4 +1,4 @@
-"""How sure a held-out score is: permutation p-values and bootstrap intervals, predictors fixed."""
+"""Inference on LPS with fitted predictors held fixed: permutation p-values and bootstrap intervals."""
 
 import math
 from collections import defaultdict
@@ -14,59 +14,90 @@ from mmdprior.metrics.protocol import Problem, Protocol, Split
 from mmdprior.predictors import Outcome
 from mmdprior.seeding import stream
 
-__all__ = ["ScoreStatistics", "Tested", "bootstrap_counts", "combined", "corrected", "interval", "permuted"]
+__all__ = [
+    "Agreement",
+    "PValues",
+    "ScoreStatistics",
+    "bootstrap_counts",
+    "bootstrap_interval",
+    "combine_folds",
+    "correct_r2",
+    "permutation_agreement",
+]
 
 _ENTRIES = 1 << 24
-_TIE = 1e-9
-_PER_DIMENSION = 100
+"""Entries of a block of bootstrap counts: 128 MiB in float64."""
+_ROUNDING = 1e-9
+"""Relative rounding error of an agreement computed by Fourier transform."""
+_PERMUTATIONS_PER_DIMENSION = 100
 
 
-def permuted(
-    outcome: Outcome, draws: int, generator: torch.Generator
-) -> tuple[Float[Tensor, "p d"], Float[Tensor, "p draws d"], Float[Tensor, "p d"]]:
-    """Return how well targets agree with predictions, the same for permuted targets, and the rounding error.
+class Agreement(NamedTuple):
+    """Agreement of targets with predictions, for the observed and for permuted targets.
 
-    With the predictor fixed, z_i is permuted over the test rows; under independence of z_i and the others
-    all permutations are alike, so their ranks give exact p-values (rows being exchangeable). The
-    permutations are cyclic shifts of the rows in random orders, taken from one Fourier transform an order:
-    a random order and its shifts are as exchangeable with the rows as they came as permutations drawn apart.
+    The first axis is absent where the agreement is that of one problem.
+
+    Attributes:
+        observed: (p, d) agreement of the observed targets; the larger, the smaller the loss.
+        permuted: (p, draws, d) agreement of permuted targets.
+        rounding: (p, d) rounding error of both; smaller differences count as ties.
+    """
+
+    observed: Float[Tensor, "*p d"]
+    permuted: Float[Tensor, "*p draws d"]
+    rounding: Float[Tensor, "*p d"]
+
+
+def permutation_agreement(outcome: Outcome, draws: int, generator: torch.Generator) -> Agreement:
+    """Return how well observed and permuted targets agree with fixed predictions.
+
+    If z_i is independent of the other dimensions, all permutations of z_i over the test rows are equally
+    likely, so the rank of the observed agreement gives an exact p-value (for exchangeable rows). Nothing is
+    refitted.
+
+    The permutations are cyclic shifts of the rows in random orders. One Fourier transform per order gives all
+    its shifts: sum_k a_{k+s} b_k for every s. The rows are themselves in random order, so these permutations
+    are as exchangeable with the observed one as permutations drawn separately.
 
     Args:
-        outcome: of the test rows, themselves in random order.
-        draws: at least; raised to 100 d - 1, so that a level of .05 divided by d can be reached.
-        generator: on the CPU.
+        outcome: outcome on the test rows, which are in random order.
+        draws: smallest number of permutations. It is raised to 100 d - 1, so that p-values can reach 0.05
+            after the Bonferroni correction.
+        generator: random stream on the CPU.
     """
     first, _ = next(outcome.pairings())
     k, d = first.shape[1:]
-    draws = max(draws, _PER_DIMENSION * d - 1)
-    found, observed, order = [], None, torch.arange(k)
+    draws = max(draws, _PERMUTATIONS_PER_DIMENSION * d - 1)
+    permuted, observed, order = [], None, torch.arange(k)
     while draws > 0:
-        agreement = _shifts(outcome, order.to(first.device))
-        others = torch.randperm(k - 1, generator=generator)[:draws].to(first.device) + 1
+        shifts = _shift_agreement(outcome, order.to(first.device))
+        # Shift 0 of the identity order is the observed agreement.
+        chosen = torch.randperm(k - 1, generator=generator)[:draws].to(first.device) + 1
         if observed is None:
-            observed = agreement[:, 0]
-        found.append(agreement[:, others])
-        draws -= len(others)
+            observed = shifts[:, 0]
+        permuted.append(shifts[:, chosen])
+        draws -= len(chosen)
         order = torch.randperm(k, generator=generator)
     assert observed is not None
     scale = sum(a.norm(dim=1) * b.norm(dim=1) for a, b in outcome.pairings())
-    return observed, torch.cat(found, 1), _TIE * torch.as_tensor(scale)
+    return Agreement(observed, torch.cat(permuted, 1), _ROUNDING * torch.as_tensor(scale))
 
 
-def _shifts(outcome: Outcome, order: Tensor) -> Tensor:
-    """Return sum_k a_{order(k + s)} b_k over all pairings for every shift s, (p, k, d)."""
+def _shift_agreement(outcome: Outcome, order: Tensor) -> Tensor:
+    """Return sum_k a_{order(k + s)} b_k, summed over all pairings, for every shift s, (p, k, d)."""
     k = len(order)
     spectrum: Tensor | float = 0.0
     for a, b in outcome.pairings():
+        # Cross-correlation theorem: its transform is F(a) conj(F(b)).
         spectrum = spectrum + torch.fft.rfft(a[:, order], dim=1) * torch.fft.rfft(b, dim=1).conj()
     return torch.fft.irfft(spectrum, n=k, dim=1)
 
 
-def combined(p_values: Float[Tensor, "folds d"]) -> tuple[Float[Tensor, "d"], float]:
-    """Return one p-value a dimension, and one for all by Bonferroni.
+def combine_folds(p_values: Float[Tensor, "folds d"]) -> tuple[Float[Tensor, "d"], float]:
+    """Return one p-value per dimension, and one for all dimensions by Bonferroni's correction.
 
-    Folds share training rows, so their p-values depend on each other in a way that sums would get wrong;
-    twice their median is valid whatever the dependence (Rueger, 1978).
+    Folds share training rows, so their p-values are dependent. Twice their median is a valid p-value under
+    any dependence (Rueger, 1978).
     """
     folds, d = p_values.shape
     if folds > 1:
@@ -75,183 +106,205 @@ def combined(p_values: Float[Tensor, "folds d"]) -> tuple[Float[Tensor, "d"], fl
 
 
 def bootstrap_counts(k: int, draws: int, generator: torch.Generator) -> Iterator[Float[Tensor, "b k"]]:
-    """Yield how often each of k rows is drawn, a block of draws at a time."""
-    for first in range(0, draws, max(1, _ENTRIES // k)):
-        block = min(max(1, _ENTRIES // k), draws - first)
+    """Yield how often each of k rows is drawn with replacement, in blocks of draws."""
+    size = max(1, _ENTRIES // k)
+    for first in range(0, draws, size):
+        block = min(size, draws - first)
         rows = torch.randint(k, (block, k), generator=generator)
         yield torch.zeros(block, k, dtype=torch.float64).scatter_add_(
             1, rows, torch.ones(1, dtype=torch.float64).expand(block, k)
         )
 
 
-def corrected(r2: Float[Tensor, "*b d"], chance: Float[Tensor, "d"]) -> Float[Tensor, "*b d"]:
-    """Return R2 freed of estimation error: 1 - (1 - R2) / (1 - chance).
+def correct_r2(r2: Float[Tensor, "*b d"], chance: Float[Tensor, "d"]) -> Float[Tensor, "*b d"]:
+    """Return R2 corrected for estimation error, 1 - (1 - R2) / (1 - chance).
 
-    Fitting d - 1 coefficients on n rows inflates the held-out error of a linear predictor by about 1 + d/n,
-    the same factor whether there is something to predict or not (exactly so for Gaussian codes). The
-    shuffled copies measure it: there the expected R2, ``chance``, is all estimation error.
+    Fitting d - 1 coefficients on n rows multiplies the held-out error of a linear predictor by about 1 + d/n,
+    with or without dependence (exactly so for Gaussian codes). In column-shuffled copies nothing can be
+    predicted, so their expected R2, ``chance``, is estimation error only: 1 - chance is that factor.
     """
     return 1 - (1 - r2) / (1 - chance)
 
 
-def interval(
+def bootstrap_interval(
     draws: Float[Tensor, "b"], center: float, variance: float = 0.0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Return the bootstrap percentiles around ``center``.
+    """Return bootstrap percentiles around ``center``, widened for variance that the draws lack.
 
-    The draws are shifted to have the mean ``center``: the entropy of resampled bins, for one, is too small.
+    The draws are shifted to the mean ``center``, because a statistic of resampled rows can be biased: the
+    entropy of resampled bins is too small, for example.
 
     Args:
-        draws: of the mean R2.
-        center: the mean R2.
-        variance: what else the mean varies by; the percentiles move away from it in proportion.
-        level: of the interval.
+        draws: mean R2 of every bootstrap draw.
+        center: mean R2 of the test rows.
+        variance: variance of the mean R2 that the bootstrap leaves out. The percentiles are scaled by
+            sqrt(1 + variance / var(draws)).
+        level: coverage of the interval.
     """
     tail = (1 - level) / 2
     levels = torch.tensor([tail, 1 - tail], dtype=draws.dtype)
-    own = float(draws.var())
-    widening = math.sqrt(1 + variance / own) if own > 0 else 1.0
+    drawn_variance = float(draws.var())
+    widening = math.sqrt(1 + variance / drawn_variance) if drawn_variance > 0 else 1.0
     low, high = (torch.quantile(draws - draws.mean(), levels) * widening).tolist()
     return center + low, center + high
 
 
-class Tested(NamedTuple):
-    """P-values: one a dimension, one for all, and the permutations in each; None and NaN without a test."""
+class PValues(NamedTuple):
+    """P-values of independence.
 
-    each: Tensor | None
+    Attributes:
+        per_dimension: (d,) p-values; None without a test.
+        overall: p-value that no dimension depends on the others; NaN without a test.
+        permutations: number of permutations per p-value.
+    """
+
+    per_dimension: Tensor | None
     overall: float
     permutations: int
 
 
 @dataclass
 class ScoreStatistics:
-    """Numbers of all problems, (d,) over active dimensions in float64 on the CPU.
+    """Collects the outcomes of all problems, and computes the statistics of an `LPSResult` from them.
+
+    All tensors are of shape (d,) over the active dimensions, in float64 on the CPU.
 
     Attributes:
-        protocol: what was asked for.
-        rows: the splits.
-        seed: of permutations and bootstrap draws.
+        protocol: number of copies, permutations and bootstrap draws.
+        splits: split of every fold.
+        seed: seed of permutations and bootstrap draws.
     """
 
     protocol: Protocol
-    rows: Sequence[Split]
+    splits: Sequence[Split]
     seed: int
     _r2: dict[Problem, Tensor] = field(default_factory=dict)
     _chance: dict[Problem, Tensor] = field(default_factory=dict)
     _nats: list[Tensor] = field(default_factory=list)
     _extra: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     _draws: dict[Problem, Tensor] = field(default_factory=dict)
-    _agreement: dict[int, list[Tensor]] = field(default_factory=dict)
+    _agreement: dict[int, Agreement] = field(default_factory=dict)
 
     def add(self, problems: list[Problem], outcome: Outcome) -> None:
-        """Take in what a group of problems gave; those of the codes themselves come first."""
-        self._r2.update(zip(problems, _exact(outcome.r2()), strict=True))
-        self._bootstrap(problems, outcome)
+        """Add the outcome of a group of problems, those of the codes before those of shuffled copies."""
+        self._r2.update(zip(problems, _per_problem(outcome.r2()), strict=True))
+        self._add_bootstrap(problems, outcome)
         real = [problem for problem in problems if problem.copy == 0]
         shuffled = problems[len(real) :]
         if shuffled:
             chance = outcome.take(slice(len(real), None)).chance()
-            self._chance.update(zip(shuffled, _exact(chance), strict=True))
+            self._chance.update(zip(shuffled, _per_problem(chance), strict=True))
         if not real:
             return
         outcome = outcome if len(real) == len(problems) else outcome.take(slice(len(real)))
-        self._nats += _exact(outcome.nats())
+        self._nats += _per_problem(outcome.nats())
         for name, values in outcome.extra.items():
-            self._extra[name] += _exact(values)
-        self._permute(real, outcome)
+            self._extra[name] += _per_problem(values)
+        self._add_permutations(real, outcome)
 
-    def _bootstrap(self, problems: list[Problem], outcome: Outcome) -> None:
+    def _add_bootstrap(self, problems: list[Problem], outcome: Outcome) -> None:
         if self.protocol.bootstrap == 0:
             return
         first, _ = next(outcome.pairings())
         blocks = bootstrap_counts(first.shape[1], self.protocol.bootstrap, stream(self.seed, "bootstrap"))
-        drawn = [outcome.resampled(counts.to(first.device)).cpu() for counts in blocks]
-        self._draws.update(zip(problems, torch.cat(drawn).double().unbind(1), strict=True))
+        draws = [outcome.resampled(counts.to(first.device)).cpu() for counts in blocks]
+        self._draws.update(zip(problems, torch.cat(draws).double().unbind(1), strict=True))
 
-    def _permute(self, problems: list[Problem], outcome: Outcome) -> None:
-        """Sum the agreement over predictor seeds: they share the test rows and the permutations."""
+    def _add_permutations(self, problems: list[Problem], outcome: Outcome) -> None:
+        """Sum the agreement over predictor seeds, which share the test rows and the permutations."""
         if self.protocol.permutations == 0:
             return
-        found = permuted(outcome, self.protocol.permutations, stream(self.seed, "permutations"))
-        for problem, *new in zip(problems, *(part.cpu() for part in found), strict=True):
+        generator = stream(self.seed, "permutations")
+        parts = permutation_agreement(outcome, self.protocol.permutations, generator)
+        for problem, *values in zip(problems, *(part.cpu() for part in parts), strict=True):
             before = self._agreement.get(problem.fold)
-            self._agreement[problem.fold] = (
-                new if before is None else [a + b for a, b in zip(before, new, strict=True)]
-            )
+            if before is not None:
+                values = [a + b for a, b in zip(before, values, strict=True)]
+            self._agreement[problem.fold] = Agreement(*values)
 
     def r2(self) -> Tensor | None:
-        """R2_i averaged over folds and seeds, or None where nothing was fitted."""
+        """Return R2_i averaged over folds and seeds, or None without any fit."""
         return self._mean(self._r2, real=True)
 
     def null_r2(self) -> Tensor | None:
-        """R2_i averaged over folds and shuffled copies."""
+        """Return R2_i averaged over folds and shuffled copies, or None without copies."""
         return self._mean(self._r2, real=False)
 
     def score(self) -> float:
-        """Mean over dimensions of max(0, R2_i)."""
-        return _clipped(self.r2())
+        """Return LPS, the mean over dimensions of max(0, R2_i)."""
+        return _mean_clipped(self.r2())
 
     def null(self) -> float:
-        """The score of a shuffled copy, averaged over them."""
+        """Return the score of a shuffled copy, averaged over the copies."""
         copies = {problem.copy for problem in self._r2 if problem.copy}
-        scores = [_clipped(_average([v for p, v in self._r2.items() if p.copy == c])) for c in copies]
+        scores = [_mean_clipped(_average([v for p, v in self._r2.items() if p.copy == c])) for c in copies]
         return sum(scores) / len(scores) if scores else math.nan
 
     def seed_scores(self) -> tuple[float, ...]:
-        """The score of each predictor seed."""
+        """Return the score of each predictor seed."""
         seeds = sorted({problem.seed for problem in self._r2 if problem.copy == 0})
-        own = [(p.seed, value) for p, value in self._r2.items() if p.copy == 0]
-        return tuple(_clipped(_average([value for seed, value in own if seed == s])) for s in seeds)
+        r2 = [(p.seed, value) for p, value in self._r2.items() if p.copy == 0]
+        return tuple(_mean_clipped(_average([value for seed, value in r2 if seed == s])) for s in seeds)
 
     def interval(self) -> tuple[float, tuple[float, float]]:
-        """The mean R2, corrected where there are shuffled copies, and its bootstrap interval."""
+        """Return the mean R2 and its bootstrap interval, both corrected if there are shuffled copies.
+
+        Resampling the test rows with fixed predictors gives the variance over test rows. It leaves out the
+        variance over training rows, and the variance of the chance level that corrects R2. Both are added
+        in units of the bootstrap variance of the shuffled copies (`_training_variance_ratio`), which
+        estimates the variance of independent codes.
+        """
         r2, chance = self.r2(), _average(list(self._chance.values()))
         if r2 is None:
             return math.nan, (math.nan, math.nan)
         error = torch.zeros_like(r2) if chance is None else chance
-        center = float(corrected(r2, error).mean())
+        center = float(correct_r2(r2, error).mean())
         if not self._draws:
             return center, (math.nan, math.nan)
-        own = self._mean(self._draws, real=True)
-        shuffled = [self._of_copy(1 + copy) for copy in range(self.protocol.null)]
-        assert own is not None
-        draws = corrected(own, error).mean(1)
-        chance_draws = torch.stack([corrected(copy, error).mean(1) for copy in shuffled] or [draws])
-        return center, interval(draws, center, self._beyond_test_rows() * float(chance_draws.var(1).mean()))
+        mean_draws = self._mean(self._draws, real=True)
+        assert mean_draws is not None
+        draws = correct_r2(mean_draws, error).mean(1)
+        copies = [
+            torch.stack([values for problem, values in self._draws.items() if problem.copy == 1 + c]).mean(0)
+            for c in range(self.protocol.null)
+        ]
+        null_draws = torch.stack([correct_r2(copy, error).mean(1) for copy in copies] or [draws])
+        missing = self._training_variance_ratio() * float(null_draws.var(1).mean())
+        return center, bootstrap_interval(draws, center, missing)
 
-    def _of_copy(self, copy: int) -> Tensor:
-        return torch.stack([drawn for problem, drawn in self._draws.items() if problem.copy == copy]).mean(0)
+    def _training_variance_ratio(self) -> float:
+        """Return the variance that the bootstrap leaves out, relative to the variance over test rows.
 
-    def _beyond_test_rows(self) -> float:
-        """The variance that the bootstrap, with its predictors fixed, leaves out, in units of a null's own.
+        For d independent codes and linear predictors, the mean R2 has variance 8 (d - 1) / (d k n) over k
+        test rows. Over n training rows it has variance 4 (d - 1) / (d n^2), once for the codes and once for
+        the mean over shuffled copies that corrects them. The ratio is therefore (1 + 1 / copies) k / 2n.
 
-        For the mean R2 of d independent codes under linear predictors the variance over k test rows is
-        8 (d - 1) / (d k n), and that over the n training rows 4 (d - 1) / (d n^2), once for the codes and
-        once for every shuffled copy in the mean that corrects them. With several folds every pair of rows
-        meets twice, once each way, which doubles the former. Dependence adds to the variance over test rows
-        alone.
+        With several folds, every pair of rows meets twice, once with each of them as the test row. This
+        doubles the variance over test rows, so the ratio grows by 1. Dependence adds only to the variance
+        over test rows.
         """
-        tested = sum(len(split.test) for split in self.rows)
+        tested = sum(len(split.test) for split in self.splits)
         fits = 1 + (1 / self.protocol.null if self.protocol.null else 0)
-        return (len(self.rows) > 1) + fits * tested / (2 * len(self.rows[0].train))
+        return (len(self.splits) > 1) + fits * tested / (2 * len(self.splits[0].train))
 
-    def p_values(self) -> Tested:
-        """The share of permutations that agree at least as well, the identity among them."""
+    def p_values(self) -> PValues:
+        """Return the share of permutations that agree at least as well, counting the observed one."""
         if not self._agreement:
-            return Tested(None, math.nan, 0)
+            return PValues(None, math.nan, 0)
         shares = []
-        for observed, others, rounding in self._agreement.values():
-            as_good = (others >= observed - rounding).sum(0)
-            shares.append((1 + as_good).double() / (1 + len(others)))
-        each, overall = combined(torch.stack(shares))
-        return Tested(each, overall, len(others))
+        for observed, permuted, rounding in self._agreement.values():
+            # p = (1 + #{permutations at least as good}) / (1 + #permutations).
+            as_good = (permuted >= observed - rounding).sum(0)
+            shares.append((1 + as_good).double() / (1 + len(permuted)))
+        per_dimension, overall = combine_folds(torch.stack(shares))
+        return PValues(per_dimension, overall, len(permuted))
 
     def extra(self) -> dict[str, Tensor]:
-        """Numbers beside R2, averaged over folds and seeds."""
+        """Return further numbers per dimension, averaged over folds and seeds."""
         return {name: torch.stack(values).mean(0) for name, values in self._extra.items()}
 
     def information_bound(self) -> float:
-        """Nats summed over dimensions; NaN unless the marginals are Gaussian or the nats are measured."""
+        """Return the sum over dimensions in nats; NaN unless marginals are Gaussian or nats are measured."""
         valid = self.protocol.transform == "rank_gaussian" or "nats" in self._extra
         return float(torch.stack(self._nats).mean(0).sum()) if self._nats and valid else math.nan
 
@@ -259,7 +312,8 @@ class ScoreStatistics:
         return _average([value for problem, value in values.items() if (problem.copy == 0) == real])
 
 
-def _exact(values: Tensor) -> tuple[Tensor, ...]:
+def _per_problem(values: Tensor) -> tuple[Tensor, ...]:
+    """Return (p, d) values as p float64 tensors on the CPU."""
     return values.cpu().double().unbind()
 
 
@@ -267,5 +321,5 @@ def _average(values: list[Tensor]) -> Tensor | None:
     return torch.stack(values).mean(0) if values else None
 
 
-def _clipped(r2: Tensor | None) -> float:
+def _mean_clipped(r2: Tensor | None) -> float:
     return math.nan if r2 is None else float(r2.clamp(min=0).mean())

@@ -1,4 +1,4 @@
-"""LPS, the Latent Predictability Score: how well each code dimension is predicted by the others."""
+"""LPS, the Latent Predictability Score: how well each code dimension is predicted from the others."""
 
 import math
 import time
@@ -11,15 +11,17 @@ import torch
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.metrics.activity import _effective_rank, active_columns
+from mmdprior.metrics.activity import effective_rank, select_dimensions
+from mmdprior.metrics.checks import check_codes, code_warnings
 from mmdprior.metrics.inference import ScoreStatistics
-from mmdprior.metrics.protocol import Protocol, Split, Transform, check_codes, concerns, run, splits
+from mmdprior.metrics.protocol import Protocol, Split, Transform, fit_problems, split_rows
 from mmdprior.metrics.result import LPSResult
 from mmdprior.predictors import PREDICTORS, Predictor
 
-__all__ = ["LPSResult", "PREDICTORS", "check_codes", "find_predictor", "lps"]
+__all__ = ["find_predictor", "lps"]
 
 _RANK_ROWS = 10_000
+"""Test rows that the effective rank is computed on."""
 
 
 def lps(
@@ -35,112 +37,136 @@ def lps(
     permutations: int = 199,
     bootstrap: int = 999,
 ) -> LPSResult:
-    """Score how well every code dimension is predicted from the others on held-out codes.
+    """Score how well every code dimension is predicted from the other dimensions on held-out codes.
 
-    LPS = mean_i max(0, R2_i): 0 for independent codes, 1 for fully predictable ones (the paper's score,
-    arXiv 2510.11953, averages the predictability of a regression model; its normalisation is not
-    stated there, so this one is ours). Rows are split 60/20/20 into training, validation and test at
-    random; R2_i = 1 - sum (z_i - prediction)^2 / sum (z_i - mean)^2 over test rows, or what else the
-    predictor's ``measure`` says on the same scale. A score is of the predictor's class: no single one sees
-    every dependence.
+    LPS = mean_i max(0, R2_i), where R2_i = 1 - sum (z_i - prediction)^2 / sum (z_i - mean)^2 over test rows:
+    0 for independent codes, 1 for fully predictable ones. Rows are split at random into 60 % training, 20 %
+    validation and 20 % test. The paper (arXiv 2510.11953) averages the predictability of a regression model
+    without stating its normalisation, so this normalisation is ours.
 
-    Beside it stand what chance gives (column-shuffled copies through the same fits), a p-value (exact:
-    z_i permuted over the test rows, predictor fixed, Bonferroni over i) and a bootstrap interval of the
-    mean R2_i that the predictor's class could reach: the held-out R2 is too low by the error of
-    estimation, which the shuffled copies measure and `corrected` takes out. For exact predictors that is
-    the population's value; early-stopped ones stay below it where codes are few. How far they differ
-    by seed is in ``seed_scores``.
+    A score depends on the predictor's class, and no class sees every dependence: `mmdprior.metrics` has a
+    README with a table. Predictors that do not score R2 have another ``measure`` on the same scale.
+
+    The result also holds:
+
+    - the chance level: the score of column-shuffled copies of the codes through the same fits;
+    - an exact p-value of independence: z_i is permuted over the test rows with the predictor fixed, with
+      Bonferroni's correction over dimensions;
+    - a 95 % bootstrap interval of the mean R2_i, corrected for estimation error. A held-out R2 is too low
+      because the predictor is estimated, and the shuffled copies measure by how much. For exact predictors
+      (linear, additive) the corrected value estimates that of the population. Networks and mixtures, which
+      are stopped early, stay below it with few codes;
+    - the score of each predictor seed.
 
     Args:
-        codes: one row a datum.
-        predictor: a name of `PREDICTORS`, or an object of a `Predictor` class of your own.
-        seed: of everything random.
-        active: dimensions to score; by default those whose standard deviation exceeds 1e-3 of
-            the largest. With a stochastic encoder take `mmdprior.evaluation.encode.active_dimensions`.
-        transform: of each dimension by its training rows: ``standardise``, ``rank_gaussian`` or ``none``.
-        folds: 1 for the one split, or K for cross-fitting in K folds.
-        seeds: predictor seeds to average over.
-        null: shuffled copies; 0 leaves the chance level and the correction out.
-        permutations: at least; 0 leaves the p-value out.
-        bootstrap: draws; 0 leaves the interval out.
+        codes: (n, d) codes, one row per sample.
+        predictor: name in `PREDICTORS`, or an instance of your own `Predictor` class.
+        seed: seed of the split, the shuffled copies, the fits, the permutations and the bootstrap.
+        active: (d,) mask of dimensions to score; by default `active_dimensions` of the codes. For samples of
+            a stochastic encoder, pass `active_dimensions` of its `Latent`.
+        transform: transform of each dimension, fitted on training rows: ``standardise``, ``rank_gaussian``
+            or ``none``.
+        folds: 1 for one split, or K for cross-fitting with K folds.
+        seeds: number of predictor seeds to average over.
+        null: number of shuffled copies; 0 for no chance level and no correction.
+        permutations: smallest number of permutations; 0 for no p-value.
+        bootstrap: number of bootstrap draws; 0 for no interval.
+
+    Returns:
+        The score with its statistics. ``print`` shows a table.
 
     Raises:
-        InputError: codes that are not numeric, not (n, d) with d >= 2, not finite, or fewer than
-            max(30, d + 2) rows; an unknown predictor or transform, or a count out of range.
+        InputError: codes are not numeric, not (n, d) with d >= 2, not finite, or have fewer than
+            max(30, d + 2) rows; predictor or transform is unknown; or a count is out of range.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior import lps
+        >>> z = torch.randn(2000, 3)
+        >>> lps(z, "linear").score < 0.01
+        True
+        >>> z[:, 2] = z[:, 0].square()
+        >>> lps(z, "linear").score < 0.05, lps(z, "additive").score > 0.6
+        (True, True)
     """
-    begun = time.perf_counter()
+    start = time.perf_counter()
     z = check_codes(codes)
     name, model = find_predictor(predictor)
     protocol = Protocol(transform, folds, seeds, null, permutations, bootstrap)
-    mask = active_columns(z, active)
-    noted = concerns(codes, z, mask)
-    for text in noted:
+    mask = select_dimensions(z, active)
+    texts = code_warnings(codes, z, mask)
+    for text in texts:
         warnings.warn(f"codes: {text}", stacklevel=2)
-    rows = splits(len(z), folds, seed, model.uses_validation)
-    evidence = ScoreStatistics(protocol, rows, seed)
+    splits = split_rows(len(z), folds, seed, model.uses_validation)
+    statistics = ScoreStatistics(protocol, splits, seed)
     if int(mask.sum()) >= 2:
         used = z if bool(mask.all()) else z[:, mask]
         with torch.no_grad():
-            for problems, outcome in run(used, model, protocol, seed, rows):
-                evidence.add(problems, outcome)
+            for problems, outcome in fit_problems(used, model, protocol, seed, splits):
+                statistics.add(problems, outcome)
     return LPSResult(
-        **_scores(evidence, mask.cpu()),
-        **_sizes(rows, protocol),
+        **_scores(statistics, mask.cpu()),
+        **_sizes(splits, protocol),
         active=mask.cpu().numpy(),
         predictor=name,
         measure=model.measure,
-        effective_rank=_effective_rank(z[rows[0].test[:_RANK_ROWS].to(z.device)][:, mask]),
+        effective_rank=effective_rank(z[splits[0].test[:_RANK_ROWS].to(z.device)][:, mask]),
         seed=seed,
-        warnings=noted,
-        seconds=time.perf_counter() - begun,
+        warnings=texts,
+        seconds=time.perf_counter() - start,
     )
 
 
-def _scores(evidence: ScoreStatistics, active: Tensor) -> dict[str, Any]:
-    """Return the fields that the fits gave; dimensions that are not active get NaN."""
-
-    def full(values: Tensor | None) -> np.ndarray:
-        every = torch.full((len(active),), math.nan, dtype=torch.float64)
-        if values is not None:
-            every[active] = values
-        return every.numpy()
-
-    r2, null_r2, tested = evidence.r2(), evidence.null_r2(), evidence.p_values()
-    corrected, limits = evidence.interval()
-    return {
-        "score": evidence.score(),
-        "max": math.nan if r2 is None else float(r2.max()),
-        "r2": full(r2),
-        "mean_r2": math.nan if r2 is None else float(r2.mean()),
-        "corrected_r2": math.nan if null_r2 is None else corrected,
-        "interval": limits,
-        "p_value": tested.overall,
-        "p_values": full(tested.each),
-        "permutations": tested.permutations,
-        "null": evidence.null(),
-        "null_r2": full(null_r2),
-        "extra": {name: full(values) for name, values in evidence.extra().items()},
-        "information_bound": evidence.information_bound(),
-        "seed_scores": evidence.seed_scores(),
-    }
-
-
-def _sizes(rows: Sequence[Split], protocol: Protocol) -> dict[str, Any]:
-    return {
-        "transform": protocol.transform,
-        "n_train": len(rows[0].train),
-        "n_validation": len(rows[0].validation),
-        "n_test": sum(len(fold.test) for fold in rows),
-        "folds": protocol.folds,
-        "copies": protocol.null,
-        "bootstrap": protocol.bootstrap,
-    }
-
-
 def find_predictor(predictor: str | Predictor) -> tuple[str, Predictor]:
-    """Return the name and the object of a predictor given as either."""
+    """Return the name and the instance of a predictor.
+
+    Raises:
+        InputError: the name is unknown.
+    """
     if isinstance(predictor, Predictor):
         return type(predictor).__name__, predictor
     if predictor not in PREDICTORS:
         raise InputError(f"predictor: {predictor!r} received; give one of {sorted(PREDICTORS)}")
     return predictor, PREDICTORS[predictor]()
+
+
+def _scores(statistics: ScoreStatistics, active: Tensor) -> dict[str, Any]:
+    """Return the fields of `LPSResult` that come from the fits; inactive dimensions are NaN."""
+
+    def all_dimensions(values: Tensor | None) -> np.ndarray:
+        full = torch.full((len(active),), math.nan, dtype=torch.float64)
+        if values is not None:
+            full[active] = values
+        return full.numpy()
+
+    r2, null_r2, p_values = statistics.r2(), statistics.null_r2(), statistics.p_values()
+    corrected, limits = statistics.interval()
+    return {
+        "score": statistics.score(),
+        "max": math.nan if r2 is None else float(r2.max()),
+        "r2": all_dimensions(r2),
+        "mean_r2": math.nan if r2 is None else float(r2.mean()),
+        "corrected_r2": math.nan if null_r2 is None else corrected,
+        "interval": limits,
+        "p_value": p_values.overall,
+        "p_values": all_dimensions(p_values.per_dimension),
+        "permutations": p_values.permutations,
+        "null": statistics.null(),
+        "null_r2": all_dimensions(null_r2),
+        "extra": {name: all_dimensions(values) for name, values in statistics.extra().items()},
+        "information_bound": statistics.information_bound(),
+        "seed_scores": statistics.seed_scores(),
+    }
+
+
+def _sizes(splits: Sequence[Split], protocol: Protocol) -> dict[str, Any]:
+    """Return the fields of `LPSResult` that state the protocol."""
+    return {
+        "transform": protocol.transform,
+        "n_train": len(splits[0].train),
+        "n_validation": len(splits[0].validation),
+        "n_test": sum(len(split.test) for split in splits),
+        "folds": protocol.folds,
+        "copies": protocol.null,
+        "bootstrap": protocol.bootstrap,
+    }

@@ -1,4 +1,4 @@
-"""MMD between codes and a prior, in null standard deviations."""
+"""MMD between codes and their intended prior, in standard deviations of its null distribution."""
 
 from dataclasses import dataclass
 
@@ -17,17 +17,29 @@ __all__ = ["PriorMatch"]
 
 @dataclass
 class PriorMatch:
-    """MMD^2 between codes and a prior in null standard deviations, by one fixed kernel.
+    """Standardised MMD^2 between codes and a prior: 0 for codes drawn from the prior, up to noise of 1.
 
-    The kernel is the seven-scale IMQ of WAE-MMD bound to the prior and the estimator the unbiased
-    one, whatever a run was trained with, so that runs are comparable. The null is 200 prior batches
-    against the one that the codes are compared with, drawn once. A joint kernel: at d >= 32 it sees
-    scale and shift, hardly dependence.
+    The kernel is the seven-scale IMQ of WAE-MMD (arXiv 1711.01558), bound to the prior, with the unbiased
+    estimator. It does not depend on how a run was trained, so runs are comparable. The null distribution is
+    200 batches of the prior against one reference batch, drawn once per object. This is a joint kernel: from
+    d = 32 on it sees scale and shift, but hardly any dependence.
 
     Attributes:
-        prior: the intended prior.
-        n: codes and draws a batch; the score grows with it, so compare equal n alone.
-        seed: of the draws.
+        prior: intended prior.
+        n: number of codes and of prior draws per batch, at least 2. The score grows with it, so compare
+            scores of equal n only.
+        seed: seed of the draws.
+
+    Raises:
+        InputError: ``n`` is below 2.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.metrics import PriorMatch
+        >>> from mmdprior.priors import Gaussian
+        >>> match = PriorMatch(Gaussian(2), n=64)
+        >>> abs(match(torch.randn(100, 2))) < 5, match(3 + torch.randn(100, 2)) > 10
+        (True, True)
     """
 
     prior: Prior
@@ -44,19 +56,20 @@ class PriorMatch:
 
     @torch.no_grad()
     def __call__(self, codes: Float[Tensor, "m d"]) -> float:
-        """Return (MMD^2 - null mean) / null standard deviation over n random codes; NaN for fewer."""
+        """Return (MMD^2 - null mean) / null standard deviation of n random codes; NaN for fewer than n."""
         if len(codes) < self.n:
             return float("nan")
         if self._null is None:
-            null = torch.tensor([self._estimate(self._draw(1 + i)) for i in range(self._DRAWS)])
+            null = torch.tensor([self._mmd(self._draw(1 + i)) for i in range(self._DRAWS)])
             self._null = (float(null.mean()), float(null.std()))
         rows = torch.randperm(len(codes), generator=stream(self.seed, "rows"))[: self.n]
         mean, std = self._null
-        return (self._estimate(codes[rows.to(codes.device)]) - mean) / std
+        return (self._mmd(codes[rows.to(codes.device)]) - mean) / std
 
     def _draw(self, index: int) -> Tensor:
+        """Return prior batch ``index``; batch 0 is the reference."""
         return self.prior.sample(self.n, stream(self.seed, "match", index))
 
-    def _estimate(self, codes: Tensor) -> float:
+    def _mmd(self, codes: Tensor) -> float:
         reference = self._draw(0)
         return float(mmd(codes.to(reference), reference, self._kernel))

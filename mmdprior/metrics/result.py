@@ -1,7 +1,8 @@
-"""What a score says, how sure it is, and what went into it."""
+"""Result of LPS: the score, its statistics, and the settings they were computed with."""
 
 import json
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,47 +14,59 @@ from mmdprior.results import Result, finite_or_none, to_plain
 
 __all__ = ["LPSResult"]
 
-_SHOWN = 8
+_LISTED = 8
+"""Dimensions that the printed table lists."""
 
 
 @dataclass(frozen=True)
 class LPSResult(Result):
-    """The score and everything that went into it.
+    """Latent Predictability Score with its statistics and settings.
 
-    ``r2`` is on one scale for every predictor, 0 to 1; see ``measure``. What was not asked for is NaN
-    or empty.
+    ``r2`` is on one scale for every predictor: 1 for perfect prediction, about 0 for none. ``measure`` names
+    what it is. Statistics that were not requested are NaN or empty.
 
     Attributes:
-        score: mean over active dimensions of max(0, R2_i); NaN with fewer than two active.
+        score: LPS, the mean over active dimensions of max(0, R2_i); NaN with fewer than two of them.
         max: largest R2_i over active dimensions, unclipped.
-        r2: held-out R2_i, unclipped, averaged over folds and seeds; NaN for inactive dimensions.
-        active: dimensions that vary; the others are neither targets nor inputs.
-        predictor: name of the regressor.
-        measure: what R2 is for this predictor.
-        transform: what was done to each dimension before.
+        r2: (d,) held-out R2_i, unclipped, averaged over folds and seeds; NaN for inactive dimensions.
+        active: (d,) mask of active dimensions; the others are neither targets nor inputs.
+        predictor: name of the predictor.
+        measure: name of what ``r2`` is for this predictor.
+        transform: transform of each dimension before the fit.
         mean_r2: mean of R2_i over active dimensions, unclipped.
-        corrected_r2: the same freed of estimation error, by what the shuffled copies show of it.
-        interval: 95 % bootstrap interval of ``corrected_r2``; without shuffled copies, of ``mean_r2``.
-        p_value: that no dimension depends on the others: the least of ``p_values`` times their number.
-        p_values: of every dimension, by permuting it over the test rows, predictor fixed.
-        null: score of column-shuffled copies of the codes through the same fits: what chance gives.
-        null_r2: mean over the copies of their R2_i.
-        extra: further numbers a dimension, by name: ``plain_r2`` of the codes themselves
-            beside a best-function R2, ``nats`` beside an information.
-        information_bound: lower bound in nats of total plus dual total correlation, sum_i -1/2 log(1 -
-            R2_i); it needs Gaussian marginals, so rank-Gaussianised codes, or the predictor of information.
-        seed_scores: the score under each predictor seed alone.
-        effective_rank: of the test codes before the transform, up to 10,000 of them.
-        n_train: rows each regressor was fitted on.
-        n_validation: rows that it was stopped or chosen by; 0 where none were.
-        n_test: rows that R2 was computed on, all folds together.
-        folds: of cross-fitting; 1 for one split.
-        copies: shuffled copies.
-        permutations: in each p-value.
-        bootstrap: draws in the interval.
-        seed: of the split, the copies, the regressors, the permutations and the draws.
-        warnings: what a reader should know about the codes.
-        seconds: that all this took; not in the JSON, which is the same whenever it is written.
+        corrected_r2: ``mean_r2`` corrected for estimation error, as measured on shuffled copies.
+        interval: 95 % bootstrap interval of ``corrected_r2``, or of ``mean_r2`` without shuffled copies.
+        p_value: p-value that no dimension depends on the others: the smallest of ``p_values`` times their
+            number.
+        p_values: (d,) p-value of every dimension, permuted over the test rows with the predictor fixed.
+        null: chance level: score of column-shuffled copies of the codes through the same fits.
+        null_r2: (d,) R2_i of the shuffled copies, averaged over them.
+        extra: further (d,) numbers by name: ``plain_r2``, the R2 of the codes, next to a best-function R2;
+            ``nats`` next to an information.
+        information_bound: lower bound of total plus dual total correlation in nats, sum_i -1/2 log(1 - R2_i).
+            It needs Gaussian marginals: NaN unless codes are rank-Gaussianised or the predictor measures
+            information.
+        seed_scores: score of each predictor seed.
+        effective_rank: effective rank of at most 10,000 test codes, before the transform.
+        n_train: number of rows that each regressor was fitted on.
+        n_validation: number of validation rows; 0 if the predictor uses none.
+        n_test: number of rows that R2 was computed on, over all folds.
+        folds: number of folds of cross-fitting; 1 for one split.
+        copies: number of shuffled copies.
+        permutations: number of permutations in each p-value.
+        bootstrap: number of bootstrap draws in the interval.
+        seed: seed of the split, copies, fits, permutations and bootstrap draws.
+        warnings: properties of the codes that make the score doubtful, one sentence each.
+        seconds: wall-clock time; not part of the JSON, so that equal scores give equal files.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior import LPSResult, lps
+        >>> result = lps(torch.randn(100, 3))
+        >>> result.active, result.n_train, result.n_test
+        (array([ True,  True,  True]), 80, 20)
+        >>> LPSResult.from_json(result.to_json()).score == result.score
+        True
     """
 
     score: float
@@ -92,36 +105,62 @@ class LPSResult(Result):
 
     @property
     def excess(self) -> float:
-        """LPS - null: the score less what chance gives."""
+        """Score minus the chance level, LPS - null."""
         return self.score - self.null
 
+    @property
+    def beside(self) -> Mapping[str, Float[np.ndarray, "d"]]:
+        """Old name of ``extra``, which warns for one release."""
+        warnings.warn(
+            "LPSResult.beside is now LPSResult.extra; the old name will be removed in the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.extra
+
     def to_dict(self) -> dict[str, object]:
-        """Return plain numbers and lists, NaN as None, ready for JSON."""
+        """Return plain numbers and lists, NaN as None."""
         plain = {name: to_plain(value) for name, value in asdict(self).items() if name != "seconds"}
         plain["excess"] = finite_or_none(self.excess)
         return plain
 
     @staticmethod
     def from_json(text: str) -> "LPSResult":
-        """Return the result that `to_json` wrote."""
-        found: dict[str, Any] = json.loads(text)
-        del found["excess"]
+        """Return the result that `to_json` wrote, in this or the previous release."""
+        fields: dict[str, Any] = json.loads(text)
+        del fields["excess"]
+        if "beside" in fields:  # name of ``extra`` in the previous release
+            fields["extra"] = fields.pop("beside")
         for name in ("r2", "p_values", "null_r2"):
-            found[name] = np.array(found[name], dtype=float)
-        found["active"] = np.array(found["active"], dtype=bool)
-        found["extra"] = {name: np.array(v, dtype=float) for name, v in found["extra"].items()}
+            fields[name] = np.array(fields[name], dtype=float)
+        fields["active"] = np.array(fields["active"], dtype=bool)
+        fields["extra"] = {name: np.array(v, dtype=float) for name, v in fields["extra"].items()}
         for name in ("interval", "seed_scores", "warnings"):
-            found[name] = tuple(math.nan if value is None else value for value in found[name])
-        given: dict[str, Any] = {name: math.nan if v is None else v for name, v in found.items()}
-        return LPSResult(**given)
+            fields[name] = tuple(math.nan if value is None else value for value in fields[name])
+        values: dict[str, Any] = {k: math.nan if v is None else v for k, v in fields.items()}
+        return LPSResult(**values)
 
     def __str__(self) -> str:
-        """A table for people."""
-        lines = [
+        """Return a table of the score, its statistics and the protocol."""
+        title = (
             f"LPS {self.predictor}: {self.score:.4f}  mean of max(0, R2) over {int(self.active.sum())} of "
             f"{self.dim} dimensions active; R2 is {self.measure}"
+        )
+        rows = [
+            ("max R2", f"{self.max:.4f}"),
+            ("mean R2, unclipped", f"{self.mean_r2:.4f}"),
+            *self._inference_rows(),
+            *((f"mean {name}", f"{np.nanmean(v):.4f}") for name, v in self.extra.items() if _any_finite(v)),
         ]
-        rows = [("max R2", f"{self.max:.4f}"), ("mean R2, unclipped", f"{self.mean_r2:.4f}")]
+        if math.isfinite(self.information_bound):
+            rows.append(("information bound", f"{self.information_bound:.4f} nats"))
+        rows.append(("effective rank", f"{self.effective_rank:.1f}"))
+        rows += [("most predictable", self._top()), ("protocol", self._protocol())]
+        rows += [("warning", text) for text in self.warnings]
+        return "\n".join([title, *(f"  {label:34} {text}" for label, text in rows)])
+
+    def _inference_rows(self) -> list[tuple[str, str]]:
+        rows = []
         name = "mean R2"
         if self.copies:
             rows.append(("LPS of shuffled codes", f"{self.null:.4f}  so LPS - null {self.excess:.4f}"))
@@ -133,26 +172,21 @@ class LPSResult(Result):
             rows.append(("p-value of independence", f"{self.p_value:.4f}  {self.permutations} permutations"))
         if len(self.seed_scores) > 1:
             rows.append(("LPS by predictor seed", " ".join(f"{score:.4f}" for score in self.seed_scores)))
-        rows += [(f"mean {key}", f"{np.nanmean(value):.4f}") for key, value in self._extra()]
-        if math.isfinite(self.information_bound):
-            rows.append(("information bound", f"{self.information_bound:.4f} nats"))
-        rows.append(("effective rank", f"{self.effective_rank:.1f}"))
-        rows += [("most predictable", self._top()), ("protocol", self._protocol())]
-        rows += [("warning", text) for text in self.warnings]
-        return "\n".join([*lines, *(f"  {label:34} {text}" for label, text in rows)])
-
-    def _extra(self) -> list[tuple[str, np.ndarray]]:
-        return [(name, values) for name, values in self.extra.items() if np.isfinite(values).any()]
+        return rows
 
     def _top(self) -> str:
-        order = np.argsort(-np.nan_to_num(self.r2, nan=-np.inf), kind="stable")[:_SHOWN]
+        order = np.argsort(-np.nan_to_num(self.r2, nan=-np.inf), kind="stable")[:_LISTED]
         return "  ".join(f"z{i} {self.r2[i]:.3f}" for i in order if self.active[i])
 
     def _protocol(self) -> str:
         split = "one split 60/20/20" if self.folds == 1 else f"{self.folds} folds"
-        stopped = f", stopped by {self.n_validation}" if self.n_validation else ""
-        taken = f"; {self.seconds:.1f} s" if math.isfinite(self.seconds) else ""
+        stopping = f", validated on {self.n_validation}" if self.n_validation else ""
+        seconds = f"; {self.seconds:.1f} s" if math.isfinite(self.seconds) else ""
         return (
-            f"{self.transform}; {split}: fitted on {self.n_train}{stopped}, scored on {self.n_test}; "
-            f"{len(self.seed_scores)} predictor seed(s), {self.copies} shuffled, seed {self.seed}{taken}"
+            f"{self.transform}; {split}: fitted on {self.n_train}{stopping}, scored on {self.n_test}; "
+            f"{len(self.seed_scores)} predictor seed(s), {self.copies} shuffled, seed {self.seed}{seconds}"
         )
+
+
+def _any_finite(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).any())

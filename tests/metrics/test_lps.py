@@ -11,7 +11,7 @@ from sklearn.metrics import r2_score
 from mmdprior import InputError, Latent, lps
 from mmdprior.evaluation import Codes, score_codes
 from mmdprior.metrics import active_dimensions, effective_rank
-from mmdprior.metrics.protocol import splits
+from mmdprior.metrics.protocol import split_rows
 from mmdprior.predictors import LinearPredictor, Predictor, Regression
 
 
@@ -27,7 +27,7 @@ def equicorrelated(rho, d=8, n=20_000, seed=0):
 def test_linear_equals_sklearn_dimension_by_dimension(ridge):
     z = torch.randn(500, 6, dtype=torch.float64) @ torch.randn(6, 6, dtype=torch.float64)
     result = lps(z, LinearPredictor(ridge), seed=4)
-    rows = splits(len(z), 1, 4, uses_validation=False)[0]
+    rows = split_rows(len(z), 1, 4, uses_validation=False)[0]
     train, test = z[rows.train], z[rows.test]
     mean, std = train.mean(0), train.std(0, correction=0)
     train, test = ((train - mean) / std).numpy(), ((test - mean) / std).numpy()

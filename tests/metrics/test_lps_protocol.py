@@ -12,8 +12,14 @@ from scipy import stats
 from mmdprior import InputError, LPSResult, lps
 from mmdprior.figures import importance_map
 from mmdprior.metrics import Protocol, effective_rank, importance
-from mmdprior.metrics.inference import ScoreStatistics, bootstrap_counts, combined, interval, permuted
-from mmdprior.metrics.protocol import run, splits
+from mmdprior.metrics.inference import (
+    ScoreStatistics,
+    bootstrap_counts,
+    bootstrap_interval,
+    combine_folds,
+    permutation_agreement,
+)
+from mmdprior.metrics.protocol import fit_problems, split_rows
 from mmdprior.predictors import (
     AdditivePredictor,
     Classification,
@@ -113,7 +119,7 @@ def test_the_whole_protocol_by_hand():
     z, _ = equicorrelated(0.3, d=3, n=400)
     result = lps(z, seed=2, null=2)
     bare = lps(z, seed=2, null=0, bootstrap=2000)
-    rows = splits(400, 1, 2, uses_validation=False)[0]
+    rows = split_rows(400, 1, 2, uses_validation=False)[0]
     train, test = z[rows.train].numpy(), z[rows.test].numpy()
     mean, std = train.mean(0), train.std(0)
     train, test = (train - mean) / std, (test - mean) / std
@@ -151,7 +157,7 @@ def test_permutations_are_those_of_the_loss_one_by_one(kind):
         logits = torch.randn(1, 40, 2, 3, dtype=torch.float64).log_softmax(3)
         outcome = Classification(bins, logits)
         losses = lambda s: -Classification(bins.roll(-s, 1), logits).loss.sum(1)  # noqa: E731
-    observed, others, rounding = permuted(outcome, 39, torch.Generator().manual_seed(0))
+    observed, others, rounding = permutation_agreement(outcome, 39, torch.Generator().manual_seed(0))
     ordered = [losses(s)[0] for s in range(40)]
     assert others.shape[1] >= 199
     for i in range(2):
@@ -168,7 +174,7 @@ def test_permutations_are_those_of_the_loss_one_by_one(kind):
 
 def test_predictions_that_do_not_vary_prove_nothing():
     y = torch.randn(1, 50, 2)
-    observed, others, rounding = permuted(
+    observed, others, rounding = permutation_agreement(
         Regression(y, torch.full_like(y, 0.3)), 199, torch.Generator().manual_seed(0)
     )
     assert bool((others >= observed - rounding).all())
@@ -190,7 +196,7 @@ def test_values_that_some_draws_miss_leave_the_interval_finite(predictor):
 def test_a_target_that_does_not_vary_scores_zero():
     z = np.random.default_rng(0).normal(size=(2000, 4))
     z[:, 3] = 0.1
-    test = splits(2000, 1, 0, uses_validation=False)[0].test
+    test = split_rows(2000, 1, 0, uses_validation=False)[0].test
     z[np.setdiff1d(np.arange(2000), test.numpy())[0], 3] = 0.7
     result = lps(z, "linear")
     assert result.r2[3] == 0
@@ -199,10 +205,10 @@ def test_a_target_that_does_not_vary_scores_zero():
 
 
 def test_folds_are_combined_by_twice_their_median():
-    each, overall = combined(torch.tensor([[0.01, 0.6], [0.03, 0.7], [0.5, 0.9]], dtype=torch.float64))
+    each, overall = combine_folds(torch.tensor([[0.01, 0.6], [0.03, 0.7], [0.5, 0.9]], dtype=torch.float64))
     assert each.tolist() == pytest.approx([0.06, 1.0])
     assert overall == pytest.approx(0.12)
-    assert combined(torch.tensor([[0.01, 0.6]]))[1] == pytest.approx(0.02)
+    assert combine_folds(torch.tensor([[0.01, 0.6]]))[1] == pytest.approx(0.02)
 
 
 def test_bootstrap_counts_are_draws_with_replacement():
@@ -211,8 +217,8 @@ def test_bootstrap_counts_are_draws_with_replacement():
     assert bool((counts.sum(1) == 50).all())
     assert float(counts.var()) == pytest.approx(0.98, abs=0.05)
     draws = torch.randn(50_000, dtype=torch.float64)
-    assert interval(draws, 2.0) == pytest.approx((2 - 1.96, 2 + 1.96), abs=0.05)
-    assert interval(draws, 2.0, variance=3.0) == pytest.approx((2 - 3.92, 2 + 3.92), abs=0.1)
+    assert bootstrap_interval(draws, 2.0) == pytest.approx((2 - 1.96, 2 + 1.96), abs=0.05)
+    assert bootstrap_interval(draws, 2.0, variance=3.0) == pytest.approx((2 - 3.92, 2 + 3.92), abs=0.1)
 
 
 @pytest.mark.parametrize("predictor", ["linear", "additive"])
@@ -251,7 +257,7 @@ def test_the_correction_takes_estimation_error_out():
 @pytest.mark.parametrize("predictor", ["linear", "mlp"])
 def test_folds_score_every_row(predictor):
     z, truth = equicorrelated(0.5, d=4, n=1003)
-    rows = splits(1003, 5, 0, uses_validation=predictor == "mlp")
+    rows = split_rows(1003, 5, 0, uses_validation=predictor == "mlp")
     tested = torch.cat([split.test for split in rows])
     assert len(tested) == len(tested.unique()) == 1000
     for split in rows:
@@ -294,7 +300,7 @@ def test_shuffled_copies_keep_the_marginals_alone():
             seen.append(train)
             return super().fit(train, validation, generators)
 
-    list(run(z, Spy(), Protocol(transform="none", null=3), 0, splits(500, 1, 0, False)))
+    list(fit_problems(z, Spy(), Protocol(transform="none", null=3), 0, split_rows(500, 1, 0, False)))
     assert seen[0].shape[0] == 4
     for copy in seen[0][1:]:
         assert float((torch.corrcoef(copy.T) - torch.eye(4)).abs().max()) < 0.25
@@ -366,17 +372,17 @@ def test_a_table_says_what_was_done():
 
 def test_the_effective_rank_is_that_of_the_test_codes():
     z, _ = equicorrelated(0.5, d=4, n=500)
-    rows = splits(500, 1, 0, uses_validation=False)[0]
+    rows = split_rows(500, 1, 0, uses_validation=False)[0]
     assert lps(z).effective_rank == pytest.approx(effective_rank(z[rows.test]), abs=1e-4)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda z: z[:35], "35 rows for 4 columns: fewer than 10 a column"),
+        (lambda z: z[:35], "35 rows for 4 columns: fewer than 10 rows per column"),
         (lambda z: torch.cat([z, torch.ones(300, 1)], 1), "constant column 4"),
         (lambda z: torch.cat([z, -2 * z[:, :1] + 1], 1), "duplicated columns .*: 0 = 4"),
-        (lambda z: torch.cat([z, torch.randint(0, 9, (300, 1)).float()], 1), "integers alone in column 4"),
+        (lambda z: torch.cat([z, torch.randint(0, 9, (300, 1)).float()], 1), "only integers in column 4"),
         (lambda z: z.half(), "codes in float16"),
         (lambda z: z.bfloat16(), "codes in bfloat16"),
         (lambda z: z.numpy().astype(np.float16), "codes in float16"),
@@ -431,8 +437,8 @@ def test_the_heat_map_shows_the_matrix():
 
 
 def test_evidence_of_nothing_is_nan():
-    evidence = ScoreStatistics(Protocol(), splits(40, 1, 0, False), 0)
+    evidence = ScoreStatistics(Protocol(), split_rows(40, 1, 0, False), 0)
     assert math.isnan(evidence.score())
     assert math.isnan(evidence.null())
     assert evidence.seed_scores() == ()
-    assert evidence.p_values().each is None
+    assert evidence.p_values().per_dimension is None
