@@ -1,4 +1,7 @@
-"""Figures: arrays in, matplotlib figures out."""
+"""Figures of codes, scores and models: arrays in, matplotlib figures out.
+
+Matplotlib is imported when the first figure is drawn.
+"""
 
 from mmdprior.figures.curves import curves, frontier
 from mmdprior.figures.figures import correlation_map, figures_of, importance_map, pair_map, save_figures

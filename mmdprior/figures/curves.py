@@ -1,48 +1,75 @@
-"""Figures over several runs: what they logged while training, and where they ended."""
+"""Figures over several runs: logged values over training steps, and PSNR against LPS."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from mmdprior.figures.style import FAINT, INK, PAPER, line_style, new_figure, styled, text_figure
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 __all__ = ["curves", "frontier"]
 
-_LEGEND = 12
-_NAMED = 16
+_MOST_IN_LEGEND = 12
+"""Curves with more runs have no legend."""
+_MOST_DISTINCT = 16
+"""Up to this many points differ in colour and marker; with more, only the best ones are labelled."""
+_LABELLED = 6
+"""Labelled points, about, when there are more than `_MOST_DISTINCT`."""
+_LINEAR_LPS = 0.01
+"""LPS up to which the axis of `frontier` is linear; it is logarithmic above."""
+_LPS_TICKS = (0, 0.005, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
 def curves(
-    lines: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], title: str, label: str, *, log: bool = False
-) -> Figure:
-    """Draw a number over training steps: a thin line a seed, a thick one their mean.
+    lines: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]],
+    title: str,
+    label: str,
+    *,
+    log: bool = False,
+) -> "Figure":
+    """Draw a logged value over training steps: a thin line per seed, a thick line for their mean per run.
+
+    The mean covers the steps that all seeds of a run logged. Values that are not finite are left out.
 
     Args:
-        lines: (steps, values) of every seed, by run.
-        title: above.
-        label: of the vertical axis.
-        log: a logarithmic axis, where all values are positive.
+        lines: (steps, values) of every seed, by name of the run; the two arrays have equal length.
+        title: title of the figure.
+        label: label of the vertical axis.
+        log: whether the vertical axis is logarithmic; ignored if any value is not positive.
+
+    Returns:
+        The figure, with a legend of up to 12 runs.
+
+    Example:
+        >>> import numpy as np
+        >>> from mmdprior.figures import curves
+        >>> steps = np.array([0, 100, 200])
+        >>> seeds = [(steps, np.array([9.0, 4.0, 2.0])), (steps, np.array([8.0, 5.0, 3.0]))]
+        >>> figure = curves({"vae": seeds}, "training loss", "loss")
+        >>> figure.axes[0].lines[-1].get_ydata().tolist()
+        [8.5, 4.5, 2.5]
     """
-    there = {name: [_finite(*curve) for curve in seeds] for name, seeds in lines.items()}
-    there = {name: kept for name, seeds in there.items() if (kept := [c for c in seeds if len(c[0])])}
-    if not there:
-        return text_figure(f"{title}: no finite numbers were logged")
+    finite = {name: [_finite(*curve) for curve in seeds] for name, seeds in lines.items()}
+    finite = {name: kept for name, seeds in finite.items() if (kept := [c for c in seeds if len(c[0])])}
+    if not finite:
+        return text_figure(f"{title}: no finite values were logged")
     with styled():
         figure = new_figure(5.2, 3.1)
         axes = figure.subplots()
-        for index, (name, seeds) in enumerate(there.items()):
-            _line(axes, seeds, line_style(index), name)
-        lowest = min(float(c[1].min()) for seeds in there.values() for c in seeds)
+        for index, (name, seeds) in enumerate(finite.items()):
+            _draw_run(axes, seeds, line_style(index), name)
+        lowest = min(float(values.min()) for seeds in finite.values() for _, values in seeds)
         if log and lowest > 0:
             axes.set_yscale("log")
-        axes.set(title=title, xlabel="step", ylabel=label)
+        axes.set(title=title, xlabel="training step", ylabel=label)
         axes.grid(axis="y", alpha=0.6)
-        if len(there) <= _LEGEND:
-            figure.legend(loc="outside lower center", ncols=min(4, len(there)), fontsize=8)
+        if len(finite) <= _MOST_IN_LEGEND:
+            figure.legend(loc="outside lower center", ncols=min(4, len(finite)), fontsize=8)
     return figure
 
 
@@ -50,42 +77,54 @@ def frontier(
     points: Mapping[str, tuple[float, float, float, float]],
     hollow: Collection[str] = (),
     title: str = "reconstruction against independence",
-) -> Figure:
-    """Draw runs by LPS and PSNR, with the runs that none beats in both joined by a line.
+) -> "Figure":
+    """Draw runs by LPS (horizontal) and PSNR (vertical), with a line through the Pareto-optimal ones.
+
+    A run is Pareto-optimal if no other run has both a higher PSNR and a lower LPS. The LPS axis is linear up
+    to 0.01 and logarithmic above, so that small scores differ visibly and large ones fit.
 
     Args:
-        points: by run: PSNR in dB, its spread over seeds, LPS, its spread; spreads may be NaN.
-        hollow: runs drawn hollow: their prior was not enforced.
-        title: above.
+        points: by name of the run: PSNR in dB, its standard deviation over seeds, LPS, its standard
+            deviation. Standard deviations may be NaN. Runs without a finite PSNR and LPS are left out.
+        hollow: names of the runs to draw with a hollow marker, because they do not match their prior.
+        title: title of the figure.
+
+    Returns:
+        The figure; error bars show one standard deviation over seeds.
+
+    Example:
+        >>> from mmdprior.figures import frontier
+        >>> scores = {"vae": (18.0, 0.1, 0.07, 0.0), "mmd": (19.2, 0.1, 0.01, 0.0)}
+        >>> scores["ae"] = (19.4, 0.1, 0.06, 0.0)
+        >>> figure = frontier(scores, hollow=["ae"])
+        >>> best = figure.axes[0].lines[0]
+        >>> best.get_xdata().tolist(), best.get_ydata().tolist()
+        ([0.01, 0.06], [19.2, 19.4])
     """
-    there = {n: p for n, p in points.items() if math.isfinite(p[0]) and math.isfinite(p[2])}
-    if not there:
+    finite = {n: p for n, p in points.items() if math.isfinite(p[0]) and math.isfinite(p[2])}
+    if not finite:
         return text_figure(f"{title}: no run has both a PSNR and an LPS")
     with styled():
         figure = new_figure(5.2, 3.6)
         axes = figure.subplots()
-        best = _undominated(there)
+        best = _pareto_optimal(finite)
         axes.plot([p[2] for p in best], [p[0] for p in best], color=FAINT, lw=1, zorder=1)
-        many = len(there) > _NAMED
-        for index, (name, (psnr, psnr_sd, lps, lps_sd)) in enumerate(there.items()):
-            look = line_style(0 if many else index) | {
-                "linestyle": "none",
-                "ms": 4 if many else 6,
-                "zorder": 2,
-            }
-            look["markerfacecolor"] = PAPER if name in hollow else look["color"]
-            spreads: dict[str, Any] = {} if many else {"yerr": _shown(psnr_sd), "xerr": _shown(lps_sd)}
-            axes.errorbar(lps, psnr, label=name, elinewidth=1, **spreads, **look)
-            if many and there[name] in best[:: max(1, len(best) // 6)]:
+        many = len(finite) > _MOST_DISTINCT
+        for index, (name, (psnr, psnr_sd, lps, lps_sd)) in enumerate(finite.items()):
+            style = line_style(0 if many else index)
+            style |= {"linestyle": "none", "ms": 4 if many else 6, "zorder": 2}
+            style["markerfacecolor"] = PAPER if name in hollow else style["color"]
+            bars: dict[str, Any] = {} if many else {"yerr": _or_none(psnr_sd), "xerr": _or_none(lps_sd)}
+            axes.errorbar(lps, psnr, label=name, elinewidth=1, **bars, **style)
+            if many and finite[name] in best[:: max(1, len(best) // _LABELLED)]:
                 axes.annotate(name, (lps, psnr), xytext=(4, 4), textcoords="offset points", fontsize=7)
-        _lps_axis(axes, [p[2] + (p[3] if math.isfinite(p[3]) else 0.0) for p in there.values()])
-        axes.set(title=title, xlabel="LPS of mean codes, highest predictor (left: independent)")
-        axes.set_ylabel("PSNR (dB)")
+        _set_lps_axis(axes, [p[2] + (p[3] if math.isfinite(p[3]) else 0.0) for p in finite.values()])
+        axes.set(title=title, xlabel="highest LPS of mean codes (0: independent)", ylabel="PSNR (dB)")
         axes.margins(y=0.12)
         axes.grid(alpha=0.6)
-        if any(name in hollow for name in there):
+        if any(name in hollow for name in finite):
             axes.text(
-                0.98, 0.02, "hollow: prior not enforced", transform=axes.transAxes, ha="right", color=INK
+                0.98, 0.02, "hollow: prior not matched", transform=axes.transAxes, ha="right", color=INK
             )
         axes.text(0.02, 0.98, "better", transform=axes.transAxes, va="top", color=INK, fontstyle="italic")
         if not many:
@@ -93,46 +132,46 @@ def frontier(
     return figure
 
 
-def _lps_axis(axes: Axes, values: Sequence[float]) -> None:
-    """Let small scores be told apart and large ones fit: linear to .01, logarithmic from there."""
-    axes.set_xscale("symlog", linthresh=0.01, linscale=1.0)
-    top = max(0.02, 1.6 * max(values))
-    ticks = [tick for tick in (0, 0.005, 0.01, 0.03, 0.1, 0.3, 1.0) if tick <= top]
-    axes.set_xlim(min([-0.001, *(1.2 * value for value in values)]), top)
+def _draw_run(
+    axes: "Axes", seeds: Sequence[tuple[np.ndarray, np.ndarray]], style: dict[str, Any], name: str
+) -> None:
+    style = {**style, "marker": None}
+    if len(seeds) == 1:
+        axes.plot(*seeds[0], lw=1.6, label=name, **style)
+        return
+    common = set.intersection(*(set(steps.tolist()) for steps, _ in seeds))
+    for index, (steps, values) in enumerate(seeds):
+        # Without common steps there is no mean line, so the first seed carries the name in the legend.
+        label = name if index == 0 and not common else None
+        axes.plot(steps, values, lw=0.6, alpha=0.45, label=label, **style)
+    if common:
+        grid = np.array(sorted(common))
+        rows = [values[np.searchsorted(steps, grid)] for steps, values in seeds]
+        axes.plot(grid, np.mean(rows, axis=0), lw=1.8, label=name, **style)
+
+
+def _set_lps_axis(axes: "Axes", values: Sequence[float]) -> None:
+    axes.set_xscale("symlog", linthresh=_LINEAR_LPS, linscale=1.0)
+    right = max(2 * _LINEAR_LPS, 1.6 * max(values))
+    ticks = [tick for tick in _LPS_TICKS if tick <= right]
+    axes.set_xlim(min([-0.001, *(1.2 * value for value in values)]), right)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
 
 
-def _undominated(points: Mapping[str, tuple[float, float, float, float]]) -> list[tuple[float, ...]]:
-    """Return the points that no other beats in PSNR and in LPS, by LPS."""
-    found: list[tuple[float, ...]] = []
+def _pareto_optimal(points: Mapping[str, tuple[float, float, float, float]]) -> list[tuple[float, ...]]:
+    """Return the points that no other exceeds in PSNR at an equal or lower LPS, by rising LPS."""
+    best: list[tuple[float, ...]] = []
     for point in sorted(points.values(), key=lambda p: (p[2], -p[0])):
-        if not found or point[0] > found[-1][0]:
-            found.append(point)
-    return found
-
-
-def _line(
-    axes: Axes, seeds: Sequence[tuple[np.ndarray, np.ndarray]], look: dict[str, Any], name: str
-) -> None:
-    thick = {**look, "marker": None}
-    if len(seeds) == 1:
-        axes.plot(*seeds[0], lw=1.6, label=name, **thick)
-        return
-    common = set.intersection(*(set(steps.tolist()) for steps, _ in seeds)) if seeds else set()
-    for place, (steps, values) in enumerate(seeds):
-        named = name if place == 0 and not common else None
-        axes.plot(steps, values, lw=0.6, alpha=0.45, label=named, **thick)
-    if common:
-        grid = np.array(sorted(common))
-        rows = [values[np.searchsorted(steps, grid)] for steps, values in seeds]
-        axes.plot(grid, np.mean(rows, axis=0), lw=1.8, label=name, **thick)
+        if not best or point[0] > best[-1][0]:
+            best.append(point)
+    return best
 
 
 def _finite(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    there = np.isfinite(values)
-    return np.asarray(steps)[there], np.asarray(values)[there]
+    mask = np.isfinite(values)
+    return np.asarray(steps)[mask], np.asarray(values)[mask]
 
 
-def _shown(sd: float) -> float | None:
+def _or_none(sd: float) -> float | None:
     return sd if math.isfinite(sd) else None

@@ -1,11 +1,11 @@
-"""Pictures that tell at a glance what a model kept and what its latents do."""
+"""Images and figures of a model during training and in its report."""
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
-from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import make_grid
 
@@ -21,12 +21,34 @@ from mmdprior.models import Autoencoder, evaluation_mode
 from mmdprior.priors import Prior
 from mmdprior.seeding import stream
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["Panels", "prior_samples", "reconstructions"]
+
+_TRAVERSAL_CODES = 5000
+"""Codes among which the start of a traversal is sought."""
 
 
 @torch.no_grad()
 def reconstructions(model: Autoencoder, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "3 n c h w"]:
-    """Return images, their reconstructions from the mean codes, and the absolute error, white from .5 on."""
+    """Return images, their reconstructions from mean codes, and absolute errors, stacked in this order.
+
+    Args:
+        model: in the mode in which it should run, usually evaluation mode.
+        images: (n, c, h, w) in [0, 1], on the device of the model.
+
+    Returns:
+        (3, n, c, h, w) on the CPU. Errors are averaged over channels and white where they are 0.5 or more.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior import models
+        >>> from mmdprior.figures import reconstructions
+        >>> encoder, decoder = models.LinearEncoder((1, 8, 8), 3), models.LinearDecoder((1, 8, 8), 3)
+        >>> reconstructions(models.Autoencoder(encoder, decoder), torch.rand(4, 1, 8, 8)).shape
+        torch.Size([3, 4, 1, 8, 8])
+    """
     decoded = model.decode(model.encode(images, stream(0, "panel")).mean).to(images).clamp(0, 1)
     return torch.stack([images, decoded, error_image(images, decoded)]).cpu()
 
@@ -35,22 +57,56 @@ def reconstructions(model: Autoencoder, images: Float[Tensor, "n c h w"]) -> Flo
 def prior_samples(
     model: Autoencoder, prior: Prior, n: int = 64, device: torch.device | str = "cpu", seed: int = 0
 ) -> Float[Tensor, "n c h w"]:
-    """Return decoded draws from the prior, the same draws at every call with one seed."""
+    """Decode samples from a prior.
+
+    Args:
+        model: model on ``device``.
+        prior: prior with the dimension of the model's latents.
+        n: number of samples.
+        device: where to decode.
+        seed: seed of the samples; the same seed gives the same samples.
+
+    Returns:
+        (n, c, h, w) images in [0, 1] on the CPU.
+
+    Example:
+        >>> from mmdprior import models
+        >>> from mmdprior.figures import prior_samples
+        >>> from mmdprior.priors import Uniform
+        >>> encoder, decoder = models.LinearEncoder((1, 8, 8), 3), models.LinearDecoder((1, 8, 8), 3)
+        >>> prior_samples(models.Autoencoder(encoder, decoder), Uniform(3), n=5).shape
+        torch.Size([5, 1, 8, 8])
+    """
     z = prior.sample(n, stream(seed, "panel", device=prior.device)).to(device)
     return model.decode(z).clamp(0, 1).cpu()
 
 
 @dataclass(frozen=True)
 class Panels:
-    """The pictures of one validation, by TensorBoard tag.
+    """Images, figures and histograms of one validation, by TensorBoard tag.
+
+    All methods run the model in evaluation mode and restore its mode afterwards.
 
     Attributes:
         images: held-out images; a few of them are reconstructed.
-        prior: whose draws are decoded.
-        device: where the model lies.
-        columns: images in the strip of reconstructions.
-        rows: dimensions traversed, those that change the picture most.
-        shown: dimensions whose histograms are written.
+        prior: the intended prior, which is sampled and compared with the codes.
+        device: device of the model.
+        columns: number of reconstructed images.
+        rows: largest number of dimensions in a traversal.
+        shown: largest number of dimensions with a histogram.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior import models
+        >>> from mmdprior.data import InMemory
+        >>> from mmdprior.evaluation import encode
+        >>> from mmdprior.figures import Panels
+        >>> from mmdprior.priors import Gaussian
+        >>> images = InMemory(torch.randint(0, 256, (20, 1, 8, 8), dtype=torch.uint8))
+        >>> encoder, decoder = models.LinearEncoder((1, 8, 8), 3), models.LinearDecoder((1, 8, 8), 3)
+        >>> model = models.Autoencoder(encoder, decoder)
+        >>> sorted(Panels(images, Gaussian(3)).draw(model, encode(model, images)))
+        ['prior_samples', 'reconstructions', 'traversals']
     """
 
     images: ImageSet
@@ -62,44 +118,44 @@ class Panels:
 
     @cached_property
     def shape(self) -> PriorShape:
-        """The prior as plain arrays."""
+        """Marginal CDFs and samples of the prior."""
         return PriorShape.of(self.prior)
 
     def draw(self, model: Autoencoder, codes: Codes) -> dict[str, Float[Tensor, "rgb H W"]]:
-        """Return the pictures of a model; it is left as it was."""
-        strip, draws = self.strip(model), self.draws(model)
+        """Return one image each of reconstructions, decoded prior samples and a traversal."""
+        strip, samples = self.strip(model), self.draws(model)
         return {
             "reconstructions": _grid(strip.flatten(0, 1), strip.shape[1]),
-            "prior_samples": _grid(draws, round(len(draws) ** 0.5)),
+            "prior_samples": _grid(samples, round(len(samples) ** 0.5)),
             "traversals": self.traversal(model, codes).grid(),
         }
 
     def strip(self, model: Autoencoder) -> Float[Tensor, "3 n c h w"]:
-        """Return a few images, their reconstructions and the errors."""
-        shown = thin(self.images, self.columns)
-        batch, _ = shown.gather(torch.arange(len(shown)))
+        """Return a few held-out images, their reconstructions and the errors; see `reconstructions`."""
+        some = thin(self.images, self.columns)
+        batch, _ = some.gather(torch.arange(len(some)))
         with evaluation_mode(model):
             return reconstructions(model, to_float(batch.to(self.device)))
 
     def draws(self, model: Autoencoder, n: int = 64) -> Float[Tensor, "n c h w"]:
-        """Return decoded draws from the prior."""
+        """Return n decoded samples from the prior; see `prior_samples`."""
         with evaluation_mode(model):
             return prior_samples(model, self.prior, n, self.device)
 
     def traversal(self, model: Autoencoder, codes: Codes) -> Traversal:
-        """Return the traversal from a central image's code."""
+        """Return the traversal of the active dimensions that starts from a central mean code."""
         active = active_dimensions(codes.latent)
-        means = codes.latent.mean[:5000]
+        means = codes.latent.mean[:_TRAVERSAL_CODES]
         return traverse(model, self.shape, codes=means, active=active, rows=self.rows, device=self.device)
 
-    def figures(self, evaluation: Evaluation, codes: Codes) -> dict[str, Figure]:
+    def figures(self, evaluation: Evaluation, codes: Codes) -> dict[str, "Figure"]:
         """Return the figures of codes and scores by TensorBoard tag."""
-        drawn = figures_of(evaluation, codes, self.shape)
-        rooms = dict.fromkeys(("marginals", "quantiles", "pairs"), "aggregate_posterior")
-        return {f"{rooms.get(name, 'dependence')}/{name}": figure for name, figure in drawn.items()}
+        figures = figures_of(evaluation, codes, self.shape)
+        folders = dict.fromkeys(("marginals", "quantiles", "pairs"), "aggregate_posterior")
+        return {f"{folders.get(name, 'dependence')}/{name}": figure for name, figure in figures.items()}
 
-    def histograms(self, codes: Codes) -> dict[str, Tensor]:
-        """Return the sampled codes of every dimension, up to ``shown``."""
+    def histograms(self, codes: Codes) -> dict[str, Float[Tensor, "n"]]:
+        """Return the sampled codes of each of the first ``shown`` dimensions by TensorBoard tag."""
         samples = codes.latent.sample[:, : self.shown].cpu()
         return {f"z/{dimension:03d}": column for dimension, column in enumerate(samples.unbind(1))}
 

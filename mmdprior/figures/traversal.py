@@ -1,37 +1,45 @@
-"""What each latent dimension does: one code, one dimension at a time moved through the prior's quantiles."""
+"""Latent traversals: one code, with one dimension at a time moved through the quantiles of the prior."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from matplotlib.figure import Figure
+from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw
 from torch import Tensor
 from torchvision.utils import make_grid
 
 from mmdprior.figures.images import image_figures
 from mmdprior.figures.prior_shape import PriorShape
-from mmdprior.figures.style import PAPER, png, text_figure
+from mmdprior.figures.style import INK, PAPER, png, text_figure
 from mmdprior.models import Autoencoder, evaluation_mode
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Traversal", "side_by_side", "traverse"]
 
 _LEVELS = (0.02, 0.98)
-_CHUNK = 256
+"""Lowest and highest quantile of a traversal."""
+_BATCH = 256
+"""Codes decoded at a time."""
 _TILE = 64
+"""Side of an image in the animation, in pixels."""
 
 
 @dataclass(frozen=True)
 class Traversal:
-    """Decoded pictures of a traversal, the dimension that changes the picture most first.
+    """Decoded images of a traversal; the dimension that changes the image most is in the first row.
 
     Attributes:
-        images: clamped to [0, 1]; a row a dimension, a column a quantile.
-        dimensions: of the rows.
-        levels: quantiles of the columns.
-        change: root mean square over pixels and columns of the difference to the row's mean picture.
+        images: (r, k, c, h, w) in [0, 1]; one row per dimension, one column per quantile.
+        dimensions: index of the latent dimension of each row.
+        levels: quantile of the prior of each column, in (0, 1).
+        change: root mean squared difference, over pixels and columns, between the images of each row and
+            their mean image.
     """
 
     images: Float[Tensor, "r k c h w"]
@@ -40,31 +48,36 @@ class Traversal:
     change: tuple[float, ...]
 
     def grid(self) -> Float[Tensor, "rgb H W"]:
-        """Return the pictures as one, with a white line between."""
+        """Return all images as one image, separated by white lines."""
         if not len(self.images):
             return torch.ones(3, 8, 8)
         return make_grid(self.images.flatten(0, 1), nrow=len(self.levels), pad_value=1.0)
 
-    def figure(self, title: str = "traversals over the prior's quantiles") -> Figure:
-        """Return the pictures with the dimensions and quantiles named."""
+    def figure(self, title: str = "one dimension at a time, by quantile of the prior") -> "Figure":
+        """Return a figure of all images, with dimensions and quantiles as labels."""
         if not len(self.images):
-            return text_figure(f"{title}: no dimension varies")
+            return text_figure(f"{title}: no active dimension")
         return image_figures({title: self.table()})
 
     def _repr_png_(self) -> bytes:
         return png(self.figure())
 
     def table(self) -> tuple[Tensor, list[str], list[str]]:
-        """Return the pictures with the names of rows and columns."""
+        """Return the images, one label per row (dimension) and one label per column (quantile)."""
         return self.images, [f"z{i}" for i in self.dimensions], [f"{level:.2g}" for level in self.levels]
 
     def save_gif(self, path: Path, seconds: float = 2.0) -> Path:
-        """Write an animation, a named tile a dimension, there and back; return the file."""
+        """Write an animation with one labelled tile per dimension, and return the file.
+
+        Args:
+            path: the file; its folder is created if it does not exist.
+            seconds: time from the lowest to the highest quantile; the animation then runs backwards.
+        """
         forth = list(range(len(self.levels)))
         frames = [self._frame(k) for k in forth + forth[-2:0:-1]] if len(self.images) else [self._frame(0)]
         path.parent.mkdir(parents=True, exist_ok=True)
-        pause = max(20, int(1000 * seconds / len(forth)))
-        frames[0].save(path, save_all=True, append_images=frames[1:], duration=pause, loop=0)
+        milliseconds = max(20, int(1000 * seconds / len(forth)))
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
         return path
 
     def _frame(self, column: int) -> Image.Image:
@@ -72,11 +85,11 @@ class Traversal:
         down = max(1, -(-len(self.images) // across))
         frame = Image.new("RGB", (across * (_TILE + 4), down * (_TILE + 16)), PAPER)
         draw = ImageDraw.Draw(frame)
-        for place, (row, dimension) in enumerate(zip(self.images, self.dimensions, strict=True)):
-            x, y = place % across * (_TILE + 4) + 2, place // across * (_TILE + 16)
-            draw.text((x, y + 1), f"z{dimension}", fill="#1f2328")
-            bytes_ = (row[column].permute(1, 2, 0) * 255).round().byte().numpy()
-            tile = Image.fromarray(bytes_.squeeze(2) if bytes_.shape[2] == 1 else bytes_)
+        for index, (row, dimension) in enumerate(zip(self.images, self.dimensions, strict=True)):
+            x, y = index % across * (_TILE + 4) + 2, index // across * (_TILE + 16)
+            draw.text((x, y + 1), f"z{dimension}", fill=INK)
+            array = (row[column].permute(1, 2, 0) * 255).round().byte().numpy()
+            tile = Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array)
             frame.paste(tile.convert("RGB").resize((_TILE, _TILE), Image.Resampling.NEAREST), (x, y + 14))
         return frame
 
@@ -87,24 +100,34 @@ def traverse(
     prior: PriorShape,
     *,
     codes: Float[Tensor, "n d"] | None = None,
-    active: Tensor | None = None,
+    active: Bool[Tensor, "d"] | None = None,
     rows: int = 16,
     columns: int = 9,
     device: torch.device | str = "cpu",
 ) -> Traversal:
-    """Decode one code with one dimension at a time moved through the prior's quantiles .02 to .98.
+    """Decode one code with one dimension at a time moved through the prior's quantiles 0.02 to 0.98.
 
-    The code is the one nearest to the median of all; without codes it is the prior's median. Dimensions
-    are ordered by how much they change the picture, and the first ones are returned.
+    The code is the one nearest to the median of all codes, or the median of the prior without codes. Rows are
+    ordered by how much they change the image.
 
     Args:
-        model: on ``device``; left in the mode it was in.
-        prior: the intended one; its quantiles are the steps.
-        codes: mean codes of some images.
-        active: (d,) dimensions that carry information; all by default.
-        rows: dimensions at most.
-        columns: quantiles.
+        model: model on ``device``; its training mode is restored afterwards.
+        prior: the intended prior, with d dimensions.
+        codes: (n, d) mean codes of some images; none by default.
+        active: (d,) mask of the dimensions to traverse; all by default.
+        rows: largest number of dimensions in the result.
+        columns: number of quantiles.
         device: where to decode.
+
+    Example:
+        >>> from mmdprior import models
+        >>> from mmdprior.figures import PriorShape, traverse
+        >>> from mmdprior.priors import Gaussian
+        >>> encoder, decoder = models.LinearEncoder((1, 8, 8), 3), models.LinearDecoder((1, 8, 8), 3)
+        >>> result = traverse(models.Autoencoder(encoder, decoder), PriorShape.of(Gaussian(3)), columns=5)
+        >>> result.images.shape
+        torch.Size([3, 5, 1, 8, 8])
+        >>> figure = result.figure()
     """
     levels = np.linspace(*_LEVELS, columns)
     steps = torch.from_numpy(prior.quantiles(levels).astype(np.float32))
@@ -113,28 +136,45 @@ def traverse(
         start = _central(codes.detach().float().cpu())
     dimensions = torch.arange(prior.dim) if active is None else active.cpu().nonzero().flatten()
     with evaluation_mode(model):
+        # Rank all dimensions by three quantiles only; decode all columns for the chosen ones.
         ends = steps[[0, columns // 2, -1]]
         change = [
-            _change(_decode(model, start, part, ends, device)) for part in dimensions.split(_CHUNK // 3)
+            _change(_decode(model, start, part, ends, device)) for part in dimensions.split(_BATCH // 3)
         ]
         order = torch.cat(change).argsort(descending=True)[:rows] if change else dimensions
         chosen = dimensions[order]
         images = [
-            _decode(model, start, part, steps, device) for part in chosen.split(max(1, _CHUNK // columns))
+            _decode(model, start, part, steps, device) for part in chosen.split(max(1, _BATCH // columns))
         ]
-    shown = torch.cat(images) if images else torch.empty(0, columns, 1, 1, 1)
-    return Traversal(shown, tuple(chosen.tolist()), tuple(levels.tolist()), tuple(_change(shown).tolist()))
+    table = torch.cat(images) if images else torch.empty(0, columns, 1, 1, 1)
+    return Traversal(table, tuple(chosen.tolist()), tuple(levels.tolist()), tuple(_change(table).tolist()))
 
 
-def side_by_side(traversals: dict[str, Traversal], title: str = "the same traversal") -> Figure:
-    """Return the traversals of several runs beside each other, each with its own order of dimensions."""
-    there = {name: t for name, t in traversals.items() if len(t.images)}
-    if not there:
-        return text_figure(f"{title}: no dimension varies")
-    return image_figures({name: t.table() for name, t in there.items()}, title)
+def side_by_side(traversals: Mapping[str, Traversal], title: str = "traversals") -> "Figure":
+    """Return a figure of the traversals of several models next to each other.
+
+    Each model has its own order of dimensions; row i of one model does not correspond to row i of another.
+
+    Args:
+        traversals: traversal by name of the model.
+        title: title above all tables.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.figures import Traversal, side_by_side
+        >>> result = Traversal(torch.rand(2, 3, 1, 8, 8), (1, 0), (0.02, 0.5, 0.98), (0.2, 0.1))
+        >>> figure = side_by_side({"vae": result, "mmd": result})
+        >>> [axes.get_title() for axes in figure.axes]
+        ['vae', 'mmd']
+    """
+    filled = {name: traversal for name, traversal in traversals.items() if len(traversal.images)}
+    if not filled:
+        return text_figure(f"{title}: no active dimension")
+    return image_figures({name: traversal.table() for name, traversal in filled.items()}, title)
 
 
 def _central(codes: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:
+    """Return the code nearest to the median, in units of each dimension's standard deviation."""
     median = codes.median(0).values
     scale = codes.std(0).nan_to_num(1.0).clamp(min=1e-12)
     return codes[((codes - median) / scale).square().sum(1).argmin()]
@@ -143,6 +183,7 @@ def _central(codes: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:
 def _decode(
     model: Autoencoder, start: Tensor, dimensions: Tensor, steps: Tensor, device: torch.device | str
 ) -> Float[Tensor, "r k c h w"]:
+    """Decode ``start`` with each dimension set to each of its steps; NaN becomes black."""
     z = start.repeat(len(dimensions), len(steps), 1)
     for row, dimension in enumerate(dimensions.tolist()):
         z[row, :, dimension] = steps[:, dimension]
