@@ -1,8 +1,6 @@
 """Assets: the arrays that a config names by path, read before anything is built."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -47,23 +45,15 @@ def read_assets(source: Config | Slot) -> dict[str, Tensor]:
         torch.Size([50, 4])
     """
     assets: dict[str, Tensor] = {}
-    slots = [source] if isinstance(source, Slot) else source.slots.values()
-    for slot in (inner for outer in slots for inner in _all_slots(outer)):
+    slots = [source] if isinstance(source, Slot) else list(source.slots.values())
+    while slots:
+        slot = slots.pop(0)
+        slots.extend(slot.nested())
         if slot.kind == "prior" and slot.name == "samples":
             path = str(slot.arguments["path"])
             with error_path(slot.path):
                 assets[path] = assets[path] if path in assets else _read(path)
     return assets
-
-
-def _all_slots(value: Any) -> Iterator[Slot]:
-    """Yield a slot and all slots nested in its arguments."""
-    if isinstance(value, Slot):
-        yield value
-        value = list(value.arguments.values())
-    if isinstance(value, list):
-        for entry in value:
-            yield from _all_slots(entry)
 
 
 def _read(path: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""From a checkpoint back to its config and its trained model; no data is read."""
+"""From a checkpoint back to its config and its trained model. No data is read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,13 +26,18 @@ __all__ = ["TrainedRun", "config_of", "load_model", "model_from_checkpoint", "op
 def config_of(content: Mapping[str, Any], source: str, *, trust: bool) -> Config:
     """Return the config inside a checkpoint, checked again.
 
+    Args:
+        content: the content of the checkpoint.
+        source: its path, for errors.
+        trust: import the targets that the config names, which runs their code.
+
     Raises:
-        InputError: it names a target and trust is not given, since that would run its code.
+        InputError: the config names a target, and ``trust`` is False.
     """
-    named = _targets_in(content["config"])
-    if named and not trust:
+    targets = _targets_in(content["config"])
+    if targets and not trust:
         raise InputError(
-            f"{source}: names target {named[0]!r}, whose code would run; pass --trust to allow it"
+            f"{source}: target {targets[0]!r} received, whose code would run; pass --trust to allow it"
         )
     return make_config(content["config"], Path(), source)
 
@@ -40,12 +45,21 @@ def config_of(content: Mapping[str, Any], source: str, *, trust: bool) -> Config
 def model_from_checkpoint(
     content: Mapping[str, Any], config: Config, *, averaged: bool = True
 ) -> Autoencoder:
-    """Rebuild the trained model of a checkpoint, with averaged weights where it has any; no data is read."""
+    """Rebuild the trained model of a checkpoint; no data is read.
+
+    Args:
+        content: the content of the checkpoint.
+        config: its config, from `config_of`.
+        averaged: load the averaged weights if the run kept an average.
+
+    Raises:
+        InputError: weights of another model.
+    """
     weights = content.get("averaged") if averaged else None
     model = Builder(config, content.get("assets", {})).model(tuple(content["image_shape"]))
     try:
         model.load_state_dict(content["model"] if weights is None else weights)
-    except Exception as error:  # a state of another model, or no state
+    except Exception as error:  # the state of another model, or no state dict at all
         detail = shorten(str(error).splitlines()[-1].strip())
         raise InputError(f"checkpoint: weights do not fit the model of its config ({detail})") from None
     return model.eval()
@@ -54,31 +68,48 @@ def model_from_checkpoint(
 def load_model(
     checkpoint: str | PathLike[str], *, device: str = "cpu", trust: bool = False, averaged: bool = True
 ) -> Autoencoder:
-    """Rebuild the model of a checkpoint file; see `mmdprior.load`."""
+    """Rebuild the trained model of a checkpoint file, in evaluation mode; see `mmdprior.load`.
+
+    Args:
+        checkpoint: a ``.pt`` file that training wrote.
+        device: where the model is put.
+        trust: run the targets that the checkpoint names.
+        averaged: load the averaged weights if the run kept an average.
+
+    Raises:
+        InputError: not a checkpoint, or one that names a target without ``trust``.
+
+    Example:
+        >>> from mmdprior.build import load_model
+        >>> load_model("missing.pt")
+        Traceback (most recent call last):
+        mmdprior.errors.InputError: missing.pt: no such file; give a checkpoint...
+    """
     content = read_checkpoint(Path(checkpoint))
     config = config_of(content, str(checkpoint), trust=trust)
     return model_from_checkpoint(content, config, averaged=averaged).to(choose_device(device))
 
 
 def _targets_in(value: Any) -> list[str]:
-    if isinstance(value, Mapping):
-        own = [str(value["target"])] if value.get("target") is not None else []
-        return own + [found for entry in value.values() for found in _targets_in(entry)]
+    """Return every target that a config names, at any depth."""
     if isinstance(value, (list, tuple)):
-        return [found for entry in value for found in _targets_in(entry)]
-    return []
+        return [target for entry in value for target in _targets_in(entry)]
+    if not isinstance(value, Mapping):
+        return []
+    targets = [str(value["target"])] if value.get("target") is not None else []
+    return targets + [target for entry in value.values() for target in _targets_in(entry)]
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A trained model, and what belongs to it.
+    """A trained model with the config, the prior and the device that belong to it.
 
     Attributes:
-        config: of its run.
-        content: of the checkpoint.
-        model: on ``device``.
-        prior: the intended one.
-        device: where to compute.
+        config: the config of the run.
+        content: the content of the checkpoint.
+        model: the trained model, on ``device``.
+        prior: the intended prior.
+        device: where model and images are processed.
     """
 
     config: Config
@@ -101,17 +132,20 @@ class TrainedRun:
 
 
 def open_checkpoint(path: str | Path, *, device: str = "auto", trust: bool = False) -> TrainedRun:
-    """Rebuild the model of a checkpoint, or of a run's last checkpoint, with its intended prior.
+    """Rebuild the model of a checkpoint, with its intended prior.
 
     Args:
-        path: a ``.pt`` file or a run directory.
+        path: a ``.pt`` file, or a run directory, which stands for its last checkpoint.
         device: a torch device, or ``auto``.
-        trust: run targets that the checkpoint names.
+        trust: run the targets that the checkpoint names.
+
+    Raises:
+        InputError: not a checkpoint, or one that names a target without ``trust``.
     """
     file = last_checkpoint(path) if Path(path).is_dir() else Path(path)
     content = read_checkpoint(file)
     config = config_of(content, str(file), trust=trust)
-    where = choose_device(device)
-    model = model_from_checkpoint(content, config).to(where)
+    target_device = choose_device(device)
+    model = model_from_checkpoint(content, config).to(target_device)
     prior = Builder(config, content.get("assets", {})).intended_prior()
-    return TrainedRun(config, content, model, prior, where)
+    return TrainedRun(config, content, model, prior, target_device)

@@ -1,4 +1,7 @@
-"""What a ``name`` in a YAML file stands for, slot by slot."""
+"""The catalogue: the factory behind every ``name`` in a YAML file, slot by slot.
+
+This is the only file of the package that imports the parts themselves; the others know their contracts.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -71,22 +74,22 @@ from mmdprior.regularizers import KL, MMD, NoPenalty, Predictability, SumOfPenal
 from mmdprior.regularizers.estimators import ESTIMATORS
 from mmdprior.training import Constant, Cosine, Cyclical, Warmup
 
-__all__ = ["INJECTED", "LISTS", "NAMES", "NESTED", "samples"]
+__all__ = ["NAMES", "samples"]
 
 
 def samples(path: str, file_content: Tensor) -> Samples:
-    """Draw rows of a file with replacement.
+    """Return a prior that draws rows of a file with replacement.
 
     Args:
-        path: ``.npy``, ``.npz`` or ``.pt`` with one (m, d) array, or another run's checkpoint: the codes of
-            its training images, encoded once.
-        file_content: the array, read by the builder or taken from a checkpoint.
+        path: a ``.npy``, ``.npz`` or ``.pt`` file with one (m, d) array, or the checkpoint of another run,
+            which stands for the codes of its training images.
+        file_content: the array, which the builder supplies.
     """
     return Samples(file_content)
 
 
 def _by_name(name: str) -> str:
-    """Leave the choice to the penalty, which knows the kernel and the prior."""
+    """Return the name of an estimator: the penalty chooses, because it knows kernel and prior."""
     return name
 
 
@@ -192,36 +195,4 @@ NAMES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         },
     },
 }
-"""Slot -> name -> what is called with the arguments that stand beside the name."""
-
-INJECTED: Mapping[str, frozenset[str]] = {
-    "prior": frozenset({"file_content"}),
-    "kernel": frozenset(),
-    "function": frozenset(),
-    "estimator": frozenset(),
-    "regularizer": frozenset({"seed", "dim"}),
-    "weighted_regularizer": frozenset(),
-    "schedule": frozenset({"steps"}),
-    "encoder": frozenset({"image_shape", "num_params"}),
-    "decoder": frozenset({"image_shape", "latent_dim"}),
-    "posterior": frozenset(),
-    "likelihood": frozenset(),
-    "source": frozenset(),
-}
-"""Arguments that the builder supplies where a signature has them; YAML cannot set them."""
-
-NESTED: Mapping[str, Mapping[str, str]] = {
-    "prior": {"base": "prior", "blocks": "prior", "fn": "function"},
-    "kernel": {"kernels": "kernel"},
-    "regularizer": {
-        "prior": "prior",
-        "kernel": "kernel",
-        "estimator": "estimator",
-        "penalties": "weighted_regularizer",
-    },
-    "weighted_regularizer": {"penalty": "regularizer", "schedule": "schedule"},
-}
-"""Slot -> arguments that are slots themselves -> of which kind."""
-
-LISTS = frozenset({"blocks", "kernels", "penalties"})
-"""Those of them that are lists."""
+"""Kind of slot -> name -> the factory that is called with the arguments next to the name."""

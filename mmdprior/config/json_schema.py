@@ -1,13 +1,14 @@
 """The JSON schema of a config, for editors."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pydantic
 
-from mmdprior.config.catalogue import LISTS, NAMES, NESTED
-from mmdprior.config.schema import SECTIONS, Section, TopSection
+from mmdprior.config.catalogue import NAMES
+from mmdprior.config.schema import SECTIONS, Config, ModelSection, Section
+from mmdprior.config.signature import signature_of
 from mmdprior.config.slots import arguments_model
 
 __all__ = ["json_schema"]
@@ -20,10 +21,23 @@ _TARGET = {
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the schema: sections with their documented fields, slots with the arguments of each name."""
-    properties = dict(TopSection.model_json_schema()["properties"])
-    for name, section in SECTIONS.items():
-        properties[name] = _section(section)
+    """Return the schema: sections with their documented keys, and slots with the arguments of every name.
+
+    Every name has one definition, such as ``prior.uniform``. A slot refers to the definitions of its kind.
+
+    Example:
+        >>> from mmdprior.config.json_schema import json_schema
+        >>> schema = json_schema()
+        >>> schema["properties"]["trainer"]["properties"]["steps"]["description"]
+        'Number of updates; 0 records the model without training.'
+        >>> list(schema["$defs"]["prior.uniform"]["properties"])
+        ['name', 'dim', 'low', 'high']
+    """
+    properties = _properties(Config)
+    properties |= {name: _section(section) for name, section in SECTIONS.items()}
+    definitions = {
+        f"{kind}.{name}": _definition(kind, name) for kind, names in NAMES.items() for name in sorted(names)
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "mmdprior config",
@@ -31,60 +45,75 @@ def json_schema() -> dict[str, Any]:
         "properties": properties,
         "required": ["name", "data", "model", "regularizer", "trainer"],
         "additionalProperties": False,
-        "$defs": {kind: {"anyOf": _any_of(kind)} for kind in NAMES},
+        "$defs": {**definitions, **{kind: _slot(kind) for kind in NAMES}},
     }
 
 
 def _section(section: type[Section]) -> dict[str, Any]:
-    """Return one section; where a slot stands flat in it, one variant a name."""
-    plain = section.model_json_schema()
-    own = dict(plain["properties"])
-    for key, kind in section.slots.items():
-        own[key] = {"$ref": f"#/$defs/{kind}", "description": own[key].get("description", "")}
-    base = {"type": "object", "description": inspect.cleandoc(section.__doc__ or "")}
-    required = plain.get("required", [])
-    if section.own_slot is None:
-        return {**base, "properties": own, "required": required, "additionalProperties": False}
-    return {**base, "required": required, "anyOf": _variants(section.own_slot, own)}
+    """Return a section, with the keys of its flat slot among its own."""
+    keys = _properties(section)
+    required = [key for key, field in section.model_fields.items() if field.is_required()]
+    kind = None
+    if section is ModelSection:
+        kind, flat = "encoder", ["encoder", "decoder"]
+    elif section.flat is not None:
+        kind, flat = section.slot_of(section.flat).kind, [section.flat]
+        del keys[section.flat]
+    schema = {
+        "type": "object",
+        "description": inspect.cleandoc(section.__doc__ or ""),
+        "properties": keys,
+        "required": required if kind is None else [key for key in required if key not in flat],
+    }
+    return {**schema, "additionalProperties": False} if kind is None else {**schema, **_variants(kind, keys)}
 
 
-def _any_of(kind: str) -> list[dict[str, Any]]:
-    """Return every form of a slot; a penalty of a sum has its weight and schedule beside its arguments."""
-    if kind != "weighted_regularizer":
-        return [*_short(kind), *_variants(kind, {})]
-    beside = {"weight": {"type": "number", "minimum": 0}, "schedule": {"$ref": "#/$defs/schedule"}}
-    return [*_short("regularizer"), *_variants("regularizer", beside)]
+def _slot(kind: str) -> dict[str, Any]:
+    """Return every form of a slot: a name, or a mapping with a name or a target."""
+    keys: dict[str, Any] = {}
+    if kind == "weighted_regularizer":
+        keys = _properties(arguments_model(NAMES[kind]["weighted"], kind))
+        del keys["penalty"]
+        kind = "regularizer"
+    mapping = {"type": "object", "properties": keys, **_variants(kind, keys)}
+    return {"anyOf": [{"enum": sorted(NAMES[kind])}, mapping]} if NAMES[kind] else mapping
 
 
-def _short(kind: str) -> list[dict[str, Any]]:
-    return [{"enum": sorted(NAMES[kind])}] if NAMES[kind] else []
+def _variants(kind: str, keys: Iterable[str]) -> dict[str, Any]:
+    """Return one variant per name, which also allows other keys, and one for targets."""
+    variants: list[dict[str, Any]] = []
+    for name, factory in sorted(NAMES[kind].items()):
+        allowed = [*keys, "name", *arguments_model(factory, kind).model_fields]
+        variants.append({"$ref": f"#/$defs/{kind}.{name}", "propertyNames": {"enum": allowed}})
+    return {"anyOf": [*variants, {"properties": {"target": _TARGET}, "required": ["target"]}]}
 
 
-def _variants(kind: str, beside: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return one object a name, with its arguments, and one for targets."""
-    variants = [
-        {
-            "type": "object",
-            "title": name,
-            "description": inspect.getdoc(factory) or "",
-            "properties": {**beside, "name": {"const": name}, **_arguments(kind, factory)},
-            "required": ["name"],
-            "additionalProperties": False,
-        }
-        for name, factory in sorted(NAMES[kind].items())
-    ]
-    target = {"type": "object", "properties": {**beside, "target": _TARGET}, "required": ["target"]}
-    return [*variants, target]
+def _definition(kind: str, name: str) -> dict[str, Any]:
+    """Return the definition of a name: its arguments with types, defaults and documentation."""
+    factory = NAMES[kind][name]
+    return {
+        "type": "object",
+        "title": name,
+        "description": signature_of(factory, kind).description,
+        "properties": {"name": {"const": name}, **_properties(arguments_model(factory, kind))},
+        "required": ["name"],
+    }
 
 
-def _arguments(kind: str, factory: Any) -> dict[str, Any]:
-    try:
-        plain = arguments_model(factory, kind).model_json_schema()
-    except pydantic.PydanticUserError:
-        plain = {}
-    found = dict(plain.get("properties", {}))
-    for key in inspect.signature(factory).parameters:
-        if key in NESTED.get(kind, {}):
-            reference = {"$ref": f"#/$defs/{NESTED[kind][key]}"}
-            found[key] = {"type": "array", "items": reference} if key in LISTS else reference
-    return found
+def _properties(model: type[pydantic.BaseModel]) -> dict[str, Any]:
+    """Return the keys of a model, with references for slots."""
+    properties: dict[str, Any] = _with_references(model.model_json_schema()["properties"])
+    for schema in properties.values():
+        schema.pop("title", None)  # pydantic's titles repeat the keys
+    return properties
+
+
+def _with_references(schema: Any) -> Any:
+    """Replace the markers that `SlotOf` leaves by references to the definition of the kind."""
+    if isinstance(schema, list):
+        return [_with_references(entry) for entry in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    if isinstance(schema.get("slot"), str):
+        schema = {"$ref": f"#/$defs/{schema['slot']}", **{k: v for k, v in schema.items() if k != "slot"}}
+    return {key: _with_references(value) for key, value in schema.items()}
