@@ -7,14 +7,13 @@ from mmdprior.priors.empirical import FromCallable, FromDistribution, PriorLike,
 from mmdprior.priors.factorized import (
     Beta,
     Factorized,
-    Gaussian,
     GeneralizedGaussian,
     Laplace,
     Logistic,
     StudentT,
     Uniform,
 )
-from mmdprior.priors.gaussian import FullGaussian, LowRankGaussian
+from mmdprior.priors.gaussian import FullGaussian, Gaussian, LowRankGaussian
 from mmdprior.priors.manifolds import Circle, Pinwheel, SwissRoll, TwoMoons
 from mmdprior.priors.mixture import GaussianMixture
 from mmdprior.priors.prior import Marginal, Moments, Prior

@@ -1,4 +1,4 @@
-"""Priors made from priors."""
+"""Priors made from other priors: products, affine maps, rotations and functions of draws."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from mmdprior.errors import InputError
 from mmdprior.precision import full_matmul
+from mmdprior.priors.arguments import number_table
 from mmdprior.priors.copula import Correlated
-from mmdprior.priors.empirical import check, check_draws
 from mmdprior.priors.gaussian import FullGaussian, LowRankGaussian
 from mmdprior.priors.marginals import (
     AffineMarginal,
@@ -17,24 +17,31 @@ from mmdprior.priors.marginals import (
     MixtureMarginal,
     NormalMarginal,
     UniformMarginal,
-    one_each,
+    per_dimension,
 )
-from mmdprior.priors.prior import Marginal, Moments, Prior, numbers
+from mmdprior.priors.prior import Marginal, Moments, Prior, check_draws, checked_draws, function_name
 
 __all__ = ["Affine", "Product", "Rotation", "Transform"]
 
 
 class Product(Prior):
-    """Independent blocks side by side.
+    """Independent blocks, each with a prior of its dimensions.
 
     Args:
-        blocks: priors; by default the dimensions of the product are those of the blocks, one after
-            another.
-        dims: for each block the dimensions of the product that it takes, in its own order.
+        blocks: priors of the blocks. By default the first block has the first dimensions, and so on.
+        dims: dimensions of the product that each block fills, one list per block.
 
     Raises:
-        InputError: no blocks, or dims that are not one list a block, of its length, that together take
-            every dimension once.
+        InputError: there are no blocks, or the lists of dims do not assign every dimension to one block.
+
+    Example:
+        >>> from mmdprior.priors import Gaussian, GaussianMixture, Product
+        >>> prior = Product([GaussianMixture.ring(6), Gaussian(3)])
+        >>> prior.sample(10).shape
+        torch.Size([10, 5])
+        >>> swapped = Product([Gaussian(1, mean=7.0), Gaussian(1)], dims=[[1], [0]])
+        >>> swapped.moments().mean.tolist()
+        [0.0, 7.0]
     """
 
     def __init__(self, blocks: Sequence[Prior], dims: Sequence[Sequence[int]] | None = None) -> None:
@@ -43,26 +50,29 @@ class Product(Prior):
         super().__init__(sum(block.dim for block in blocks))
         order = range(self.dim) if dims is None else _order(dims, [block.dim for block in blocks])
         self.blocks = nn.ModuleList(blocks)
+        # Dimensions of the product in the order of the blocks; None where that is 0, 1, .., d - 1.
         self._order: list[int] | None = None if list(order) == list(range(self.dim)) else list(order)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
-        """Draw n points, block after block from one generator."""
-        return self._placed(torch.cat([block.sample(n, generator) for block in self.parts()], dim=1))
+        """Draw n points, one block after another from the same generator."""
+        draws = [block.sample(n, generator) for block in self.parts()]
+        return self._to_product_order(torch.cat(draws, dim=1))
 
     def log_prob(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
-        """Log-density in nats of each row of z: the sum over blocks."""
+        """Return the log-density in nats of each row of z: the sum over blocks."""
         ordered = z if self._order is None else z[:, self._order]
-        parts = ordered.split([block.dim for block in self.parts()], dim=1)
+        columns = ordered.split([block.dim for block in self.parts()], dim=1)
         return torch.stack(
-            [block.log_prob(part) for block, part in zip(self.parts(), parts, strict=True)]
+            [block.log_prob(part) for block, part in zip(self.parts(), columns, strict=True)]
         ).sum(0)
 
     def moments(self) -> Moments:
-        """Mean and covariance, zero between blocks."""
+        """Return mean and covariance; covariances between blocks are zero."""
         moments = [block.moments() for block in self.parts()]
         mean = torch.cat([m.mean for m in moments])
         covariance = torch.block_diag(*[m.covariance for m in moments])
-        return Moments(self._placed(mean), self._placed(self._placed(covariance).T).T)
+        rows_ordered = self._to_product_order(covariance).T
+        return Moments(self._to_product_order(mean), self._to_product_order(rows_ordered).T)
 
     @property
     def independent(self) -> bool:
@@ -70,80 +80,87 @@ class Product(Prior):
         return all(block.independent for block in self.parts())
 
     def marginals(self) -> list[Marginal]:
-        """Return the blocks' marginals, each at its dimension."""
-        found = [marginal for block in self.parts() for marginal in block.marginals()]
-        return [found[i] for i in self._places()]
+        """Return the marginals of the blocks, in the order of the product's dimensions."""
+        in_block_order = [marginal for block in self.parts() for marginal in block.marginals()]
+        return [in_block_order[i] for i in self._positions()]
 
     def parts(self) -> list[Prior]:
-        """Return the blocks."""
+        """Return the priors of the blocks."""
         return [block for block in self.blocks if isinstance(block, Prior)]
 
     def placed(self) -> list[tuple[list[int], Prior]]:
-        """Return each block with the dimensions that it occupies."""
+        """Return for each block the dimensions that it fills, and its prior."""
         order = list(range(self.dim) if self._order is None else self._order)
-        found = []
+        blocks = []
         for block in self.parts():
-            found.append((order[: block.dim], block))
+            blocks.append((order[: block.dim], block))
             order = order[block.dim :]
-        return found
+        return blocks
 
-    def _placed(self, values: Tensor) -> Tensor:
-        """Move the last axis from the order of the blocks to that of the product."""
-        return values if self._order is None else values[..., self._places()]
+    def _to_product_order(self, values: Tensor) -> Tensor:
+        """Move the last axis from the order of the blocks to that of the product's dimensions."""
+        return values if self._order is None else values[..., self._positions()]
 
-    def _places(self) -> list[int]:
-        """Return, for each dimension, where it stands in the order of the blocks."""
+    def _positions(self) -> list[int]:
+        """Return the position of each dimension of the product in the order of the blocks."""
         order = range(self.dim) if self._order is None else self._order
         return sorted(range(self.dim), key=order.__getitem__)
 
 
 def _order(dims: Sequence[Sequence[int]], widths: Sequence[int]) -> list[int]:
-    """Return the dimensions in the order of the blocks, checked to be all of them once."""
+    """Return the dimensions in the order of the blocks, after checking that each appears once."""
     if len(dims) != len(widths):
         raise InputError(f"dims: {len(dims)} lists received; give one for each of {len(widths)} blocks")
     owner: dict[int, int] = {}
     total = sum(widths)
-    for block, (taken, width) in enumerate(zip(dims, widths, strict=True)):
-        for dim in taken:
+    for block, (block_dims, width) in enumerate(zip(dims, widths, strict=True)):
+        for dim in block_dims:
             if isinstance(dim, bool) or not isinstance(dim, int) or not 0 <= dim < total:
                 raise InputError(
                     f"dims: {dim!r} received for block {block}; dimensions are 0 to {total - 1}, and "
-                    f"{_missing(dims, total)}"
+                    f"{_unassigned(dims, total)}"
                 )
             if dim in owner:
                 raise InputError(
-                    f"dims: dimension {dim} is taken by blocks {owner[dim]} and {block}; give it to one"
+                    f"dims: dimension {dim} is in blocks {owner[dim]} and {block}; assign it to one"
                 )
             owner[dim] = block
-        if len(taken) != width:
+        if len(block_dims) != width:
             raise InputError(
-                f"dims: {len(taken)} dimensions received for block {block}, which has {width}; "
-                f"{_missing(dims, total)}"
+                f"dims: {len(block_dims)} dimensions received for block {block}, which has {width}; "
+                f"{_unassigned(dims, total)}"
             )
-    return [dim for taken in dims for dim in taken]
+    return [dim for block_dims in dims for dim in block_dims]
 
 
-def _missing(dims: Sequence[Sequence[int]], total: int) -> str:
-    """Say which dimensions no block takes."""
-    gap = sorted(set(range(total)) - {dim for taken in dims for dim in taken})
-    if not gap:
-        return "no other is left to take"
-    return f"no block takes dimension {', '.join(map(str, gap))}"
+def _unassigned(dims: Sequence[Sequence[int]], total: int) -> str:
+    """Return a phrase that lists the dimensions that no block has."""
+    missing = sorted(set(range(total)) - {dim for block_dims in dims for dim in block_dims})
+    if not missing:
+        return "every dimension is already assigned"
+    return f"no block has dimension {', '.join(map(str, missing))}"
 
 
 class Affine(Prior):
-    """z = A x + shift for x from a base prior.
+    """The distribution of z = A x + shift, for x from a base prior.
 
-    Marginals exist where the base is Gaussian, whatever A, and where every row of A has one entry
-    other than zero.
+    ``marginals`` exist where the base is Gaussian, and where every row of A has exactly one nonzero entry.
 
     Args:
-        base: the prior of x.
-        matrix: A, (d, d of the base).
-        shift: one number, or one a dimension.
+        base: prior of x.
+        matrix: A, (d, dim of the base).
+        shift: shift, one number or one per dimension.
 
     Raises:
-        InputError: a matrix of another width than the base, or a shift that is not d long.
+        InputError: the matrix does not have one column per dimension of the base, or the shift is not d long.
+
+    Example:
+        >>> from mmdprior.priors import Affine, Uniform
+        >>> prior = Affine(Uniform(2), [[1.0, 1.0], [0.0, 3.0]], shift=[5.0, 0.0])
+        >>> prior.sample(10).shape
+        torch.Size([10, 2])
+        >>> prior.moments().mean.tolist()
+        [5.0, 0.0]
     """
 
     def __init__(
@@ -152,15 +169,11 @@ class Affine(Prior):
         matrix: Tensor | Sequence[Sequence[float]],
         shift: float | Sequence[float] = 0.0,
     ) -> None:
-        table = numbers("matrix", matrix)
-        if table.ndim != 2 or table.shape[1] != base.dim or not bool(torch.isfinite(table).all()):
-            raise InputError(
-                f"matrix: shape {tuple(table.shape)} received; give rows of {base.dim} finite numbers "
-                "(the base's dim)"
-            )
+        expected = f"rows of {base.dim} finite numbers (the base's dim)"
+        table = number_table("matrix", matrix, expected, columns=base.dim)
         super().__init__(len(table))
         self.base = base
-        self.register_buffer("matrix", table.clone())
+        self.register_buffer("matrix", table)
         self.register_buffer("shift", self._vector("shift", shift))
         self.matrix: Tensor
         self.shift: Tensor
@@ -170,10 +183,10 @@ class Affine(Prior):
         return full_matmul(self.base.sample(n, generator), self.matrix.T) + self.shift
 
     def log_prob(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
-        """Log-density in nats of each row of z: that of the base at x, less log |det A|.
+        """Return the log-density in nats of each row of z: log p(x) - log |det A|.
 
         Raises:
-            InputError: a matrix that is not square and invertible, or a base without density.
+            InputError: the matrix is not square or not invertible, or the base has no density.
         """
         if self.dim != self.base.dim:
             raise InputError(f"matrix: {tuple(self.matrix.shape)} has no log_prob; it must be square")
@@ -185,106 +198,59 @@ class Affine(Prior):
         return self.base.log_prob(x) - log_det
 
     def moments(self) -> Moments:
-        """Mean and covariance, A m + shift and A C A'."""
+        """Return mean A m + shift and covariance A C A', for mean m and covariance C of the base."""
         moments = self.base.moments()
         covariance = full_matmul(full_matmul(self.matrix, moments.covariance), self.matrix.T)
         return Moments(full_matmul(self.matrix, moments.mean[:, None])[:, 0] + self.shift, covariance)
 
     @property
     def independent(self) -> bool:
-        """Whether the base is, and every dimension of z has one of x to itself."""
-        return self.base.independent and self._one_to_one() and bool((self._used().sum(0) <= 1).all())
+        """Whether the base is, and every dimension of z depends on one dimension of x that no other uses."""
+        uses = (self.matrix != 0).sum(0)
+        return self.base.independent and self._rescales_only() and bool((uses <= 1).all())
 
     def marginals(self) -> list[Marginal]:
-        """Return the marginals, of a Gaussian base or of single entries rescaled.
+        """Return the rescaled marginals of the base, or normal ones where the base is Gaussian.
 
         Raises:
-            InputError: neither.
+            InputError: a row of A mixes dimensions of a base that is not Gaussian.
         """
-        if self._one_to_one():
-            marginals, source = self.base.marginals(), self._used().int().argmax(1)
+        if self._rescales_only():
+            marginals, source = self.base.marginals(), (self.matrix != 0).int().argmax(1)
             factors = self.matrix.gather(1, source[:, None])[:, 0]
             rows = zip(source.tolist(), factors.tolist(), self.shift.tolist(), strict=True)
             return [_rescaled(marginals[j], factor, shift) for j, factor, shift in rows]
-        if is_gaussian(self.base):
+        if _is_gaussian(self.base):
             moments = self.moments()
             variances = moments.covariance.diagonal()
+            # A row of zeros gives a constant, which is not a normal distribution.
             if bool((variances > 0).all()):
-                return one_each(NormalMarginal, moments.mean, variances.sqrt())
+                return per_dimension(NormalMarginal, moments.mean, variances.sqrt())
         return super().marginals()
 
-    def _used(self) -> Tensor:
-        return self.matrix != 0
-
-    def _one_to_one(self) -> bool:
-        return bool((self._used().sum(1) == 1).all())
+    def _rescales_only(self) -> bool:
+        """Return whether every dimension of z is a multiple of one dimension of x, plus the shift."""
+        return bool(((self.matrix != 0).sum(1) == 1).all())
 
 
-class Rotation(Affine):
-    """A base prior turned by a fixed random rotation, uniform over SO(d).
-
-    The rotation is the Q factor of a normal matrix with its signs made unique (Mezzadri, Notices AMS
-    54, 2007), drawn on the CPU in float64, so that a seed means the same rotation everywhere.
-
-    Args:
-        base: the prior to turn.
-        seed: of the rotation.
-    """
-
-    def __init__(self, base: Prior, seed: int = 0) -> None:
-        super().__init__(base, _rotation(base.dim, seed))
-
-
-class Transform(Prior):
-    """z = fn(x) for x from a base prior.
-
-    One draw is taken at construction, so that a function that cannot serve fails there. Equal
-    generator states give equal draws as long as fn itself draws nothing.
-
-    Args:
-        base: the prior of x.
-        fn: a function of an (n, d of the base) tensor that returns (n, d).
-        dim: number of dimensions d; that of the first draw by default.
-
-    Raises:
-        InputError: not callable, or draws that are not a finite floating (n, dim) tensor.
-    """
-
-    def __init__(self, base: Prior, fn: Callable[[Tensor], Tensor], dim: int | None = None) -> None:
-        if not callable(fn):
-            raise InputError(f"fn: {fn!r} received; give a function of an (n, {base.dim}) tensor")
-        super().__init__(_width(base, fn) if dim is None else dim)
-        self.base = base
-        self.fn = fn
-        check_draws(self)
-
-    @property
-    def _name(self) -> str:
-        fn = getattr(self.fn, "func", self.fn)
-        return f"transform {getattr(fn, '__name__', type(fn).__name__)}"
-
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
-        """Draw n points."""
-        with torch.no_grad():
-            draws = self.fn(self.base.sample(n, generator))
-        return check(draws, n, self.dim, self._name).to(self.device, self.dtype)
-
-
-def is_gaussian(prior: Prior) -> bool:
-    """Log whether a prior is known to be jointly Gaussian."""
+def _is_gaussian(prior: Prior) -> bool:
+    """Return whether a prior is known to be jointly Gaussian."""
     if isinstance(prior, (FullGaussian, LowRankGaussian)):
         return True
     if isinstance(prior, Affine):
-        return is_gaussian(prior.base)
+        return _is_gaussian(prior.base)
     if isinstance(prior, Product):
-        return all(is_gaussian(block) for block in prior.parts())
+        return all(_is_gaussian(block) for block in prior.parts())
     if isinstance(prior, Correlated) or prior.independent:
         return all(isinstance(marginal, NormalMarginal) for marginal in prior.marginals())
     return False
 
 
 def _rescaled(marginal: Marginal, factor: float, shift: float) -> Marginal:
-    """Return the distribution of shift + factor X, in X's own family where it is closed under that."""
+    """Return the distribution of shift + factor X, in the family of X where that contains it.
+
+    Families of this package keep their closed forms; atoms stay exact.
+    """
     if isinstance(marginal, NormalMarginal):
         return NormalMarginal(shift + factor * marginal.mean, abs(factor) * marginal.scale)
     if isinstance(marginal, UniformMarginal):
@@ -297,18 +263,85 @@ def _rescaled(marginal: Marginal, factor: float, shift: float) -> Marginal:
     return AffineMarginal(marginal, factor, shift)
 
 
-def _rotation(dim: int, seed: int) -> Tensor:
+class Rotation(Affine):
+    """A base prior rotated by a fixed random rotation, uniform over SO(d).
+
+    Args:
+        base: prior to rotate.
+        seed: seed of the rotation. A seed gives the same rotation on every device.
+
+    Example:
+        >>> from mmdprior.priors import Laplace, Rotation
+        >>> prior = Rotation(Laplace(3), seed=1)
+        >>> prior.sample(10).shape
+        torch.Size([10, 3])
+        >>> round(float(prior.matrix.det()), 4)
+        1.0
+    """
+
+    def __init__(self, base: Prior, seed: int = 0) -> None:
+        super().__init__(base, _random_rotation(base.dim, seed))
+
+
+def _random_rotation(dim: int, seed: int) -> Tensor:
+    """Return the Q factor of a normal matrix with unique signs (Mezzadri, Notices AMS 54, 2007)."""
     normal = torch.randn(dim, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     q, r = torch.linalg.qr(normal)
+    # A positive diagonal of R makes Q unique and therefore uniform over the orthogonal group O(d).
     q = q * torch.where(r.diagonal() < 0, -1.0, 1.0)
+    # A reflection (determinant -1) becomes a rotation.
     q[:, 0] *= torch.sign(torch.linalg.det(q))
     return q
 
 
-def _width(base: Prior, fn: Callable[[Tensor], Tensor]) -> int:
+class Transform(Prior):
+    """The distribution of z = fn(x), for x from a base prior.
+
+    The constructor draws once, so that a function with wrong output fails there. Equal generator states give
+    equal draws if fn draws no random numbers itself.
+
+    Args:
+        base: prior of x.
+        fn: function that maps an (n, dim of the base) tensor to (n, d).
+        dim: number of dimensions d; by default that of the first draw.
+
+    Raises:
+        InputError: fn is not callable, or does not return finite floating-point (n, dim) tensors.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.priors import Gaussian, Transform
+        >>> prior = Transform(Gaussian(2), torch.exp)
+        >>> prior.sample(10).shape
+        torch.Size([10, 2])
+        >>> bool((prior.sample(10) > 0).all())
+        True
+    """
+
+    def __init__(self, base: Prior, fn: Callable[[Tensor], Tensor], dim: int | None = None) -> None:
+        if not callable(fn):
+            raise InputError(f"fn: {fn!r} received; give a function of an (n, {base.dim}) tensor")
+        super().__init__(_output_dim(base, fn) if dim is None else dim)
+        self.base = base
+        self.fn = fn
+        check_draws(self)
+
+    @property
+    def _name(self) -> str:
+        return f"transform {function_name(self.fn)}"
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
+        """Draw n points."""
+        with torch.no_grad():
+            draws = self.fn(self.base.sample(n, generator))
+        return checked_draws(draws, n, self.dim, self._name).to(self.device, self.dtype)
+
+
+def _output_dim(base: Prior, fn: Callable[[Tensor], Tensor]) -> int:
+    """Return the number of columns of fn's output, without changing the global generator."""
     with torch.no_grad(), torch.random.fork_rng([]):
         draws = fn(base.sample(8))
     if not isinstance(draws, Tensor) or draws.ndim != 2:
         shape = tuple(draws.shape) if isinstance(draws, Tensor) else type(draws).__name__
-        raise InputError(f"fn: {shape} returned; return (n, d) numbers")
+        raise InputError(f"fn: {shape} returned; expected an (n, d) tensor")
     return draws.shape[1]

@@ -1,4 +1,4 @@
-"""Dependence between given marginals by a Gaussian copula."""
+"""Priors with dependent dimensions and any marginals: Gaussian copulas."""
 
 import math
 from collections.abc import Sequence
@@ -9,29 +9,39 @@ from torch import Tensor
 
 from mmdprior.errors import InputError
 from mmdprior.precision import full_matmul
-from mmdprior.priors.factorized import Gaussian
-from mmdprior.priors.gaussian import cholesky
+from mmdprior.priors.arguments import positive_int, to_tensor
+from mmdprior.priors.gaussian import Gaussian, cholesky
 from mmdprior.priors.marginals import NormalMarginal, UniformMarginal
-from mmdprior.priors.prior import Marginal, Moments, Prior, numbers, positive_int
+from mmdprior.priors.prior import Marginal, Moments, Prior
 
 __all__ = ["Chain", "Correlated", "Tree"]
 
-_SMALLEST, _LARGEST = 1e-300, 1 - 2.0**-53
+_SMALLEST_PROBABILITY, _LARGEST_PROBABILITY = 1e-300, 1 - 2.0**-53
+"""Range of float64 probabilities whose quantiles are finite for unbounded marginals."""
 
 
 class Correlated(Prior):
-    """Gaussian copula over the marginals of any prior: z_i = F_i^-1(Phi(g_i)), g ~ N(0, R).
+    """Gaussian copula over the marginals of any prior: z_i = F_i^-1(Phi(g_i)) with g ~ N(0, R).
 
-    The marginals are exactly those of the base, and the rank correlations follow from R: Kendall's tau
-    is 2/pi asin(R_ij). Over normal marginals R is the correlation itself.
+    The marginals are exactly those F_i of the base. The rank correlations follow from R: Kendall's tau of
+    dimensions i and j is 2/pi asin(R_ij). For normal marginals R is the correlation matrix itself.
 
     Args:
-        base: a prior with marginals; its own dependence, if any, is not used.
-        correlation: R, one number for all pairs or a (d, d) matrix with ones on its diagonal.
+        base: prior with marginals; dependence between its dimensions is ignored.
+        correlation: R, one number for all pairs, or a (d, d) matrix with ones on its diagonal.
 
     Raises:
-        InputError: a base without marginals, or a matrix that is not (d, d), not symmetric, not
-            positive definite or without ones on its diagonal.
+        InputError: the base has no marginals, or the matrix is not (d, d), not symmetric, not positive
+            definite or without ones on its diagonal.
+
+    Example:
+        >>> from mmdprior.priors import Correlated, Uniform
+        >>> prior = Correlated(Uniform(3), correlation=0.7)
+        >>> draws = prior.sample(10)
+        >>> draws.shape, bool((draws.abs() <= 1).all())
+        (torch.Size([10, 3]), True)
+        >>> round(float(prior.moments().covariance[0, 1]) * 3, 4)  # Spearman's rank correlation
+        0.6829
     """
 
     def __init__(self, base: Prior, correlation: float | Sequence[Sequence[float]] | Tensor) -> None:
@@ -50,7 +60,7 @@ class Correlated(Prior):
         self.register_buffer("factor", factor)
         self.correlation: Tensor
         self.factor: Tensor
-        self._groups = _grouped(base.marginals())
+        self._groups = _group_equal(base.marginals())
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
         """Draw n points."""
@@ -61,34 +71,38 @@ class Correlated(Prior):
         return z
 
     def log_prob(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
-        """Log-density in nats of each row of z: of the base plus of the copula.
+        """Return the log-density in nats of each row of z.
+
+        It is that of the independent base plus that of the copula, log N(g; 0, R) - log N(g; 0, I).
 
         Raises:
-            InputError: a base that has no density, or whose dimensions are dependent.
+            InputError: the base has no density, or its dimensions are dependent.
         """
         if not self.base.independent:
             raise InputError(f"{self._name} over {self.base._name} has no log_prob; use an independent base")
         base = self.base.log_prob(z)
+        # Columns are transformed group by group, then put back in the order of the dimensions.
         order = torch.cat([torch.as_tensor(columns) for _, columns in self._groups])
         normal = torch.cat([_to_normal(marginal, z[:, columns]) for marginal, columns in self._groups], 1)
         g = normal[:, order.argsort().to(z.device)]
         factor = self.factor.to(g)
         white = torch.linalg.solve_triangular(factor, g.T, upper=False)
+        # With R = L L': (|g|^2 - |L^-1 g|^2) / 2 - log |L|.
         ratio = 0.5 * (g.square().sum(1) - white.square().sum(0)) - factor.diagonal().log().sum()
         return base + ratio.to(z)
 
     def moments(self) -> Moments:
-        """Mean and covariance, where the marginals are all normal or all uniform.
+        """Return mean and covariance, known where the marginals are all normal or all uniform.
 
-        Over uniform marginals the correlation is 6/pi asin(R_ij / 2) (Spearman's).
+        For uniform marginals the correlation is Spearman's rank correlation, 6/pi asin(R_ij / 2).
 
         Raises:
-            InputError: other marginals.
+            InputError: the marginals are of another family, or of several.
         """
-        kinds = {type(marginal) for marginal, _ in self._groups}
-        if kinds == {NormalMarginal}:
+        families = {type(marginal) for marginal, _ in self._groups}
+        if families == {NormalMarginal}:
             correlation = self.correlation
-        elif kinds == {UniformMarginal}:
+        elif families == {UniformMarginal}:
             correlation = 6 / math.pi * torch.asin(self.correlation / 2)
         else:
             return super().moments()
@@ -99,49 +113,67 @@ class Correlated(Prior):
 
     @property
     def independent(self) -> bool:
-        """Whether R has no entry off the diagonal."""
+        """Whether R is the identity."""
         return not bool(self.correlation.tril(-1).any())
 
     def marginals(self) -> list[Marginal]:
-        """Return the base's marginals."""
+        """Return the marginals of the base."""
         return self.base.marginals()
 
 
 class Chain(Correlated):
-    """Autoregressive chain: g_i = c_i g_{i-1} + sqrt(1 - c_i^2) e_i, z_i = F_i^-1(Phi(g_i)).
+    """Autoregressive chain: g_i = c_i g_{i-1} + sqrt(1 - c_i^2) e_i, z_i = F_i^-1(Phi(g_i)), e_i ~ N(0, 1).
 
     R_ij is the product of the coefficients between i and j.
 
     Args:
-        coefficient: c in (-1, 1), one number or one for each of the d - 1 steps.
-        base: a prior with marginals; N(0, I) by default.
-        dim: number of dimensions d; may be left out where a base gives it.
+        coefficient: c in (-1, 1), one number, or one for each of the d - 1 steps.
+        base: prior with marginals F_i; N(0, I) by default.
+        dim: number of dimensions d; not needed with a base.
 
     Raises:
-        InputError: a coefficient outside (-1, 1), neither base nor dim, or both and different.
+        InputError: a coefficient is outside (-1, 1), or base and dim are both missing or disagree.
+
+    Example:
+        >>> from mmdprior.priors import Chain
+        >>> prior = Chain(0.5, dim=3)
+        >>> prior.sample(10).shape
+        torch.Size([10, 3])
+        >>> prior.correlation.tolist()
+        [[1.0, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 1.0]]
     """
 
     def __init__(
         self, coefficient: float | Sequence[float], base: Prior | None = None, dim: int | None = None
     ) -> None:
-        base = _base(base, dim)
+        base = _base_or_gaussian(base, dim)
         steps = _coefficients(coefficient, base.dim - 1)
-        super().__init__(base, _tree(range(-1, base.dim - 1), torch.cat([steps.new_zeros(1), steps])))
+        # A chain is the tree in which dimension i - 1 is the parent of i.
+        chain = _tree_correlation(range(-1, base.dim - 1), torch.cat([steps.new_zeros(1), steps]))
+        super().__init__(base, chain)
 
 
 class Tree(Correlated):
-    """Tree: g_i = c_i g_parent(i) + sqrt(1 - c_i^2) e_i, z_i = F_i^-1(Phi(g_i)).
+    """Tree: g_i = c_i g_parent(i) + sqrt(1 - c_i^2) e_i, z_i = F_i^-1(Phi(g_i)), e_i ~ N(0, 1).
 
-    R_ij is the product of the coefficients along the path between i and j, 0 between trees.
+    R_ij is the product of the coefficients along the path between i and j, and 0 between separate trees.
 
     Args:
-        parents: for each dimension that of its parent, which comes before it; -1 for a root.
-        coefficient: c in (-1, 1), one number or one a dimension (those of roots are not used).
-        base: a prior with marginals; N(0, I) over len(parents) dimensions by default.
+        parents: parent of each dimension, a smaller dimension, or -1 for a root.
+        coefficient: c in (-1, 1), one number or one per dimension; those of roots are not used.
+        base: prior with marginals F_i; N(0, I) over len(parents) dimensions by default.
 
     Raises:
-        InputError: a parent that does not come before its child, a coefficient outside (-1, 1), or a
-            base of another dimension.
+        InputError: a parent is not smaller than its child, a coefficient is outside (-1, 1), or the base has
+            another dimension.
+
+    Example:
+        >>> from mmdprior.priors import Tree
+        >>> prior = Tree([-1, 0, 0], 0.5)
+        >>> prior.sample(10).shape
+        torch.Size([10, 3])
+        >>> prior.correlation[1].tolist()
+        [0.5, 1.0, 0.25]
     """
 
     def __init__(
@@ -151,33 +183,35 @@ class Tree(Correlated):
             if isinstance(parent, bool) or not isinstance(parent, int) or not -1 <= parent < i:
                 raise InputError(f"parents: {parent!r} received for dimension {i}; give -1 or one below {i}")
         if len(parents) == 0:
-            raise InputError("parents: an empty list received; give one entry a dimension")
-        base = _base(base, len(parents))
-        super().__init__(base, _tree(parents, _coefficients(coefficient, base.dim)))
+            raise InputError("parents: an empty list received; give one entry per dimension")
+        base = _base_or_gaussian(base, len(parents))
+        super().__init__(base, _tree_correlation(parents, _coefficients(coefficient, base.dim)))
 
 
-def _base(base: Prior | None, dim: int | None) -> Prior:
+def _base_or_gaussian(base: Prior | None, dim: int | None) -> Prior:
+    """Return the base after checking its dimension, or N(0, I) without a base."""
     if base is None:
         if dim is None:
             raise InputError("dim: missing; give dim or a base")
         return Gaussian(positive_int("dim", dim))
     if dim is not None and dim != base.dim:
-        raise InputError(f"base: dim {base.dim} received; {dim} dimensions are asked for")
+        raise InputError(f"base: dim {base.dim} received; expected {dim}")
     return base
 
 
 def _coefficients(value: object, count: int) -> Tensor:
-    given = numbers("coefficient", value)
-    coefficients = given.expand(count) if given.ndim == 0 else given
+    """Return count coefficients in (-1, 1), in float64."""
+    values = to_tensor("coefficient", value)
+    coefficients = values.expand(count) if values.ndim == 0 else values
     if coefficients.shape != (count,):
-        raise InputError(f"coefficient: shape {tuple(given.shape)} received; give one number or {count}")
-    if not bool((given.abs() < 1).all()):
-        raise InputError(f"coefficient: {value} received; every entry must lie between -1 and 1")
+        raise InputError(f"coefficient: shape {tuple(values.shape)} received; give one number or {count}")
+    if not bool((values.abs() < 1).all()):
+        raise InputError(f"coefficient: {value} received; every entry must be between -1 and 1, exclusive")
     return coefficients.double()
 
 
-def _tree(parents: Sequence[int], coefficients: Tensor) -> Tensor:
-    """Correlation matrix of the tree: a row is its parent's times the coefficient."""
+def _tree_correlation(parents: Sequence[int], coefficients: Tensor) -> Tensor:
+    """Return the correlation matrix of a tree: R_ij = c_i R_parent(i),j for j < i."""
     matrix = torch.eye(len(parents), dtype=torch.float64)
     for i, parent in enumerate(parents):
         if parent >= 0:
@@ -187,14 +221,15 @@ def _tree(parents: Sequence[int], coefficients: Tensor) -> Tensor:
 
 
 def _square(correlation: object, dim: int) -> Tensor:
-    matrix = numbers("correlation", correlation)
+    """Return a matrix as it is, or the matrix with one number off its diagonal of ones."""
+    matrix = to_tensor("correlation", correlation)
     if matrix.ndim > 0:
         return matrix
     return torch.full((dim, dim), float(matrix)).fill_diagonal_(1.0)
 
 
-def _grouped(marginals: Sequence[Marginal]) -> list[tuple[Marginal, list[int]]]:
-    """Collect the dimensions of equal marginals, which are then transformed in one call."""
+def _group_equal(marginals: Sequence[Marginal]) -> list[tuple[Marginal, list[int]]]:
+    """Return each distinct marginal with its dimensions, so that one call transforms all of them."""
     groups: list[tuple[Marginal, list[int]]] = []
     for i, marginal in enumerate(marginals):
         for other, columns in groups:
@@ -207,23 +242,24 @@ def _grouped(marginals: Sequence[Marginal]) -> list[tuple[Marginal, list[int]]]:
 
 
 def _from_normal(marginal: Marginal, g: Tensor) -> Tensor:
-    """F^-1(Phi(g)), finite for every finite g."""
+    """Return F^-1(Phi(g)), finite for every finite g."""
     if isinstance(marginal, NormalMarginal):
         return marginal.mean + marginal.scale * g
-    u = torch.special.ndtr(g.double()).clamp(_SMALLEST, _LARGEST)
+    u = torch.special.ndtr(g.double()).clamp(_SMALLEST_PROBABILITY, _LARGEST_PROBABILITY)
     largest = torch.finfo(g.dtype).max
     return marginal.quantile(u).clamp(-largest, largest).to(g)
 
 
 def _to_normal(marginal: Marginal, z: Tensor) -> Tensor:
-    """Phi^-1(F(z)), in float64."""
-    exact = z.double()
+    """Return Phi^-1(F(z)) in float64."""
+    z64 = z.double()
     if isinstance(marginal, NormalMarginal):
-        return (exact - marginal.mean) / marginal.scale
-    return torch.special.ndtri(marginal.cdf(exact).clamp(_SMALLEST, _LARGEST))
+        return (z64 - marginal.mean) / marginal.scale
+    return torch.special.ndtri(marginal.cdf(z64).clamp(_SMALLEST_PROBABILITY, _LARGEST_PROBABILITY))
 
 
 def _mean_and_scale(marginal: Marginal) -> tuple[float, float]:
+    """Return mean and standard deviation of a normal or uniform marginal."""
     if isinstance(marginal, NormalMarginal):
         return marginal.mean, marginal.scale
     assert isinstance(marginal, UniformMarginal)

@@ -1,4 +1,4 @@
-"""Priors known by their draws alone: stored samples, callables, torch distributions."""
+"""Priors known only by their draws: stored samples, functions and torch distributions."""
 
 import inspect
 from abc import abstractmethod
@@ -11,24 +11,78 @@ from torch import Tensor
 from mmdprior.errors import InputError, reason
 from mmdprior.precision import full_matmul
 from mmdprior.priors.marginals import AtomsMarginal
-from mmdprior.priors.prior import Marginal, Moments, Prior
+from mmdprior.priors.prior import Marginal, Moments, Prior, check_draws, checked_draws, function_name
 
 __all__ = ["FromCallable", "FromDistribution", "PriorLike", "Samples", "as_prior"]
 
 PriorLike = Prior | torch.distributions.Distribution | Tensor | Callable[..., Tensor]
-"""Whatever `as_prior` takes."""
+"""Everything that `as_prior` accepts in place of a `Prior`."""
+
+
+def as_prior(source: object, dim: int | None = None) -> Prior:
+    """Return a `Prior` for anything that can be sampled.
+
+    Args:
+        source: one of
+
+            - a `Prior`, which is returned as it is;
+            - a `torch.distributions.Distribution`;
+            - an (m, d) tensor of draws, whose rows are drawn with replacement;
+            - a function ``(n) -> (n, d)`` or ``(n, dim) -> (n, d)`` that draws from torch's global generator.
+        dim: number of dimensions d. A function needs it. A distribution of single numbers is repeated over d
+            independent dimensions. It is not used otherwise.
+
+    Raises:
+        InputError: source cannot be sampled, or is a function and dim is missing.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.priors import as_prior
+        >>> as_prior(lambda n, dim: torch.randn(n, dim).abs(), dim=3).sample(5).shape
+        torch.Size([5, 3])
+        >>> as_prior(torch.distributions.Laplace(0.0, 1.0), dim=3).sample(5).shape
+        torch.Size([5, 3])
+        >>> as_prior(torch.randn(1000, 3)).sample(5).shape
+        torch.Size([5, 3])
+    """
+    if isinstance(source, Prior):
+        return source
+    if isinstance(source, torch.distributions.Distribution):
+        return FromDistribution(source, dim)
+    if isinstance(source, Tensor):
+        return Samples(source)
+    if callable(source):
+        if dim is None:
+            raise InputError(
+                "prior: a function without dim received; wrap it as FromCallable(fn, dim) or give dim"
+            )
+        return FromCallable(source, dim)
+    raise InputError(
+        f"prior: {type(source).__name__} received; give a Prior, a torch distribution, an (m, d) "
+        "tensor or a function"
+    )
 
 
 class Samples(Prior):
     """The empirical distribution of stored points: rows drawn with replacement.
 
-    The points are not part of the state dict; a checkpoint keeps them once, as data that the run read.
+    The points are not in the state dict. A checkpoint stores them once, with the other files that its run
+    read.
 
     Args:
-        points: (m, d) finite numbers.
+        points: finite numbers, (m, d).
 
     Raises:
-        InputError: not two axes, no rows, or entries that are not finite.
+        InputError: the points do not have two axes, are empty, or are not finite.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.priors import Samples
+        >>> prior = Samples(torch.tensor([[0.0, 1.0], [2.0, 3.0]]))
+        >>> prior.sample(10).shape
+        torch.Size([10, 2])
+        >>> prior.moments().mean.tolist()
+        [1.0, 2.0]
     """
 
     def __init__(self, points: Tensor) -> None:
@@ -46,37 +100,41 @@ class Samples(Prior):
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
         """Draw n rows with replacement."""
-        device = self.device if generator is None else generator.device
+        device = self._sampling_device(generator)
         rows = torch.randint(len(self.points), (n,), generator=generator, device=device)
         return self.points[rows.to(self.device)]
 
     def moments(self) -> Moments:
-        """Mean and covariance of the stored points (divided by m: they are the whole prior)."""
+        """Return mean and covariance of the points, divided by m because they are the whole distribution."""
         mean = self.points.mean(0)
         centred = self.points - mean
         return Moments(mean, full_matmul(centred.T, centred) / len(centred))
 
     @property
     def independent(self) -> bool:
-        """Whether there is one dimension alone: rows keep their dimensions together."""
+        """Whether there is only one dimension: a row is drawn as a whole."""
         return self.dim == 1
 
     def marginals(self) -> list[Marginal]:
-        """Return the stored numbers of each dimension, equally likely."""
+        """Return the stored values of each dimension, with equal probabilities."""
         columns = self.points.double().sort(dim=0).values.T.contiguous()
         weights = torch.full_like(columns[0], 1 / len(self.points))
         return [AtomsMarginal(column, weights) for column in columns]
 
 
-class _Unseeded(Prior):
-    """A source of draws that takes no generator: seeded by forking the global one."""
+class _GlobalGeneratorPrior(Prior):
+    """Base of priors whose source of draws accepts no generator.
+
+    A generator then seeds torch's global generators for the duration of one call. Their states are restored
+    afterwards.
+    """
 
     @abstractmethod
     def _draw(self, n: int) -> Tensor:
         """Draw n points from torch's global generators."""
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
-        """Draw n points; a generator seeds torch's global stream for the length of the call."""
+        """Draw n points."""
         if generator is None:
             return self._checked(n)
         seed = torch.randint(2**62, (), generator=generator, device=generator.device)
@@ -89,20 +147,30 @@ class _Unseeded(Prior):
             return self._checked(n)
 
     def _checked(self, n: int) -> Tensor:
-        return check(self._draw(n), n, self.dim, self._name).to(self.device, self.dtype)
+        return checked_draws(self._draw(n), n, self.dim, self._name).to(self.device, self.dtype)
 
 
-class FromCallable(_Unseeded):
-    """Any function ``fn(n)`` or ``fn(n, dim)`` that returns (n, dim) draws from torch's generators.
+class FromCallable(_GlobalGeneratorPrior):
+    """A function ``fn(n)`` or ``fn(n, dim)`` that returns (n, dim) draws from torch's global generator.
 
-    One draw is taken at construction, so that a function that cannot serve fails there.
+    The constructor draws once, so that a function with wrong output fails there.
 
     Args:
-        fn: the function.
+        fn: function of the number of draws, and of dim where it has an argument of that name or a second one.
         dim: number of dimensions d.
 
     Raises:
-        InputError: not callable, or draws that are not a finite floating (n, dim) tensor.
+        InputError: fn is not callable, or does not return finite floating-point (n, dim) tensors.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.priors import FromCallable
+        >>> prior = FromCallable(lambda n, dim: torch.randn(n, dim).abs(), dim=3)
+        >>> prior.sample(10).shape
+        torch.Size([10, 3])
+        >>> first = prior.sample(10, torch.Generator().manual_seed(0))
+        >>> bool((first == prior.sample(10, torch.Generator().manual_seed(0))).all())
+        True
     """
 
     def __init__(self, fn: Callable[..., Tensor], dim: int) -> None:
@@ -110,29 +178,50 @@ class FromCallable(_Unseeded):
         if not callable(fn):
             raise InputError(f"fn: {fn!r} received; give a function of n or of (n, dim)")
         self.fn = fn
-        self._named, self._takes_dim = _takes_dim(fn)
+        self._dim_by_name, self._takes_dim = _takes_dim(fn)
         check_draws(self)
 
     @property
     def _name(self) -> str:
-        fn = getattr(self.fn, "func", self.fn)
-        return f"prior {getattr(fn, '__name__', type(fn).__name__)}"
+        return f"prior {function_name(self.fn)}"
 
     def _draw(self, n: int) -> Tensor:
-        if self._named:
+        if self._dim_by_name:
             return self.fn(n, dim=self.dim)
         return self.fn(n, self.dim) if self._takes_dim else self.fn(n)
 
 
-class FromDistribution(_Unseeded):
+def _takes_dim(fn: Callable[..., Tensor]) -> tuple[bool, bool]:
+    """Return whether fn has an argument named dim, and whether it needs a second positional argument."""
+    try:
+        parameters = inspect.signature(fn).parameters
+    except (TypeError, ValueError):
+        # Built-in functions without a signature, as torch.randn, take the shape as positional arguments.
+        return False, True
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [p for p in parameters.values() if p.kind in positional and p.default is p.empty]
+    return "dim" in parameters, len(required) != 1
+
+
+class FromDistribution(_GlobalGeneratorPrior):
     """A `torch.distributions.Distribution` whose draws are vectors of d numbers.
 
     Args:
-        distribution: for instance ``Independent(Normal(loc, scale), 1)`` or ``Laplace(zeros(d), 1)``.
-        dim: repeats a distribution of one number over d independent dimensions.
+        distribution: for example ``Independent(Normal(loc, scale), 1)`` or ``Laplace(zeros(d), 1)``, with d
+            entries in its batch and event shapes together.
+        dim: number of independent dimensions over which a distribution of single numbers is repeated.
 
     Raises:
-        InputError: a distribution of more or fewer axes.
+        InputError: a draw of the distribution is not a vector.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.priors import FromDistribution
+        >>> prior = FromDistribution(torch.distributions.Gumbel(torch.zeros(3), 1.0))
+        >>> prior.sample(10).shape
+        torch.Size([10, 3])
+        >>> prior.log_prob(torch.zeros(1, 3)).tolist()
+        [-3.0]
     """
 
     def __init__(self, distribution: torch.distributions.Distribution, dim: int | None = None) -> None:
@@ -145,22 +234,27 @@ class FromDistribution(_Unseeded):
             )
         super().__init__(shape[0])
         self.distribution = distribution
+        # A distribution does not move with the module: remember where its parameters are.
         with torch.random.fork_rng([]):
-            self._where = distribution.sample().device
+            self._distribution_device = distribution.sample().device
 
     def _draw(self, n: int) -> Tensor:
         return self.distribution.sample((n,))
 
     def log_prob(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
-        """Log-density in nats of each row of z."""
+        """Return the log-density in nats of each row of z."""
         try:
-            values = self.distribution.log_prob(z.to(self._where))
+            values = self.distribution.log_prob(z.to(self._distribution_device))
         except ValueError as error:
             raise InputError(f"{self._name}: no log_prob for these codes ({reason(error)})") from None
         return (values.sum(1) if values.ndim == 2 else values).to(z.device)
 
     def moments(self) -> Moments:
-        """Mean and covariance, where the distribution has finite ones that torch knows."""
+        """Return mean and covariance.
+
+        Raises:
+            InputError: torch does not know them, or they are not finite.
+        """
         try:
             mean = self.distribution.mean
             covariance = self._covariance()
@@ -171,67 +265,14 @@ class FromDistribution(_Unseeded):
         return Moments(mean.to(self._anchor), covariance.to(self._anchor))
 
     def _covariance(self) -> Tensor:
-        """Covariance of the flattened event; a variance alone says it for independent entries only."""
-        given = self.distribution
-        if hasattr(given, "covariance_matrix"):
-            return given.covariance_matrix
-        independent = len(given.event_shape) == 0 or isinstance(given, torch.distributions.Independent)
-        if not independent or isinstance(given, torch.distributions.VonMises):
+        """Return the covariance, or raise NotImplementedError where torch knows only variances."""
+        distribution = self.distribution
+        if hasattr(distribution, "covariance_matrix"):
+            return distribution.covariance_matrix
+        independent = len(distribution.event_shape) == 0 or isinstance(
+            distribution, torch.distributions.Independent
+        )
+        # torch's "variance" of a von Mises distribution is the circular one.
+        if not independent or isinstance(distribution, torch.distributions.VonMises):
             raise NotImplementedError
-        return torch.diag(given.variance)
-
-
-def as_prior(source: object, dim: int | None = None) -> Prior:
-    """Return a `Prior` for whatever can be sampled.
-
-    Args:
-        source: a `Prior`, a `torch.distributions.Distribution`, an (m, d) tensor of samples, or a
-            callable ``(n) -> (n, d)`` or ``(n, dim) -> (n, d)``.
-        dim: needed for a callable; repeats a distribution of one number.
-
-    Raises:
-        InputError: nothing that can be sampled, or a callable without dim.
-    """
-    if isinstance(source, Prior):
-        return source
-    if isinstance(source, torch.distributions.Distribution):
-        return FromDistribution(source, dim)
-    if isinstance(source, Tensor):
-        return Samples(source)
-    if callable(source):
-        if dim is None:
-            raise InputError("prior: a plain callable received; wrap it as FromCallable(fn, dim)")
-        return FromCallable(source, dim)
-    raise InputError(
-        f"prior: {type(source).__name__} received; give a Prior, a torch distribution, an (m, d) "
-        "tensor or a callable"
-    )
-
-
-def check_draws(prior: Prior) -> None:
-    """Draw once from a prior of the user's own and raise `InputError` unless the draws can serve."""
-    with torch.random.fork_rng([]):
-        draws = check(prior.sample(8), 8, prior.dim, prior._name)
-    if not bool(torch.isfinite(draws).all()):
-        raise InputError(f"{prior._name}: NaN or infinity returned; return finite draws")
-
-
-def check(draws: object, n: int, dim: int, name: str) -> Tensor:
-    """Return draws detached, or raise `InputError` unless they are a floating (n, dim) tensor."""
-    if not isinstance(draws, Tensor) or not draws.is_floating_point():
-        kind = draws.dtype if isinstance(draws, Tensor) else type(draws).__name__
-        raise InputError(f"{name}: {kind} returned; return a floating-point torch.Tensor")
-    if draws.shape != (n, dim):
-        raise InputError(f"{name}: shape {tuple(draws.shape)} returned; return ({n}, {dim})")
-    return draws.detach()
-
-
-def _takes_dim(fn: Callable[..., Tensor]) -> tuple[bool, bool]:
-    """Log whether fn takes the dimension: as an argument named dim, or as its second one."""
-    try:
-        parameters = inspect.signature(fn).parameters
-    except (TypeError, ValueError):
-        return False, True
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [p for p in parameters.values() if p.kind in positional and p.default is p.empty]
-    return "dim" in parameters, len(required) != 1
+        return torch.diag(distribution.variance)

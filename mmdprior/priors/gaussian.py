@@ -1,4 +1,4 @@
-"""Gaussians with correlated dimensions."""
+"""Gaussian priors: with independent dimensions, any covariance, or a low-rank covariance."""
 
 import math
 from collections.abc import Sequence
@@ -9,25 +9,87 @@ from torch import Tensor
 
 from mmdprior.errors import InputError
 from mmdprior.precision import full_matmul
-from mmdprior.priors.marginals import NormalMarginal, one_each
-from mmdprior.priors.prior import Marginal, Moments, Prior, numbers
+from mmdprior.priors.arguments import number_table
+from mmdprior.priors.factorized import Factorized
+from mmdprior.priors.marginals import NormalMarginal, per_dimension
+from mmdprior.priors.prior import Marginal, Moments, Prior
 
-__all__ = ["FullGaussian", "LowRankGaussian", "cholesky"]
+__all__ = ["FullGaussian", "Gaussian", "LowRankGaussian", "cholesky"]
 
-_SINGULAR = 1e-7
-_ASYMMETRIC = 1e-5
+_SMALLEST_EIGENVALUE = 1e-7
+"""Smallest eigenvalue of a positive definite matrix, relative to its largest: about float32's precision."""
+
+_ASYMMETRY = 1e-5
+"""Largest difference of entries (i, j) and (j, i), relative to the largest entry, that counts as rounding."""
+
+
+class Gaussian(Factorized):
+    """The Gaussian N(mean, diag(scale^2)).
+
+    Args:
+        dim: number of dimensions d.
+        mean: mean, one number or one per dimension.
+        scale: standard deviation, one number or one per dimension.
+
+    Raises:
+        InputError: a scale is not positive, or a sequence is not d long.
+
+    Example:
+        >>> from mmdprior.priors import Gaussian
+        >>> prior = Gaussian(3, mean=[0.0, 1.0, 2.0], scale=0.5)
+        >>> prior.sample(10).shape
+        torch.Size([10, 3])
+        >>> prior.moments().mean.tolist()
+        [0.0, 1.0, 2.0]
+    """
+
+    def __init__(
+        self, dim: int, mean: float | Sequence[float] = 0.0, scale: float | Sequence[float] = 1.0
+    ) -> None:
+        super().__init__(dim)
+        self.register_buffer("mean", self._vector("mean", mean))
+        self.register_buffer("scale", self._vector("scale", scale, positive=True))
+        self.mean: Tensor
+        self.scale: Tensor
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
+        """Draw n points."""
+        return self.mean + self.scale * self._normal((n, self.dim), generator)
+
+    def log_prob(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
+        """Return the log-density in nats of each row of z."""
+        mean, scale = self.mean.to(z), self.scale.to(z)
+        standardised = (z - mean) / scale
+        log_norm = scale.log().sum() + 0.5 * self.dim * math.log(2 * math.pi)
+        return -0.5 * standardised.square().sum(1) - log_norm
+
+    def moments(self) -> Moments:
+        """Return mean and covariance."""
+        return Moments(self.mean, torch.diag(self.scale.square()))
+
+    def marginals(self) -> list[Marginal]:
+        """Return N(mean_i, scale_i^2)."""
+        return per_dimension(NormalMarginal, self.mean, self.scale)
 
 
 class FullGaussian(Prior):
-    """Gaussian with any covariance, N(mean, covariance).
+    """The Gaussian N(mean, covariance) with any covariance.
 
     Args:
-        covariance: (d, d) symmetric positive definite; fixes the dimension.
-        mean: one number, or one a dimension.
+        covariance: symmetric positive definite matrix, (d, d). It sets the number of dimensions.
+        mean: mean, one number or one per dimension.
 
     Raises:
-        InputError: a covariance that is not square, not symmetric or not positive definite, or a mean
-            that is not d long.
+        InputError: the covariance is not square, not symmetric or not positive definite, or the mean is not d
+            long.
+
+    Example:
+        >>> from mmdprior.priors import FullGaussian
+        >>> prior = FullGaussian([[1.0, 0.8], [0.8, 1.0]])
+        >>> prior.sample(10).shape
+        torch.Size([10, 2])
+        >>> prior.independent
+        False
     """
 
     def __init__(
@@ -47,14 +109,14 @@ class FullGaussian(Prior):
         return self.mean + full_matmul(self._normal((n, self.dim), generator), self.factor.T)
 
     def log_prob(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
-        """Log-density in nats of each row of z."""
+        """Return the log-density in nats of each row of z."""
         factor = self.factor.to(z)
         white = torch.linalg.solve_triangular(factor, (z - self.mean.to(z)).T, upper=False)
         log_norm = factor.diagonal().log().sum() + 0.5 * self.dim * math.log(2 * math.pi)
         return -0.5 * white.square().sum(0) - log_norm
 
     def moments(self) -> Moments:
-        """Mean and covariance."""
+        """Return mean and covariance."""
         return Moments(self.mean, self.covariance)
 
     @property
@@ -64,22 +126,29 @@ class FullGaussian(Prior):
 
     def marginals(self) -> list[Marginal]:
         """Return N(mean_i, covariance_ii)."""
-        return one_each(NormalMarginal, self.mean, self.covariance.diagonal().sqrt())
+        return per_dimension(NormalMarginal, self.mean, self.covariance.diagonal().sqrt())
 
 
 class LowRankGaussian(Prior):
-    """Gaussian with covariance F F' + diag(scale^2), for few shared directions in many dimensions.
+    """The Gaussian with covariance F F' + diag(scale^2): few shared directions in many dimensions.
 
-    Sampling and scoring cost O(n d r) and never form the d x d covariance.
+    Sampling and ``log_prob`` cost O(n d r) and never form the (d, d) covariance.
 
     Args:
-        factor: F, (d, r); fixes the dimension.
-        scale: standard deviation of each dimension's own noise, one number or one a dimension.
-        mean: one number, or one a dimension.
+        factor: F, (d, r). It sets the number of dimensions.
+        scale: standard deviation of the independent noise, one number or one per dimension.
+        mean: mean, one number or one per dimension.
 
     Raises:
-        InputError: a factor that is no d x r table, a non-positive scale, or a sequence that is not d
-            long.
+        InputError: the factor is not a (d, r) table, a scale is not positive, or a sequence is not d long.
+
+    Example:
+        >>> from mmdprior.priors import LowRankGaussian
+        >>> prior = LowRankGaussian([[1.0], [2.0], [0.0]], scale=1.0)
+        >>> prior.sample(10).shape
+        torch.Size([10, 3])
+        >>> prior.covariance.tolist()
+        [[2.0, 2.0, 0.0], [2.0, 5.0, 0.0], [0.0, 0.0, 1.0]]
     """
 
     def __init__(
@@ -88,7 +157,7 @@ class LowRankGaussian(Prior):
         scale: float | Sequence[float] = 1.0,
         mean: float | Sequence[float] = 0.0,
     ) -> None:
-        table = _table("factor", factor)
+        table = number_table("factor", factor, "d rows of r finite numbers")
         super().__init__(len(table))
         self.register_buffer("factor", table)
         self.register_buffer("scale", self._vector("scale", scale, positive=True))
@@ -103,61 +172,64 @@ class LowRankGaussian(Prior):
         return self.mean + shared + self.scale * self._normal((n, self.dim), generator)
 
     def log_prob(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
-        """Log-density in nats of each row of z.
+        """Return the log-density in nats of each row of z.
 
         With G = diag(1/scale) F, x = (z - mean) / scale and C = I + G'G, the quadratic form is
-        |x|^2 - (G'x)' C^-1 (G'x) (Woodbury) and the determinant |C| prod scale^2.
+        |x|^2 - (G'x)' C^-1 (G'x) (Woodbury identity). The determinant of the covariance is
+        |C| prod_i scale_i^2 (matrix determinant lemma).
         """
         scale = self.scale.to(z)
-        whitened, x = self.factor.to(z) / scale[:, None], (z - self.mean.to(z)) / scale
-        rank = torch.eye(whitened.shape[1], dtype=z.dtype, device=z.device)
-        capacitance = torch.linalg.cholesky(rank + full_matmul(whitened.T, whitened))
-        projected = full_matmul(whitened.T, x.T)
-        explained = torch.linalg.solve_triangular(capacitance, projected, upper=False).square().sum(0)
-        log_scale = scale.log().sum() + capacitance.diagonal().log().sum()
+        g, x = self.factor.to(z) / scale[:, None], (z - self.mean.to(z)) / scale
+        identity = torch.eye(g.shape[1], dtype=z.dtype, device=z.device)
+        c_factor = torch.linalg.cholesky(identity + full_matmul(g.T, g))  # C = L L'
+        projected = full_matmul(g.T, x.T)
+        # (G'x)' C^-1 (G'x) = |L^-1 G'x|^2
+        explained = torch.linalg.solve_triangular(c_factor, projected, upper=False).square().sum(0)
+        log_scale = scale.log().sum() + c_factor.diagonal().log().sum()
         log_norm = log_scale + 0.5 * self.dim * math.log(2 * math.pi)
         return -0.5 * (x.square().sum(1) - explained) - log_norm
 
     @property
     def covariance(self) -> Float[Tensor, "d d"]:
-        """F F' + diag(scale^2)."""
+        """The covariance F F' + diag(scale^2)."""
         return full_matmul(self.factor, self.factor.T) + torch.diag(self.scale.square())
 
     def moments(self) -> Moments:
-        """Mean and covariance."""
+        """Return mean and covariance."""
         return Moments(self.mean, self.covariance)
 
     def marginals(self) -> list[Marginal]:
         """Return N(mean_i, |F_i|^2 + scale_i^2)."""
         variance = self.factor.square().sum(1) + self.scale.square()
-        return one_each(NormalMarginal, self.mean, variance.sqrt())
-
-
-def _table(name: str, value: object) -> Tensor:
-    table = numbers(name, value)
-    if table.ndim != 2 or 0 in table.shape or not bool(torch.isfinite(table).all()):
-        raise InputError(f"{name}: shape {tuple(table.shape)} received; give a table of finite numbers")
-    return table.clone()
+        return per_dimension(NormalMarginal, self.mean, variance.sqrt())
 
 
 def cholesky(name: str, value: object) -> tuple[Tensor, Tensor]:
-    """Return a positive definite matrix and its lower Cholesky factor, or raise `InputError` naming it."""
-    matrix = _table(name, value)
+    """Return a symmetric positive definite matrix and its lower Cholesky factor.
+
+    Args:
+        name: argument name for the error.
+        value: nested sequence or tensor, (d, d). Asymmetry within rounding is averaged out.
+
+    Raises:
+        InputError: value is not square, not symmetric or not positive definite.
+    """
+    matrix = number_table(name, value, "a square table of finite numbers")
     if matrix.shape[0] != matrix.shape[1]:
         raise InputError(f"{name}: shape {tuple(matrix.shape)} received; give a square matrix")
-    exact = matrix.double()
-    gap = (exact - exact.T).abs()
-    if bool(gap.max() > _ASYMMETRIC * exact.abs().max()):
-        i, j = divmod(int(gap.argmax()), len(exact))
+    matrix64 = matrix.double()
+    gap = (matrix64 - matrix64.T).abs()
+    if bool(gap.max() > _ASYMMETRY * matrix64.abs().max()):
+        i, j = divmod(int(gap.argmax()), len(matrix64))
         raise InputError(
-            f"{name}: not symmetric, entry ({i}, {j}) is {exact[i, j]:g} and ({j}, {i}) is "
-            f"{exact[j, i]:g}; give a symmetric matrix"
+            f"{name}: not symmetric, entry ({i}, {j}) is {matrix64[i, j]:g} and ({j}, {i}) is "
+            f"{matrix64[j, i]:g}; give a symmetric matrix"
         )
-    exact = (exact + exact.T) / 2
-    eigenvalues = torch.linalg.eigvalsh(exact)
-    if not bool(eigenvalues[0] > _SINGULAR * eigenvalues[-1].abs()):
+    matrix64 = (matrix64 + matrix64.T) / 2
+    eigenvalues = torch.linalg.eigvalsh(matrix64)
+    if not bool(eigenvalues[0] > _SMALLEST_EIGENVALUE * eigenvalues[-1].abs()):
         raise InputError(
             f"{name}: not positive definite, its smallest eigenvalue is {eigenvalues[0]:g}; "
             "every eigenvalue must be above 0"
         )
-    return exact.to(matrix), torch.linalg.cholesky(exact).to(matrix)
+    return matrix64.to(matrix), torch.linalg.cholesky(matrix64).to(matrix)

@@ -1,4 +1,4 @@
-"""Finite mixtures."""
+"""Mixtures of Gaussians, and layouts of their means."""
 
 import math
 from collections.abc import Sequence
@@ -9,27 +9,41 @@ from torch import Tensor
 
 from mmdprior.errors import InputError
 from mmdprior.precision import full_matmul
+from mmdprior.priors.arguments import number_table, positive_int, positive_number, to_tensor
 from mmdprior.priors.marginals import MixtureMarginal, NormalMarginal
-from mmdprior.priors.prior import Marginal, Moments, Prior, number, numbers, positive_int
+from mmdprior.priors.prior import Marginal, Moments, Prior
 
 __all__ = ["GaussianMixture"]
 
-_LARGEST = 4096
-"""Means of a layout."""
+_MAX_MEANS = 4096
+"""Most means of a layout. The density of n codes forms an (n, means, d) tensor."""
 
 
 class GaussianMixture(Prior):
     """Mixture of k Gaussians with diagonal covariances.
 
+    ``ring``, ``grid``, ``simplex`` and ``hypercube`` place the means in a regular layout.
+
     Args:
-        means: (k, d) component means, a tensor or nested sequence; fixes the dimension.
-        scale: standard deviations: one number, one a component (k,), or one a component and
-            dimension (k, d).
-        weights: (k,) probabilities, equal by default.
+        means: component means, (k, d). They set the number of dimensions.
+        scale: standard deviations, one number, one per component (k,), or one per component and dimension
+            (k, d).
+        weights: probabilities of the components, (k,); equal by default.
 
     Raises:
-        InputError: means that are no k x d table, a non-positive scale, or weights that are negative
-            or do not sum to one.
+        InputError: the means are not a (k, d) table, a scale is not positive, or weights are negative or do
+            not sum to one.
+
+    Example:
+        >>> from mmdprior.priors import GaussianMixture
+        >>> prior = GaussianMixture([[-2.0, 0.0], [2.0, 0.0]], scale=0.5, weights=[0.25, 0.75])
+        >>> prior.sample(10).shape
+        torch.Size([10, 2])
+        >>> prior.moments().mean.tolist()
+        [1.0, 0.0]
+        >>> weights, means, scales = GaussianMixture.ring(k=6).components()
+        >>> means.shape
+        torch.Size([6, 2])
     """
 
     def __init__(
@@ -38,9 +52,9 @@ class GaussianMixture(Prior):
         scale: float | Sequence[float] | Sequence[Sequence[float]] | Tensor = 1.0,
         weights: Sequence[float] | Tensor | None = None,
     ) -> None:
-        table = _table(means)
-        super().__init__(table.shape[1])
-        k = table.shape[0]
+        table = number_table("means", means, "k rows of d finite numbers")
+        k, dim = table.shape
+        super().__init__(dim)
         self.register_buffer("means", table)
         self.register_buffer("scales", self._scales(scale, k))
         self.register_buffer("weights", _probabilities(weights, k))
@@ -50,29 +64,29 @@ class GaussianMixture(Prior):
 
     @classmethod
     def ring(cls, k: int = 8, radius: float = 2.0, scale: float = 0.3, dim: int = 2) -> "GaussianMixture":
-        """Place k means evenly on a circle in the first two dimensions; the others are N(0, scale^2).
+        """Return a mixture with k means on a circle in dimensions 0 and 1, and zero in the others.
 
         Args:
-            k: components.
-            radius: of the circle.
-            scale: standard deviation of every component.
+            k: number of components.
+            radius: radius of the circle.
+            scale: standard deviation of every component in every dimension.
             dim: number of dimensions d, at least 2.
 
         Raises:
-            InputError: fewer than 2 dimensions, or a non-positive argument.
+            InputError: dim is below 2, or an argument is not positive.
         """
         if positive_int("dim", dim) < 2:
             raise InputError(f"dim: {dim} received; a ring needs at least 2")
         angles = 2 * math.pi * torch.arange(positive_int("k", k), dtype=torch.float64) / k
         means = torch.zeros(k, dim, dtype=torch.float64)
         means[:, 0], means[:, 1] = angles.cos(), angles.sin()
-        return cls(number("radius", radius) * means, scale)
+        return cls(positive_number("radius", radius) * means, scale)
 
     @classmethod
     def grid(
         cls, levels: int = 3, spacing: float = 2.0, scale: float = 0.3, dim: int = 2
     ) -> "GaussianMixture":
-        """Place levels^d means on a cubic grid around the origin.
+        """Return a mixture with levels^d means on a cubic grid around the origin.
 
         Args:
             levels: means per side.
@@ -81,19 +95,19 @@ class GaussianMixture(Prior):
             dim: number of dimensions d.
 
         Raises:
-            InputError: more than 4,096 means, or a non-positive argument.
+            InputError: the grid has more than 4,096 means, or an argument is not positive.
         """
-        if positive_int("levels", levels) ** positive_int("dim", dim) > _LARGEST:
+        if positive_int("levels", levels) ** positive_int("dim", dim) > _MAX_MEANS:
             raise InputError(
-                f"dim: {dim} received, which makes {levels}^{dim} means; at most {_LARGEST} are allowed, "
+                f"dim: {dim} received, which makes {levels}^{dim} means; at most {_MAX_MEANS} are allowed, "
                 "so lower levels or dim, or use the prior Grid"
             )
-        side = number("spacing", spacing) * (torch.arange(levels) - (levels - 1) / 2)
+        side = positive_number("spacing", spacing) * (torch.arange(levels) - (levels - 1) / 2)
         return cls(torch.cartesian_prod(*[side] * dim).reshape(-1, dim), scale)
 
     @classmethod
     def simplex(cls, dim: int, radius: float = 2.0, scale: float = 0.3) -> "GaussianMixture":
-        """Place d + 1 means on the vertices of a regular simplex around the origin.
+        """Return a mixture with d + 1 means on the vertices of a regular simplex around the origin.
 
         Args:
             dim: number of dimensions d.
@@ -101,55 +115,44 @@ class GaussianMixture(Prior):
             scale: standard deviation of every component.
 
         Raises:
-            InputError: a non-positive argument.
+            InputError: an argument is not positive.
         """
         rows = torch.arange(1, positive_int("dim", dim) + 1, dtype=torch.float64)[:, None]
         columns = torch.arange(dim + 1, dtype=torch.float64)
-        # Helmert's basis of the vectors that sum to zero: row k has k ones and then -k.
+        # Helmert matrix: row k is k ones followed by -k. Its normalised rows are an orthonormal basis of the
+        # vectors in R^(d+1) that sum to zero, so its columns are the vertices of a regular simplex in R^d.
         helmert = torch.where(columns < rows, 1.0, torch.where(columns == rows, -rows, 0.0))
         vertices = (helmert / (rows * (rows + 1)).sqrt()).T * math.sqrt((dim + 1) / dim)
-        return cls(number("radius", radius) * vertices, scale)
+        return cls(positive_number("radius", radius) * vertices, scale)
 
     @classmethod
     def hypercube(cls, dim: int, half_side: float = 1.0, scale: float = 0.3) -> "GaussianMixture":
-        """Place 2^d means on the corners {-half_side, half_side}^d.
+        """Return a mixture with 2^d means on the corners {-half_side, half_side}^d.
 
         Args:
             dim: number of dimensions d, at most 12.
-            half_side: of the cube.
+            half_side: half the side length of the cube.
             scale: standard deviation of every component.
 
         Raises:
-            InputError: more than 12 dimensions, or a non-positive argument.
+            InputError: dim is above 12, or an argument is not positive.
         """
         if positive_int("dim", dim) > 12:
             raise InputError(
                 f"dim: {dim} received, which makes 2^{dim} means; give at most 12, or use a product of "
                 "two-component mixtures"
             )
-        return cls.grid(2, 2 * number("half_side", half_side), scale, dim)
-
-    def _scales(self, scale: object, k: int) -> Tensor:
-        scales = numbers("scale", scale)
-        if scales.ndim == 1:
-            scales = scales[:, None]
-        if scales.ndim > 2 or (scales.ndim == 2 and scales.shape not in {(k, 1), (k, self.dim)}):
-            raise InputError(
-                f"scale: shape {tuple(scales.shape)} received; give one number, {k} (one a "
-                f"component), or {k} x {self.dim}"
-            )
-        if not bool((torch.isfinite(scales) & (scales > 0)).all()):
-            raise InputError(f"scale: {scale} received; every entry must be positive")
-        return scales.expand(k, self.dim).clone()
+        return cls.grid(2, 2 * positive_number("half_side", half_side), scale, dim)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
-        """Draw n points: a component by its weight, then a point of that component."""
+        """Draw n points: for each a component by its weight, then a point of that component."""
+        # Inverse cdf of the weights. Without the last edge, 1 up to rounding, no index exceeds k - 1.
         edges = self.weights.cumsum(0)[:-1]
-        which = torch.searchsorted(edges, self._uniform((n,), generator), right=True)
-        return self.means[which] + self.scales[which] * self._normal((n, self.dim), generator)
+        component = torch.searchsorted(edges, self._uniform((n,), generator), right=True)
+        return self.means[component] + self.scales[component] * self._normal((n, self.dim), generator)
 
     def log_prob(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
-        """Log-density in nats of each row of z."""
+        """Return the log-density in nats of each row of z."""
         means, scales, weights = self.means.to(z), self.scales.to(z), self.weights.to(z)
         standardised = (z[:, None] - means) / scales
         log_norm = scales.log().sum(1) + 0.5 * self.dim * math.log(2 * math.pi)
@@ -157,7 +160,7 @@ class GaussianMixture(Prior):
         return torch.logsumexp(log_components + weights.log(), dim=1)
 
     def moments(self) -> Moments:
-        """Mean and covariance, within plus between components."""
+        """Return mean and covariance; the covariance is that within plus that between components."""
         weights = self.weights[:, None]
         mean = (weights * self.means).sum(0)
         offsets = self.means - mean
@@ -166,34 +169,42 @@ class GaussianMixture(Prior):
 
     @property
     def independent(self) -> bool:
-        """Whether there is one dimension or one component."""
+        """Whether there is only one dimension or only one component."""
         return self.dim == 1 or len(self.weights) == 1
 
     def marginals(self) -> list[Marginal]:
-        """Return the mixtures of the components' normal marginals."""
+        """Return the mixture of the components' normal marginals for each dimension."""
         weights = self.weights.tolist()
         columns = zip(self.means.T.tolist(), self.scales.T.tolist(), strict=True)
         return [
-            MixtureMarginal(weights, [NormalMarginal(*p) for p in zip(means, scales, strict=True)])
+            MixtureMarginal(weights, [NormalMarginal(*part) for part in zip(means, scales, strict=True)])
             for means, scales in columns
         ]
 
-    def components(self) -> tuple[Tensor, Tensor, Tensor]:
+    def components(self) -> tuple[Float[Tensor, "k"], Float[Tensor, "k d"], Float[Tensor, "k d"]]:
         """Return weights (k,), means (k, d) and standard deviations (k, d)."""
         return self.weights, self.means, self.scales
 
-
-def _table(means: object) -> Tensor:
-    table = numbers("means", means)
-    if table.ndim != 2 or 0 in table.shape or not bool(torch.isfinite(table).all()):
-        raise InputError(f"means: shape {tuple(table.shape)} received; give k rows of d finite numbers")
-    return table.clone()
+    def _scales(self, scale: object, k: int) -> Tensor:
+        """Return standard deviations as a (k, d) tensor."""
+        scales = to_tensor("scale", scale)
+        if scales.ndim == 1:
+            scales = scales[:, None]
+        if scales.ndim > 2 or (scales.ndim == 2 and scales.shape not in {(k, 1), (k, self.dim)}):
+            raise InputError(
+                f"scale: shape {tuple(scales.shape)} received; give one number, {k} (one per component), "
+                f"or {k} x {self.dim}"
+            )
+        if not bool((torch.isfinite(scales) & (scales > 0)).all()):
+            raise InputError(f"scale: {scale} received; every entry must be positive")
+        return scales.expand(k, self.dim).clone()
 
 
 def _probabilities(weights: object, k: int) -> Tensor:
+    """Return k probabilities that sum to one, equal by default."""
     if weights is None:
         return torch.full((k,), 1.0 / k)
-    probabilities = numbers("weights", weights)
+    probabilities = to_tensor("weights", weights)
     total = float(probabilities.sum())
     valid = probabilities.shape == (k,) and bool((probabilities >= 0).all())
     if not valid or not math.isclose(total, 1.0, abs_tol=1e-5):

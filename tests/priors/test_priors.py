@@ -240,10 +240,10 @@ INDEFINITE = [[1.0, 2.0], [2.0, 1.0]]
         (lambda: Product([]), "blocks"),
         (
             lambda: Product([Gaussian(2), Gaussian(1)], [[0, 1], [1]]),
-            "dims: dimension 1 is taken by block",
+            "dims: dimension 1 is in blocks",
         ),
-        (lambda: Product([Gaussian(2), Gaussian(1)], [[0, 1], [3]]), "dims: 3 .* no block takes dimension 2"),
-        (lambda: Product([Gaussian(2), Gaussian(1)], [[0], [1]]), "dims: 1 dim.* no block takes dimension 2"),
+        (lambda: Product([Gaussian(2), Gaussian(1)], [[0, 1], [3]]), "dims: 3 .* no block has dimension 2"),
+        (lambda: Product([Gaussian(2), Gaussian(1)], [[0], [1]]), "dims: 1 dim.* no block has dimension 2"),
         (lambda: Product([Gaussian(2), Gaussian(1)], [[0, 1, 2]]), "dims: 1 lists"),
         (lambda: Affine(Gaussian(3), [[1.0, 2.0]]), r"matrix: shape \(1, 2\)"),
         (lambda: Affine(Laplace(1), [[1.0], [2.0]]).log_prob(torch.zeros(1, 2)), "must be square"),

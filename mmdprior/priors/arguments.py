@@ -1,0 +1,98 @@
+"""Checks of constructor arguments, each with a one-line `InputError` that names the argument."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from mmdprior.errors import InputError, reason
+
+__all__ = ["number_table", "positive_int", "positive_number", "to_tensor", "unit_interval"]
+
+
+def positive_int(name: str, value: object) -> int:
+    """Return value, an integer of at least 1.
+
+    Args:
+        name: argument name for the error.
+        value: value to check.
+
+    Raises:
+        InputError: value is not an integer, or below 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name}: {value!r} received; give an integer of at least 1")
+    return value
+
+
+def positive_number(name: str, value: object, *, allow_zero: bool = False) -> float:
+    """Return value as a finite float above zero.
+
+    Args:
+        name: argument name for the error.
+        value: value to check.
+        allow_zero: whether zero is accepted too.
+
+    Raises:
+        InputError: value is not a number, not finite, negative, or zero where zero is not accepted.
+    """
+    finite = _is_number(value) and 0 <= float(value) < math.inf  # type: ignore[arg-type]
+    if not finite or (value == 0 and not allow_zero):
+        bound = "of at least 0" if allow_zero else "above 0"
+        raise InputError(f"{name}: {value!r} received; give a finite number {bound}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def unit_interval(name: str, value: object) -> float:
+    """Return value as a float in [0, 1].
+
+    Args:
+        name: argument name for the error.
+        value: value to check.
+
+    Raises:
+        InputError: value is not a number, or outside [0, 1].
+    """
+    if not _is_number(value) or not 0 <= float(value) <= 1:  # type: ignore[arg-type]
+        raise InputError(f"{name}: {value!r} received; give a probability from 0 to 1")
+    return float(value)  # type: ignore[arg-type]
+
+
+def to_tensor(name: str, value: object) -> Tensor:
+    """Return a number, a nested sequence or a tensor as a tensor of the default floating-point dtype.
+
+    Args:
+        name: argument name for the error.
+        value: a number, or nested sequences of equal length.
+
+    Raises:
+        InputError: value cannot be converted to a tensor.
+    """
+    try:
+        return torch.as_tensor(value, dtype=torch.get_default_dtype())
+    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{name}: not a table of numbers ({reason(error)})") from None
+
+
+def number_table(name: str, value: object, expected: str, *, columns: int | None = None) -> Tensor:
+    """Return a copy of value as a matrix of finite numbers with at least one entry.
+
+    Args:
+        name: argument name for the error.
+        value: nested sequence or tensor of two axes.
+        expected: what the error asks for.
+        columns: required number of columns; any number by default.
+
+    Raises:
+        InputError: value does not have two axes, is empty, has another number of columns, or holds NaN or
+            infinity.
+    """
+    table = to_tensor(name, value)
+    right_shape = table.ndim == 2 and 0 not in table.shape and columns in (None, table.shape[1])
+    if not right_shape or not bool(torch.isfinite(table).all()):
+        raise InputError(f"{name}: shape {tuple(table.shape)} received; give {expected}")
+    return table.clone()
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
