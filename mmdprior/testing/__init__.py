@@ -1,7 +1,16 @@
-"""Checks for your own parts: the contract of each slot, tested as the package tests its own parts.
+"""Checks that your own parts satisfy the contracts of the package.
 
-Each check returns None or raises `mmdprior.InputError` with one line that names what is wrong. None of
-them needs pytest.
+    =====================  ======================================================
+    `check_prior`          a prior, or a sampling function that takes its place
+    `check_kernel`         a kernel
+    `check_regularizer`    a regularizer
+    `check_predictor`      a predictor for LPS
+    `check_model`          encoder, decoder, posterior and likelihood
+    `check_source`         a data source
+    =====================  ======================================================
+
+The package's own parts are tested with the same functions. Each returns None, or raises `mmdprior.InputError`
+with one line that names the violation. They do not need pytest, but fit in one of its tests.
 
 Example:
     >>> import torch
