@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["moved"]
+__all__ = ["moved", "moved_method"]
 
 
 def moved(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
@@ -43,3 +43,37 @@ def moved(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
         return getattr(importlib.import_module(location), new_name)
 
     return attribute
+
+
+def moved_method(old: str, place: str) -> Callable[..., Any]:
+    """Return a method that calls the function that replaces it, with a DeprecationWarning.
+
+    The function is imported when the method is called, so its module may import the class of the method.
+
+    Args:
+        old: name of the method, as ``Class.method``.
+        place: the function, as ``package.module:name``; its first argument is the object.
+
+    Example:
+        >>> import warnings
+        >>> from mmdprior.deprecation import moved_method
+        >>> class Array(list):
+        ...     median = moved_method("Array.median", "statistics:median")
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     Array([1, 2, 9]).median()
+        2
+        >>> print(caught[0].message)
+        Array.median is now statistics.median; the old name will be removed in the next release
+    """
+    location, _, name = place.partition(":")
+
+    def method(self: Any, *arguments: Any, **options: Any) -> Any:
+        warnings.warn(
+            f"{old} is now {location}.{name}; the old name will be removed in the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(importlib.import_module(location), name)(self, *arguments, **options)
+
+    return method

@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table of runs; write the page, the overlays and missing reports where the options ask."""
-    from mmdprior.comparison import read_runs
+    from mmdprior.comparison import read_runs, write_page, write_tensorboard
     from mmdprior.runs.complete import complete
     from mmdprior.training.checkpoint import versions
 
@@ -42,9 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     print(comparison)
     if options.out:
         command = shlex.join(["mmdprior", "compare", *arguments])
-        print(f"page {comparison.write(options.out, command=command, versions=versions())}")
+        print(f"page {write_page(comparison, options.out, command=command, versions=versions())}")
     if options.tensorboard:
         overlays = Path(options.out) / "tensorboard"
-        comparison.write_tensorboard(overlays)
-        print(f"tensorboard --logdir {overlays}")
+        print(f"tensorboard --logdir {write_tensorboard(comparison, overlays)}")
     return 2 if comparison.errors or failed else 0

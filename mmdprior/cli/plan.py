@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 from mmdprior.cli.parser import Parser, positive, print_error
-from mmdprior.comparison import read_runs
+from mmdprior.comparison import read_runs, write_page
 from mmdprior.runs.execute import devices, execute, finished_runs, train_command
 from mmdprior.runs.plan import PlanKind, read_plan
 
@@ -40,5 +40,5 @@ def main(kind: PlanKind, arguments: Sequence[str], description: str | None) -> i
     if finished:
         comparison = read_runs([run.directory(options.runs) for run in finished])
         print(comparison)
-        comparison.write(plan.comparison(options.runs))
+        write_page(comparison, plan.comparison(options.runs))
     return status

@@ -1,5 +1,7 @@
-"""Finished runs side by side: page, Markdown, JSON, TensorBoard."""
+"""Finished runs next to each other: verdicts, scores, an HTML page, Markdown, JSON and TensorBoard."""
 
 from mmdprior.comparison.comparison import Comparison, read_runs
+from mmdprior.comparison.page import write_page
+from mmdprior.comparison.tensorboard import write_tensorboard
 
-__all__ = ["Comparison", "read_runs"]
+__all__ = ["Comparison", "read_runs", "write_page", "write_tensorboard"]

@@ -1,166 +1,192 @@
-"""A set of finished runs side by side, from what they saved."""
+"""Finished runs next to each other, read from what they saved."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
+from typing import Any
 
-from mmdprior.comparison.differences import brief, differences
+from mmdprior.comparison.differences import differences, setting_text
 from mmdprior.comparison.groups import Group, group_runs
-from mmdprior.comparison.quantities import COST, MATCH, RECONSTRUCTION, Quantity, companions_in, lps_in
+from mmdprior.comparison.quantities import (
+    COST,
+    MATCH,
+    RECONSTRUCTION,
+    Quantity,
+    companions_in,
+    lps_in,
+)
 from mmdprior.comparison.table import Cell, Table
-from mmdprior.comparison.verdict import headlines, verdicts
+from mmdprior.comparison.verdict import headlines, verdict_table
+from mmdprior.deprecation import moved_method
 from mmdprior.errors import InputError
+from mmdprior.results import Result, finite_or_none
 from mmdprior.runs.read import Run, find_runs, read_run
 
 __all__ = ["Comparison", "read_runs"]
 
-_TITLED = 5
-_LONG = 60
+_LABELS_IN_TITLE = 5
+_LETTERS_PER_SETTING = 60
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Runs grouped by config, seeds together.
+class Comparison(Result):
+    """Finished runs, grouped by configuration.
+
+    ``print(comparison)`` shows the verdicts and all scores, a notebook shows the verdicts, and `to_json`
+    returns every score of every run. `mmdprior.comparison.write_page` and `write_tensorboard` write files.
 
     Attributes:
-        groups: in the order in which their runs were named.
-        errors: one line for each run that could not be read, by directory.
+        groups: one per configuration with its seeds, in the order in which the runs were named.
+        errors: one line per run that could not be read, by run directory.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from mmdprior.comparison import Comparison
+        >>> from mmdprior.comparison.groups import group_runs
+        >>> from mmdprior.runs import Run
+        >>> psnr = {0: 20.0, 1: 21.0}
+        >>> runs = [
+        ...     Run(Path("runs"), {"name": "vae", "seed": seed}, scalars={"reconstruction/psnr": psnr[seed]})
+        ...     for seed in psnr
+        ... ]
+        >>> print(Comparison(group_runs(runs)).tables()["Reconstruction"])
+        configuration     PSNR (dB)
+        vae            20.50 ± 0.71
     """
 
     groups: tuple[Group, ...]
     errors: Mapping[str, str] = field(default_factory=dict)
 
+    write = moved_method("Comparison.write", "mmdprior.comparison:write_page")
+    write_tensorboard = moved_method("Comparison.write_tensorboard", "mmdprior.comparison:write_tensorboard")
+
     @property
     def runs(self) -> tuple[Run, ...]:
-        """All runs."""
+        """All runs, group by group."""
         return tuple(run for group in self.groups for run in group.runs)
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Tags of the final numbers that any run has."""
+        """Tags of the final scores that at least one run has."""
         return tuple(dict.fromkeys(tag for group in self.groups for tag in group.tags))
 
     @property
     def title(self) -> str:
-        """What is compared, in a few words."""
+        """Labels of the groups, or their number if there are many."""
         if len(self.groups) == 1:
             return self.groups[0].label
         labels = [group.label for group in self.groups]
-        return " · ".join(labels) if len(labels) <= _TITLED else f"{len(labels)} configurations"
+        if len(labels) > _LABELS_IN_TITLE:
+            return f"{len(labels)} configurations"
+        return " · ".join(labels)
 
     @property
     def subtitle(self) -> str:
-        """Data, dimensions and numbers of runs."""
+        """Number of runs, data sets and latent dimensions, and what makes scores incomparable."""
         data = {str(g.config.get("data", {}).get("name")) for g in self.groups}
         dims = {str(g.config.get("model", {}).get("latent_dim")) for g in self.groups}
-        runs = "1 run" if len(self.runs) == 1 else f"{len(self.runs)} runs"
-        many = "1 configuration" if len(self.groups) == 1 else f"{len(self.groups)} configurations"
-        lacking = sum(bool(run.missing) for run in self.runs)
-        told = f"; {lacking} lack a part of their report, whose cells are empty" if lacking else ""
-        told += "; data differ, so errors do not compare" if len(data) > 1 else ""
-        return f"{runs} of {many}; data {', '.join(sorted(data))}; d = {', '.join(sorted(dims))}{told}"
+        parts = [
+            f"{_count(len(self.runs), 'run')} of {_count(len(self.groups), 'configuration')}",
+            f"data: {', '.join(sorted(data))}",
+            f"latent dimensions: {', '.join(sorted(dims))}",
+        ]
+        incomplete = sum(bool(run.missing) for run in self.runs)
+        if incomplete:
+            parts.append(f"incomplete reports: {_count(incomplete, 'run')}, whose cells are empty")
+        if len(data) > 1:
+            parts.append("the data sets differ, so reconstruction errors are not comparable")
+        return "; ".join(parts)
 
     def differences(self) -> Table:
-        """Return the settings that differ, a row a setting; those of the machine alone are left out."""
-        found = differences([group.config for group in self.groups])
-        rows = [[Cell(key), *(_setting(value) for value in values)] for key, values in found.items()]
+        """Return a table of the settings that differ, one row per setting and one column per group.
+
+        Settings of the machine, such as the device, are left out.
+        """
+        settings = differences([group.config for group in self.groups])
+        rows = [
+            [Cell(path), *(_setting_cell(value) for value in values)] for path, values in settings.items()
+        ]
         return Table([Cell("setting"), *(Cell(group.label) for group in self.groups)], rows)
 
     def table(self, quantities: Sequence[Quantity]) -> Table:
-        """Return the numbers of every group, the best in its column marked."""
-        shown = [q for q in quantities if any(group.value(q.tag).n for group in self.groups)]
-        best = {q.tag: self._best(q) for q in shown}
+        """Return a table of scores over seeds, one row per group, with the best of each column marked.
+
+        Args:
+            quantities: the columns; those that no run has are left out.
+        """
+        columns = [q for q in quantities if any(group.value(q.tag).n for group in self.groups)]
+        best = {q.tag: self._best(q) for q in columns}
         rows = []
         for group in self.groups:
             cells = [Cell(group.label)]
-            for q in shown:
+            for q in columns:
                 value = group.value(q.tag)
                 mark = "best" if value.n and value.mean == best[q.tag] else ""
                 cells.append(Cell(value.text(q.format), mark=mark))
             rows.append(cells)
-        return Table([Cell("run"), *(Cell(q.title, about=q.about) for q in shown)], rows)
+        heads = [Cell("configuration"), *(Cell(q.title, about=q.about) for q in columns)]
+        return Table(heads, rows, _explanation(columns))
 
     def tables(self) -> dict[str, Table]:
-        """Return every table of numbers by title."""
-        found = {
+        """Return all tables of scores by title."""
+        tables = {
             "Reconstruction": self.table(RECONSTRUCTION),
             "LPS": self.table(lps_in(self.tags)),
             "Match to the prior": self.table(MATCH),
             "Companions of LPS": self.table(companions_in(self.tags)),
             "Cost": self.table(COST),
         }
-        return {title: table for title, table in found.items() if len(table.columns) > 1}
+        return {title: table for title, table in tables.items() if len(table.columns) > 1}
 
     def lps_table(self) -> Table:
-        """Return every LPS with what it takes to judge it, a row a group and a score."""
+        """Return a table of every LPS with its interval, p-value and chance level."""
         rows = []
         for group in self.groups:
             for score in lps_in(group.tags):
                 value = {part: group.value(f"{score.tag}{part}") for part in ("", "_max", "_null")}
                 ends = [group.numbers(f"{score.tag}_{end}") for end in ("low", "high")]
                 p = group.numbers(f"{score.tag}_p")
-                span = f"{min(ends[0]):.4f} to {max(ends[1]):.4f}" if all(ends) else ""
+                interval = f"{min(ends[0]):.4f} to {max(ends[1]):.4f}" if all(ends) else ""
                 cells = [value[part].text(".4f") for part in value]
-                texts = [group.label, score.title, *cells, span, f"{max(p):.3g}" if p else ""]
+                texts = [group.label, score.title, *cells, interval, f"{max(p):.3g}" if p else ""]
                 rows.append([Cell(text) for text in texts])
-        heads = ["run", "score", "LPS", "highest R2", "chance", "95 % interval of mean R2", "p"]
-        note = (
-            "Over seeds: means ± standard deviation, the widest interval, the largest p-value. The "
-            "interval is of the mean R2 freed of estimation error."
+        heads = ["configuration", "score", "LPS", "highest R2", "shuffled codes", "95% interval", "p-value"]
+        caption = (
+            "LPS: mean over active dimensions of max(0, R2). Highest R2: that of the most predictable "
+            "dimension. Shuffled codes: LPS after the columns are shuffled, which makes them independent. "
+            "Interval: of the mean R2 after correction for estimation error. p-value: of the hypothesis that "
+            "no dimension can be predicted. Over seeds: mean ± standard deviation, the widest interval and "
+            "the largest p-value."
         )
-        return Table([Cell(head) for head in heads], rows, note)
+        return Table([Cell(head) for head in heads], rows, caption)
 
-    def to_dict(self) -> dict[str, object]:
-        """Return plain numbers and lists, ready for JSON: every number of every run, and over seeds."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return all scores of all runs, and their mean and standard deviation over seeds."""
         return {
-            "groups": [_group_dict(group) for group in self.groups],
-            "headlines": dict(headlines(self.groups)),
+            "groups": [_group_to_dict(group) for group in self.groups],
+            "headlines": {line.key: line.text for line in headlines(self.groups)},
             "errors": dict(self.errors),
         }
 
-    def to_json(self) -> str:
-        """Return the comparison as JSON."""
-        return json.dumps(self.to_dict(), indent=2)
-
     def __str__(self) -> str:
-        """Return the verdicts, then every number, for a terminal."""
-        lines = [f"{question}: {answer}" for question, answer in headlines(self.groups)]
-        lines += ["", str(verdicts(self.groups))]
+        """Return the verdicts and all tables of scores, for a terminal."""
+        lines = [f"{line.title}: {line.text}" for line in headlines(self.groups)]
+        lines += ["", str(verdict_table(self.groups))]
         for title, table in self.tables().items():
             lines += ["", title, str(table)]
         return "\n".join([*lines, *(f"error: {line}" for line in self.errors.values())])
 
     def _repr_html_(self) -> str:
-        from mmdprior.comparison.page import fragment
-
-        return fragment(self)
-
-    def write(
-        self, folder: str | Path, *, command: str = "", versions: Mapping[str, str] | None = None
-    ) -> Path:
-        """Write ``index.html``, ``comparison.md``, ``comparison.json`` and ``figures/``; return the page.
-
-        Args:
-            folder: made where it is not there.
-            command: that made the comparison, for the foot of the page.
-            versions: of packages, likewise.
-
-        Raises:
-            InputError: a folder that cannot be written.
-        """
-        from mmdprior.comparison.page import write_page
-
-        return write_page(self, Path(folder), command, versions or {})
-
-    def write_tensorboard(self, folder: str | Path) -> Path:
-        """Write runs for TensorBoard with what no single run has; see `reporting.tensorboard`."""
-        from mmdprior.comparison.tensorboard import write_tensorboard
-
-        return write_tensorboard(self, Path(folder))
+        answers = "".join(
+            f"<dt>{escape(line.title)}</dt><dd>{escape(line.text)}</dd>" for line in headlines(self.groups)
+        )
+        table = verdict_table(self.groups).html("verdict")
+        return f'<div><dl class="answers">{answers}</dl>{table}</div>'
 
     def _best(self, quantity: Quantity) -> float:
+        """Return the best mean of a column; NaN if no value is better than another."""
         values = [v.mean for v in (g.value(quantity.tag) for g in self.groups) if v.n]
         if quantity.better is None or len(values) < 2 or min(values) == max(values):
             return math.nan
@@ -168,13 +194,21 @@ class Comparison:
 
 
 def read_runs(paths: Sequence[str | Path]) -> Comparison:
-    """Read finished runs, and put those together that differ in their seed alone.
+    """Read finished runs, and group those that differ only in their seed.
+
+    Only saved reports are read; no model is loaded.
 
     Args:
-        paths: run directories, or folders that hold some at any depth.
+        paths: run directories, or folders that contain run directories at any depth.
 
     Raises:
-        InputError: a path without a run, or none that can be read.
+        InputError: a path contains no run, or no run can be read.
+
+    Example:
+        >>> from mmdprior.comparison import read_runs
+        >>> read_runs(["missing"])
+        Traceback (most recent call last):
+        mmdprior.errors.InputError: runs: missing is not a folder; give run directories, or folders of runs
     """
     runs, errors = [], {}
     for directory in find_runs(paths):
@@ -187,14 +221,14 @@ def read_runs(paths: Sequence[str | Path]) -> Comparison:
     return Comparison(group_runs(runs), errors)
 
 
-def _group_dict(group: Group) -> dict[str, object]:
+def _group_to_dict(group: Group) -> dict[str, Any]:
     numbers = {}
     for tag in group.tags:
         value = group.value(tag)
         numbers[tag] = {
-            "mean": _plain(value.mean),
-            "sd": _plain(value.sd),
-            "by_run": [_plain(run.scalars.get(tag, math.nan)) for run in group.runs],
+            "mean": finite_or_none(value.mean),
+            "sd": finite_or_none(value.sd),
+            "by_run": [finite_or_none(run.scalars.get(tag, math.nan)) for run in group.runs],
         }
     return {
         "label": group.label,
@@ -206,10 +240,21 @@ def _group_dict(group: Group) -> dict[str, object]:
     }
 
 
-def _setting(value: object) -> Cell:
-    text = brief(value)
-    return Cell(text) if len(text) <= _LONG else Cell(f"{text[:_LONG]}…", about=text)
+def _explanation(quantities: Sequence[Quantity]) -> str:
+    """Return one sentence per kind of column; scores of mean and of sampled codes share theirs."""
+    titles: dict[str, dict[str, None]] = {}
+    for q in quantities:
+        title = q.title.removesuffix(", means").removesuffix(", samples")
+        titles.setdefault(q.about, {})[title] = None
+    return " ".join(f"{', '.join(names)}: {about}." for about, names in titles.items())
 
 
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _setting_cell(value: object) -> Cell:
+    text = setting_text(value)
+    if len(text) <= _LETTERS_PER_SETTING:
+        return Cell(text)
+    return Cell(f"{text[:_LETTERS_PER_SETTING]}…", about=text)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

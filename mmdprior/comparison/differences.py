@@ -1,10 +1,10 @@
-"""What differs between configs, found and named; the rest is what they share."""
+"""Settings in which resolved configs differ, and those that they share."""
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["MACHINE", "brief", "differences", "fingerprint", "shared"]
+__all__ = ["MACHINE", "differences", "fingerprint", "setting_text", "shared_settings"]
 
 MACHINE = frozenset(
     {
@@ -19,93 +19,108 @@ MACHINE = frozenset(
         "trainer.log_every",
     }
 )
-"""Settings of where and how a run is kept, not of what it computes."""
+"""Settings of where a run computes and what it keeps, which do not change what it computes."""
 
-_SELF = ("name", "seed")
+_IDENTITY = ("name", "seed")
+"""Settings that identify a run among runs of the same configuration."""
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
-    """Return a string that is equal for configs that compute the same but for name and seed."""
+    """Return a string that is equal for configs that differ only in name, seed and machine settings."""
     kept = {
         section: {k: v for k, v in value.items() if f"{section}.{k}" not in MACHINE}
         if isinstance(value, Mapping)
         else value
         for section, value in config.items()
-        if section not in _SELF
+        if section not in _IDENTITY
     }
     return json.dumps(kept, sort_keys=True, default=str)
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return the keys whose values differ, each with one value a config, in the order of the configs' keys.
+    """Return the settings that differ, by path, with one value per config.
 
-    A slot whose name differs is one difference, with all its arguments; of slots of one name the arguments
-    are compared. A key that a config lacks is None. What concerns the machine alone is left out.
+    Slots with different names count as one difference, whose value is the slot with all its arguments. Slots
+    with the same name are compared argument by argument. The value is None for a config without the setting.
+    Name, seed and settings of the machine are left out.
+
+    Args:
+        configs: resolved configs as nested mappings.
+
+    Example:
+        >>> from mmdprior.comparison.differences import differences
+        >>> vae = {"model": {"latent_dim": 10}, "regularizer": {"name": "kl", "weight": 1.0}}
+        >>> beta_vae = {"model": {"latent_dim": 10}, "regularizer": {"name": "kl", "weight": 4.0}}
+        >>> differences([vae, beta_vae])
+        {'regularizer.weight': [1.0, 4.0]}
     """
-    found: dict[str, list[Any]] = {}
-    _compare("", list(configs), found)
-    return {path: values for path, values in found.items() if path not in _SELF and path not in MACHINE}
+    values: dict[str, list[Any]] = {}
+    _compare("", list(configs), values)
+    return {path: v for path, v in values.items() if path not in _IDENTITY and path not in MACHINE}
 
 
-def shared(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the part that all configs have in common, nested as they are."""
+def shared_settings(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the settings that all configs have in common, as a nested mapping."""
     return _common(list(configs)) if configs else {}
 
 
-def brief(value: Any) -> str:
-    """Return a value of a config on one line: ``mmd(kernel=wae_imq, prior=gaussian)``.
+def setting_text(value: Any) -> str:
+    """Return the value of a setting on one line; arguments that are None are left out.
 
-    Arguments left at null are not shown.
+    Example:
+        >>> from mmdprior.comparison.differences import setting_text
+        >>> setting_text({"name": "mmd", "prior": {"name": "uniform", "low": -1.0}, "weight": None})
+        'mmd(prior=uniform(low=-1))'
     """
     if isinstance(value, Mapping):
-        rest = {k: v for k, v in value.items() if k not in ("name", "target") and v is not None}
-        inside = ", ".join(f"{key}={brief(entry)}" for key, entry in rest.items())
+        arguments = {k: v for k, v in value.items() if k not in ("name", "target") and v is not None}
+        inside = ", ".join(f"{key}={setting_text(argument)}" for key, argument in arguments.items())
         title = value.get("name") or str(value.get("target") or "").rpartition(":")[2]
         return f"{title}({inside})" if inside or not title else str(title)
     if isinstance(value, list):
-        return f"[{', '.join(brief(entry) for entry in value)}]"
+        return f"[{', '.join(setting_text(entry) for entry in value)}]"
     if isinstance(value, float):
         return f"{value:g}"
     return "-" if value is None else str(value)
 
 
-def _compare(path: str, values: list[Any], found: dict[str, list[Any]]) -> None:
+def _compare(path: str, values: list[Any], result: dict[str, list[Any]]) -> None:
+    """Add the differences of the values at a path to ``result``."""
     if all(value == values[0] for value in values):
         return
     if all(isinstance(value, Mapping) for value in values):
-        if len({_title(value) for value in values}) == 1 or not path:
-            _each(path, values, found)
+        if len({_slot_name(value) for value in values}) == 1 or not path:
+            _compare_keys(path, values, result)
             return
-        if "." not in path:  # a section: what some lack are arguments of its slot
+        if "." not in path:
+            # A section with different slots: keys that all have (such as the weight) are compared one by
+            # one; the others are arguments of the slots.
             common = set.intersection(*(set(value) for value in values)) - {"name", "target"}
-            found[path] = [{k: v for k, v in value.items() if k not in common} for value in values]
-            _each(path, [{k: v for k, v in value.items() if k in common} for value in values], found)
+            result[path] = [{k: v for k, v in value.items() if k not in common} for value in values]
+            _compare_keys(path, [{k: v for k, v in value.items() if k in common} for value in values], result)
             return
-    if _lists_of_alike(values):
-        for place, entries in enumerate(zip(*values, strict=True)):
-            _compare(f"{path}[{_name_of(entries[0], place)}]", list(entries), found)
+    if _same_slots_in_order(values):
+        for index, entries in enumerate(zip(*values, strict=True)):
+            name = entries[0].get("name") or index
+            _compare(f"{path}[{name}]", list(entries), result)
         return
-    found[path] = values
+    result[path] = values
 
 
-def _lists_of_alike(values: list[Any]) -> bool:
-    """Return whether all values are lists of slots, of one length and of the same names."""
+def _compare_keys(path: str, values: list[Any], result: dict[str, list[Any]]) -> None:
+    for key in dict.fromkeys(key for value in values for key in value):
+        _compare(f"{path}.{key}" if path else str(key), [value.get(key) for value in values], result)
+
+
+def _same_slots_in_order(values: list[Any]) -> bool:
+    """Return whether all values are lists of slots of equal length with the same names in the same order."""
     if not all(isinstance(value, list) and value for value in values):
         return False
-    titles = {tuple(_title(v) if isinstance(v, Mapping) else None for v in value) for value in values}
-    return len(titles) == 1 and None not in next(iter(titles))
+    names = {tuple(_slot_name(v) if isinstance(v, Mapping) else None for v in value) for value in values}
+    return len(names) == 1 and None not in next(iter(names))
 
 
-def _name_of(slot: Mapping[str, Any], place: int) -> str:
-    return str(slot.get("name") or place)
-
-
-def _each(path: str, values: list[Any], found: dict[str, list[Any]]) -> None:
-    for key in dict.fromkeys(key for value in values for key in value):
-        _compare(f"{path}.{key}" if path else str(key), [value.get(key) for value in values], found)
-
-
-def _title(value: Mapping[str, Any]) -> Any:
+def _slot_name(value: Mapping[str, Any]) -> Any:
     return value.get("name"), value.get("target")
 
 

@@ -1,60 +1,69 @@
-"""The figures of a comparison: those that a single run cannot have."""
+"""Figures of a comparison that no single run has: PSNR against LPS, and curves of all runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from mmdprior.comparison.groups import Group
-from mmdprior.comparison.verdict import enforced, predictability
+from mmdprior.comparison.verdict import highest_lps, prior_verdict
 from mmdprior.figures.curves import curves, frontier
 
-__all__ = ["Drawn", "overview"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["CaptionedFigure", "overview_figures"]
 
 _CURVES = {
-    "reconstruction": ("reconstruction/psnr", "PSNR of validation images", "dB", False),
-    "loss": ("loss/reconstruction", "reconstruction loss", "loss", True),
-    "penalty": ("penalty/weighted", "weighted penalty", "penalty", False),
-    "lps": ("lps/linear", "LPS (linear) of validation codes", "LPS", False),
-    "match": ("match/mmd_standardised", "MMD to the intended prior", "null standard deviations", False),
+    "reconstruction": ("reconstruction/psnr", "PSNR of validation images", "PSNR (dB)", False),
+    "loss": ("loss/reconstruction", "reconstruction loss of training batches", "loss per image", True),
+    "penalty": ("penalty/weighted", "weighted penalty of training batches", "weight x penalty", False),
+    "lps": ("lps/linear", "LPS of validation codes, linear predictor", "LPS", False),
+    "match": ("match/mmd_standardised", "MMD between validation codes and prior", "null sd", False),
     "active": ("latents/active", "active dimensions", "dimensions", False),
 }
+"""Tag, title, axis label and whether the axis is logarithmic, by name of the figure."""
+_MOST_DESCRIBED = 12
+"""Groups whose values the alternative text of a figure states."""
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure, what it shows in words for those who cannot see it, and a line below it."""
+class CaptionedFigure:
+    """A figure with text.
 
-    figure: Figure
+    Attributes:
+        figure: the figure.
+        alt: alternative text for readers who cannot see the figure.
+        caption: one line below the figure; none by default.
+    """
+
+    figure: "Figure"
     alt: str
     caption: str = ""
 
 
-def overview(groups: Sequence[Group]) -> dict[str, Drawn]:
-    """Return the frontier and the curves that any run logged, by name."""
-    found = {"frontier": _frontier(groups)}
+def overview_figures(groups: Sequence[Group]) -> dict[str, CaptionedFigure]:
+    """Return the frontier of PSNR and LPS, and the curves that at least one run logged, by name."""
+    figures = {"frontier": _frontier(groups)}
     for name, (tag, title, label, log) in _CURVES.items():
         lines = {g.label: [run.curves[tag] for run in g.runs if tag in run.curves] for g in groups}
         if any(lines.values()):
-            ends = [
-                f"{g.label} {float(run.curves[tag][1][-1]):.4g}"
-                for g in groups
-                for run in g.runs[:1]
-                if tag in run.curves
-            ]
-            alt = f"{title} over training steps; at the last step: {', '.join(ends[:12])}"
-            found[name] = Drawn(curves(lines, title, label, log=log), alt)
-    return found
+            ends = [f"{label} {float(seeds[0][1][-1]):.4g}" for label, seeds in lines.items() if seeds]
+            alt = f"{title} over training steps; at the last step: {', '.join(ends[:_MOST_DESCRIBED])}"
+            figures[name] = CaptionedFigure(curves(lines, title, label, log=log), alt)
+    return figures
 
 
-def _frontier(groups: Sequence[Group]) -> Drawn:
+def _frontier(groups: Sequence[Group]) -> CaptionedFigure:
     points = {}
     for group in groups:
         psnr = group.value("reconstruction/psnr")
-        score, tag = predictability(group)
+        score, tag = highest_lps(group)
         points[group.label] = (psnr.mean, psnr.sd, score, group.value(tag).sd)
-    told = [f"{name}: {p[0]:.2f} dB at LPS {p[2]:.3f}" for name, p in points.items()]
-    hollow = [group.label for group in groups if enforced(group).text != "yes"]
-    alt = f"PSNR against the highest LPS of mean codes. {'; '.join(told[:12])}"
-    caption = "Up and to the left is better; the line joins the runs that no other beats in both."
-    return Drawn(frontier(points, hollow), alt, caption)
+    values = [f"{name}: {p[0]:.2f} dB at LPS {p[2]:.3f}" for name, p in points.items()]
+    hollow = [group.label for group in groups if prior_verdict(group).text != "yes"]
+    alt = f"PSNR against the highest LPS of mean codes. {'; '.join(values[:_MOST_DESCRIBED])}"
+    caption = (
+        "PSNR against the highest LPS over predictors; bars are standard deviations over seeds. Up and left "
+        "is better. The line joins the configurations that no other one exceeds in both."
+    )
+    return CaptionedFigure(frontier(points, hollow), alt, caption)

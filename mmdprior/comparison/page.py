@@ -1,4 +1,4 @@
-"""One page that tells the story of a set of runs: HTML in one file, Markdown and JSON beside it."""
+"""A comparison as one HTML page, as Markdown, as JSON and as figures."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -8,254 +8,287 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
-from matplotlib.figure import Figure
 
-from mmdprior.comparison.differences import shared
+from mmdprior.comparison.comparison import Comparison
+from mmdprior.comparison.differences import shared_settings
 from mmdprior.comparison.groups import Group
-from mmdprior.comparison.overview import Drawn, overview
-from mmdprior.comparison.verdict import RULES, headlines, verdicts
+from mmdprior.comparison.overview import CaptionedFigure, overview_figures
+from mmdprior.comparison.verdict import RULES, headlines, rules_markdown, verdict_table
 from mmdprior.errors import InputError, reason
 from mmdprior.figures.figures import saved_figures
 from mmdprior.figures.style import png, save_png_and_svg, svg
+from mmdprior.runs.directory import RunDirectory
 from mmdprior.runs.read import Run
 
-__all__ = ["alt_of", "caption_of", "fragment", "markdown_page", "write_page"]
-
 if TYPE_CHECKING:
-    from mmdprior.comparison.comparison import Comparison
+    from matplotlib.figure import Figure
 
+__all__ = ["write_page"]
 
-_PICTURED = 6
-"""Groups whose pictures are put on the page; of the others the folders are named."""
-_VECTOR = 300_000
-"""Bytes above which a vector figure gives way to its pixels."""
+_MOST_WITH_FIGURES = 6
+"""Groups whose own figures the page shows; for the others it names the folder of the report."""
+_LARGEST_SVG = 300_000
+"""Bytes above which a figure is embedded as PNG instead of SVG."""
+_MIME_TYPES = {".png": "image/png", ".gif": "image/gif", ".svg": "image/svg+xml"}
 _OPEN = ("traversals", "marginals")
-_KINDS = {".png": "image/png", ".gif": "image/gif", ".svg": "image/svg+xml"}
+"""Kinds of figures that are visible when the page opens; the others unfold on a click."""
+_SCORES = (
+    "Scores of the test split, as mean ± standard deviation over seeds. Columns marked “means” score the "
+    "mean codes of the images, columns marked “samples” score codes sampled from the posterior."
+)
+_CAPTIONS = {
+    "marginals": (
+        "Codes against the prior, per dimension",
+        "Filled: histogram of the sampled codes of the test images. Line: density of the intended prior. KS: "
+        "Kolmogorov-Smirnov distance, the largest difference between their cumulative distributions.",
+    ),
+    "quantiles": (
+        "Quantiles of codes against quantiles of the prior",
+        "One line per dimension. A dimension that follows the prior is on the dashed diagonal.",
+    ),
+    "pairs": (
+        "The most dependent pairs of dimensions",
+        "Top: codes. Bottom: samples from the intended prior. If the prior is matched, both look alike.",
+    ),
+    "traversals": (
+        "Traversals: what each dimension changes",
+        "One code is decoded while one dimension at a time (row) moves through the quantiles of the prior "
+        "(column). The dimension that changes the image most is at the top.",
+    ),
+    "reconstructions": (
+        "Reconstructions",
+        "Test images, their reconstructions from mean codes, and absolute errors, white where 0.5 or more.",
+    ),
+    "prior_samples": (
+        "Decoded samples from the prior",
+        "Samples from the intended prior, decoded.",
+    ),
+    "lps": (
+        "Predictability of each dimension",
+        "R2 of each dimension predicted from the others on held-out codes. Orange line: LPS. Grey band: R2 "
+        "of shuffled codes, which is what chance gives.",
+    ),
+    "correlation": (
+        "Correlation of dimensions",
+        "Correlation matrix of sampled codes, without the diagonal.",
+    ),
+    "dependence": (
+        "Mutual information of pairs",
+        "Mutual information of each pair of sampled code dimensions, in nats. The colour scale reaches at "
+        "least the level that chance gives.",
+    ),
+    "importance": (
+        "Which dimension predicts which",
+        "Drop in the R2 of each predicted dimension (row) when one input dimension (column) is permuted.",
+    ),
+    "traversals_moving": (
+        "Animated traversals",
+        "One tile per dimension; all move through the quantiles of the prior.",
+    ),
+}
+"""Title and explanation of each kind of figure, in the order of the page."""
 
 
-def write_page(comparison: "Comparison", folder: Path, command: str, versions: Mapping[str, str]) -> Path:
-    """Write the page and what stands beside it; see `Comparison.write`."""
-    drawn = overview(comparison.groups)
+def write_page(
+    comparison: Comparison,
+    folder: str | Path,
+    *,
+    command: str = "",
+    versions: Mapping[str, str] | None = None,
+) -> Path:
+    """Write ``index.html``, ``comparison.md``, ``comparison.json`` and ``figures/``.
+
+    The HTML page is one file that loads nothing from the network. ``figures/`` has every figure of
+    ``comparison.md`` as PNG and SVG.
+
+    Args:
+        comparison: the runs to compare.
+        folder: created if it does not exist.
+        command: command that made the comparison, stated at the end of the page; none by default.
+        versions: version by package, stated likewise; none by default.
+
+    Returns:
+        Path of ``index.html``.
+
+    Raises:
+        InputError: the folder cannot be written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from mmdprior.comparison import Comparison, write_page
+        >>> from mmdprior.comparison.groups import group_runs
+        >>> from mmdprior.runs import Run
+        >>> run = Run(Path("runs/vae"), {"name": "vae"}, scalars={"reconstruction/psnr": 20.0})
+        >>> page = write_page(Comparison(group_runs([run])), "report")
+        >>> sorted(path.name for path in page.parent.iterdir())
+        ['comparison.json', 'comparison.md', 'figures', 'index.html']
+    """
+    folder, versions = Path(folder), versions or {}
+    figures = overview_figures(comparison.groups)
+    page = folder / "index.html"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, picture in drawn.items():
-            save_png_and_svg(picture.figure, folder / "figures" / name)
-        (folder / "comparison.json").write_text(comparison.to_json() + "\n", encoding="utf-8")
-        text = markdown_page(comparison, drawn, command, versions)
-        (folder / "comparison.md").write_text(text, encoding="utf-8")
-        page = folder / "index.html"
-        page.write_text(html_page(comparison, drawn, command, versions), encoding="utf-8")
+        for name, captioned in figures.items():
+            save_png_and_svg(captioned.figure, folder / "figures" / name)
+        texts = {
+            folder / "comparison.json": comparison.to_json() + "\n",
+            folder / "comparison.md": _markdown(comparison, figures, command, versions),
+            page: _html(comparison, figures, command, versions),
+        }
+        for path, text in texts.items():
+            path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"--out: {folder} cannot be written ({reason(error)}); give another") from None
     return page
 
 
-def html_page(
-    comparison: "Comparison", drawn: Mapping[str, Drawn], command: str, versions: Mapping[str, str]
+def _html(
+    comparison: Comparison, figures: Mapping[str, CaptionedFigure], command: str, versions: Mapping[str, str]
 ) -> str:
-    """Return the page, complete in itself: it asks the network for nothing."""
-    groups = comparison.groups
-    plots = {name: _figure(_drawn(d.figure), d.alt, d.caption) for name, d in drawn.items()}
-    best = plots.pop("frontier")
+    images = {name: _figure_html(_figure_url(f.figure), f.alt, f.caption) for name, f in figures.items()}
+    frontier = images.pop("frontier")
     tables = "".join(f"<h3>{title}</h3>{table.html()}" for title, table in comparison.tables().items())
-    first = f'<div class="first"><div>{_answers(groups)}{verdicts(groups).html("verdict")}</div>{best}</div>'
+    every_lps = _details(
+        "All LPS scores with interval, p-value and chance", comparison.lps_table().html("words")
+    )
+    title = escape(comparison.title)
     parts = [
-        f"<h1>{escape(comparison.title)}</h1><p class=sub>{escape(comparison.subtitle)}</p>",
-        first,
-        f"<p class=rules><small>{escape(RULES)}</small></p>",
-        f"<h2>What differs</h2>{_differing(comparison)}",
-        f"<h2>Numbers</h2><p class=dim>Of the test split; mean ± standard deviation over seeds. The best "
-        f"mean of a column is underlined.</p>{tables}{_every_lps(comparison)}",
-        f'<h2>While training</h2><div class="grid">{"".join(plots.values())}</div>',
-        f"<h2>Pictures</h2>{_pictures(groups)}",
-        f"<h2>How this was made</h2>{_made(comparison, command, versions)}",
+        f"<h1>{title}</h1><p class=sub>{escape(comparison.subtitle)}</p>",
+        f'<div class="first">{comparison._repr_html_()}{frontier}</div>',
+        _rules_html(),
+        f"<h2>Settings that differ</h2>{_settings_html(comparison)}",
+        f"<h2>Scores</h2><p class=dim>{_SCORES} The best mean of a column is underlined.</p>",
+        tables + every_lps,
+        f"<h2>Curves during training</h2><p class=dim>Thin: one seed. Thick: mean over seeds.</p>"
+        f'<div class="grid">{"".join(images.values())}</div>',
+        f"<h2>Codes and images</h2>{_run_figures_html(comparison.groups)}",
+        f"<h2>Runs, commands and versions</h2>{_origin_html(comparison, command, versions)}",
     ]
+    css = resources.files("mmdprior.comparison").joinpath("page.css").read_text(encoding="utf-8")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(comparison.title)}</title><style>{_css()}</style></head><body><main>"
+        f"<title>{title}</title><style>{css}</style></head><body><main>"
         + "\n".join(parts)
         + "</main></body></html>\n"
     )
 
 
-def fragment(comparison: "Comparison") -> str:
-    """Return the first screen alone, for notebooks."""
-    groups = comparison.groups
-    return f"<div>{_answers(groups)}{verdicts(groups).html('verdict')}</div>"
+def _rules_html() -> str:
+    rules = "<br>".join(f"<b>{escape(title)}</b>: {escape(text)}" for title, text in RULES.items())
+    return f"<p class=rules><small>{rules}</small></p>"
 
 
-def _answers(groups: Sequence[Group]) -> str:
-    rows = "".join(f"<dt>{escape(q)}</dt><dd>{escape(answer)}</dd>" for q, answer in headlines(groups))
-    return f'<dl class="answers">{rows}</dl>'
+def _settings_html(comparison: Comparison) -> str:
+    if len(comparison.groups) == 1:
+        table = "<p>There is only one configuration.</p>"
+    else:
+        table = comparison.differences().html("words")
+    shared = yaml.safe_dump(shared_settings([group.config for group in comparison.groups]), sort_keys=False)
+    return table + _details("Settings that all runs share", f"<pre>{escape(shared)}</pre>")
 
 
-def _every_lps(comparison: "Comparison") -> str:
-    table = comparison.lps_table().html("words")
-    return f"<details><summary>Every LPS with interval, chance and p-value</summary>{table}</details>"
-
-
-def _differing(comparison: "Comparison") -> str:
-    common = yaml.safe_dump(shared([group.config for group in comparison.groups]), sort_keys=False)
-    table = comparison.differences().html("words")
-    return f"{table}<details><summary>What all runs share</summary><pre>{escape(common)}</pre></details>"
-
-
-def _pictures(groups: Sequence[Group]) -> str:
-    """Return the pictures of one seed of a few groups, the same kind side by side."""
+def _run_figures_html(groups: Sequence[Group]) -> str:
+    """Return the figures of one run per group, with the same kind of figure of all groups together."""
     runs = {group.label: run for group in groups for run in reversed(group.runs) if run.codes or run.pictures}
     if not runs:
-        return "<p>No run saved pictures; compare --complete draws them from the checkpoints.</p>"
+        return "<p>No run saved codes or images; compare --complete makes them from the checkpoints.</p>"
     by_kind: dict[str, list[str]] = {}
-    told = []
-    for place, (label, run) in enumerate(runs.items()):
-        if place >= _PICTURED:
-            told.append(f"Pictures of {label} lie in {run.directory / 'report'}.")
+    notes = ["Of each configuration, the run with the lowest seed that saved codes or images."]
+    for index, (label, run) in enumerate(runs.items()):
+        if index >= _MOST_WITH_FIGURES:
+            notes.append(f"The figures of {label} are in {RunDirectory(run.directory).report}.")
             continue
-        sources = {name: _embedded(path) for name, path in run.pictures.items()}
+        urls = {name: _data_url(path.read_bytes(), path.suffix) for name, path in run.pictures.items()}
         try:
-            sources |= {
-                name: _drawn(figure) for name, figure in saved_figures(run.arrays(), run.test).items()
-            }
+            figures = saved_figures(run.arrays(), run.test)
+            urls |= {name: _figure_url(figure) for name, figure in figures.items()}
         except InputError as error:
-            told.append(f"{label}: {error}.")
-        for name, source in sources.items():
-            by_kind.setdefault(name, []).append(_figure(source, alt_of(name, label), label))
-    parts = [_fold(name, by_kind[name]) for name in sorted(by_kind, key=lambda name: caption_of(name)[2])]
-    return "".join(parts) + "".join(f"<p class=dim>{escape(line)}</p>" for line in told)
+            notes.append(f"{label}: {error}.")
+        for name, url in urls.items():
+            title, about = _caption(name)
+            by_kind.setdefault(name, []).append(
+                _figure_html(url, f"{label}: {title}. {about}".strip(), label)
+            )
+    order = [name for name in _CAPTIONS if name in by_kind] + sorted(by_kind.keys() - _CAPTIONS.keys())
+    paragraphs = "".join(f"<p class=dim>{escape(note)}</p>" for note in notes)
+    return paragraphs + "".join(_figures_of_a_kind(name, by_kind[name]) for name in order)
 
 
-def _fold(name: str, figures: Sequence[str]) -> str:
-    title, about, _ = caption_of(name)
-    is_open = " open" if name in _OPEN else ""
-    return (
-        f"<details{is_open}><summary>{escape(title)}</summary><p class=dim>{escape(about)}</p>"
-        f'<div class="pair">{"".join(figures)}</div></details>'
-    )
+def _figures_of_a_kind(name: str, figures: Sequence[str]) -> str:
+    title, about = _caption(name)
+    content = f'<p class=dim>{escape(about)}</p><div class="pair">{"".join(figures)}</div>'
+    return _details(title, content, is_open=name in _OPEN)
 
 
-def _made(comparison: "Comparison", command: str, versions: Mapping[str, str]) -> str:
-    rows = "".join(f"<li>{_run_line(group, run)}</li>" for group in comparison.groups for run in group.runs)
+def _origin_html(comparison: Comparison, command: str, versions: Mapping[str, str]) -> str:
+    rows = "".join(f"<li>{_run_html(group, run)}</li>" for group in comparison.groups for run in group.runs)
     errors = "".join(f"<li>{escape(line)}</li>" for line in comparison.errors.values())
-    told = ", ".join(f"{name} {version}" for name, version in versions.items())
     return (
-        (f"<p>This page: <code>{escape(command)}</code></p>" if command else "")
-        + (f"<p>With {escape(told)}.</p>" if told else "")
-        + (f"<p>Not read:</p><ul>{errors}</ul>" if errors else "")
-        + f"<details><summary>The runs, their commands and versions</summary><ul>{rows}</ul></details>"
+        (f"<p>This page was made by <code>{escape(command)}</code></p>" if command else "")
+        + (f"<p>Versions: {escape(_version_list(versions))}.</p>" if versions else "")
+        + (f"<p>Runs that could not be read:</p><ul>{errors}</ul>" if errors else "")
+        + _details("Commands, devices and versions of all runs", f"<ul>{rows}</ul>")
     )
 
 
-def _run_line(group: Group, run: Run) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in run.facts.get("versions", {}).items())
-    missing = f"; lacks {', '.join(run.missing)}: fill with --complete" if run.missing else ""
+def _run_html(group: Group, run: Run) -> str:
+    versions = _version_list(run.facts.get("versions", {})) or "versions not saved"
+    missing = f"; missing: {', '.join(run.missing)} (compare --complete adds them)" if run.missing else ""
     device = f" on {run.facts['device']}" if run.facts.get("device") else ""
-    where = f"{run.directory}{missing}; {versions or 'versions not saved'}"
     return (
         f"<b>{escape(group.label)}</b>, seed {run.seed}{escape(device)}: "
-        f"<code>{escape('; '.join(run.commands))}</code> <small>{escape(where)}</small>"
+        f"<code>{escape('; '.join(run.commands))}</code> "
+        f"<small>{escape(f'{run.directory}{missing}; {versions}')}</small>"
     )
 
 
-def _figure(source: str, alt: str, caption: str) -> str:
-    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img src="{source}" alt="{escape(alt, quote=True)}" loading="lazy">{below}</figure>'
-
-
-def _drawn(figure: Figure) -> str:
-    """Return a figure as a vector, or as pixels where these are much smaller."""
-    vector = svg(figure).encode()
-    if len(vector) <= _VECTOR:
-        return _data(vector, ".svg")
-    return _data(png(figure), ".png")
-
-
-def _embedded(path: Path) -> str:
-    return _data(path.read_bytes(), path.suffix)
-
-
-def _data(content: bytes, suffix: str) -> str:
-    return f"data:{_KINDS[suffix]};base64,{base64.b64encode(content).decode()}"
-
-
-def _css() -> str:
-    return resources.files("mmdprior.reporting").joinpath("page.css").read_text(encoding="utf-8")
-
-
-if TYPE_CHECKING:
-    from mmdprior.comparison.comparison import Comparison
-
-
-def markdown_page(
-    comparison: "Comparison", drawn: Mapping[str, Drawn], command: str, versions: Mapping[str, str]
+def _markdown(
+    comparison: Comparison, figures: Mapping[str, CaptionedFigure], command: str, versions: Mapping[str, str]
 ) -> str:
-    """Return the comparison as Markdown; it shows the figures that lie in ``figures/`` beside it."""
     lines = [f"# {comparison.title}", "", comparison.subtitle, ""]
-    lines += [f"- {question}: **{answer}**" for question, answer in headlines(comparison.groups)]
-    lines += ["", verdicts(comparison.groups).markdown(), "", RULES, "", "## What differs", ""]
-    lines += [comparison.differences().markdown(), ""]
+    lines += [f"- {line.title}: **{line.text}**" for line in headlines(comparison.groups)]
+    lines += ["", verdict_table(comparison.groups).markdown(), "", rules_markdown(), ""]
+    lines += ["## Settings that differ", "", comparison.differences().markdown(), ""]
+    lines += ["## Scores", "", f"{_SCORES} The best mean of a column is bold.", ""]
     for title, table in comparison.tables().items():
-        lines += [f"## {title}", "", table.markdown(), ""]
-    lines += ["## Every LPS", "", comparison.lps_table().markdown(), ""]
-    lines += ["Mean ± standard deviation over seeds, of the test split.", "", "## Figures", ""]
-    lines += [f"![{picture.alt}](figures/{name}.png)\n" for name, picture in drawn.items()]
-    lines += ["## How this was made", ""]
+        lines += [f"### {title}", "", table.markdown(), ""]
+    lines += ["### All LPS scores", "", comparison.lps_table().markdown(), ""]
+    lines += ["## Figures", ""]
+    lines += [f"![{captioned.alt}](figures/{name}.png)\n" for name, captioned in figures.items()]
+    lines += ["## Runs, commands and versions", ""]
     if command:
         lines += [f"    {command}", ""]
     lines += [f"- {run.directory}: `{'; '.join(run.commands)}`" for run in comparison.runs]
-    lines += [f"- not read: {line}" for line in comparison.errors.values()]
-    told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return "\n".join([*lines, *(["", told] if told else [])]) + "\n"
+    lines += [f"- could not be read: {line}" for line in comparison.errors.values()]
+    if versions:
+        lines += ["", _version_list(versions)]
+    return "\n".join(lines) + "\n"
 
 
-_CAPTIONS = {
-    "marginals": (
-        "Codes against the prior, dimension by dimension",
-        "Filled: sampled codes of the test images. Line: the density of the intended prior. The number is "
-        "the Kolmogorov-Smirnov distance between the two.",
-    ),
-    "quantiles": (
-        "Quantiles of the codes against the prior's",
-        "One line a dimension; on the diagonal where the codes follow the prior.",
-    ),
-    "pairs": (
-        "The most dependent pairs beside draws from the prior",
-        "Left of each pair the codes, right the prior: equal clouds where the prior is enforced.",
-    ),
-    "traversals": (
-        "What each dimension does",
-        "One image's code, one dimension at a time moved through the prior's quantiles; the dimensions that "
-        "change the picture most come first.",
-    ),
-    "reconstructions": (
-        "Reconstructions",
-        "Test images, their reconstructions from mean codes, and the absolute error, white where it is 0.5.",
-    ),
-    "prior_samples": ("Decoded draws from the prior", "What the decoder makes of the intended prior."),
-    "lps": (
-        "Predictability, dimension by dimension",
-        "R2 of each dimension from the others; the band is what shuffled codes give.",
-    ),
-    "correlation": ("Correlation of code dimensions", "Of sampled codes."),
-    "dependence": (
-        "Dependence of pairs",
-        "Mutual information of sampled codes in nats; colours start to tell where chance ends.",
-    ),
-    "importance": (
-        "Who predicts whom",
-        "Fall of each dimension's R2 when another is permuted.",
-    ),
-    "traversals_moving": ("The traversals, moving", "All dimensions at once, each in its own tile."),
-}
+def _details(summary: str, content: str, *, is_open: bool = False) -> str:
+    return f"<details{' open' * is_open}><summary>{escape(summary)}</summary>{content}</details>"
 
 
-def caption_of(name: str) -> tuple[str, str, int]:
-    """Return a picture's title, its explanation, and its place in the order of the page."""
-    title, about = _CAPTIONS.get(name, (name.replace("_", " "), ""))
-    return title, about, list(_CAPTIONS).index(name) if name in _CAPTIONS else len(_CAPTIONS)
+def _figure_html(url: str, alt: str, caption: str) -> str:
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure><img src="{url}" alt="{escape(alt, quote=True)}" loading="lazy">{below}</figure>'
 
 
-def alt_of(name: str, label: str) -> str:
-    """Return the words in place of a picture."""
-    title, about, _ = caption_of(name)
-    return f"{label}: {title}. {about}".strip()
+def _figure_url(figure: "Figure") -> str:
+    """Return a figure as a data URL: SVG, or PNG if the SVG is large."""
+    vector = svg(figure).encode()
+    return _data_url(vector, ".svg") if len(vector) <= _LARGEST_SVG else _data_url(png(figure), ".png")
+
+
+def _data_url(content: bytes, suffix: str) -> str:
+    return f"data:{_MIME_TYPES[suffix]};base64,{base64.b64encode(content).decode()}"
+
+
+def _caption(name: str) -> tuple[str, str]:
+    """Return title and explanation of a kind of figure; files of other names have no explanation."""
+    return _CAPTIONS.get(name, (name.replace("_", " "), ""))
+
+
+def _version_list(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -1,4 +1,4 @@
-"""The numbers that a comparison shows: titles, formats, directions and what they mean."""
+"""The scores in the tables of a comparison: title, format, direction and explanation of each."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -7,19 +7,28 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["COST", "MATCH", "Quantity", "RECONSTRUCTION", "Spread", "companions_in", "lps_in", "spread"]
+__all__ = [
+    "COST",
+    "MATCH",
+    "RECONSTRUCTION",
+    "Quantity",
+    "SeedStatistics",
+    "companions_in",
+    "lps_in",
+    "seed_statistics",
+]
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """One column of a table.
+    """One score, which is one column of a table.
 
     Attributes:
-        tag: TensorBoard tag, without ``test/``.
-        title: of the column.
-        format: of a number, as in an f-string.
-        better: which end is good, or None.
-        about: one sentence for those who meet the number first.
+        tag: TensorBoard tag, without the prefix ``test/``.
+        title: head of the column.
+        format: format specification of a value.
+        better: whether low or high values are better; None if neither is.
+        about: explanation in one phrase.
     """
 
     tag: str
@@ -30,50 +39,64 @@ class Quantity:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A number over seeds.
+class SeedStatistics:
+    """Mean and standard deviation of a score over seeds.
 
     Attributes:
-        mean: over the seeds that have it; NaN where none has.
-        sd: standard deviation with n - 1; NaN for fewer than two.
-        n: seeds that have it.
+        mean: mean over the seeds with a finite value; NaN without any.
+        sd: standard deviation, with n - 1 in the denominator; NaN for fewer than two values.
+        n: number of finite values.
     """
 
     mean: float
     sd: float
     n: int
 
-    def text(self, form: str = ".4f") -> str:
-        """Return the mean, and the spread where there is one."""
+    def text(self, format_spec: str = ".4f") -> str:
+        """Return ``mean ± sd``, only the mean for one seed, and an empty text without values."""
         if self.n == 0:
             return ""
         if not math.isfinite(self.sd):
-            return f"{self.mean:{form}}"
-        return f"{self.mean:{form}} ± {self.sd:{form.lstrip('+')}}"
+            return f"{self.mean:{format_spec}}"
+        return f"{self.mean:{format_spec}} ± {self.sd:{format_spec.lstrip('+')}}"
 
 
-def spread(values: Iterable[float]) -> Spread:
-    """Return mean and spread of what is finite."""
-    there = np.array([value for value in values if math.isfinite(value)])
-    if not len(there):
-        return Spread(math.nan, math.nan, 0)
-    sd = float(there.std(ddof=1)) if len(there) > 1 else math.nan
-    return Spread(float(there.mean()), sd, len(there))
+def seed_statistics(values: Iterable[float]) -> SeedStatistics:
+    """Return mean and standard deviation of the finite values.
+
+    Example:
+        >>> from mmdprior.comparison.quantities import seed_statistics
+        >>> seed_statistics([20.0, 21.0, float("nan")]).text(".1f")
+        '20.5 ± 0.7'
+    """
+    finite = np.array([value for value in values if math.isfinite(value)])
+    if not len(finite):
+        return SeedStatistics(math.nan, math.nan, 0)
+    sd = float(finite.std(ddof=1)) if len(finite) > 1 else math.nan
+    return SeedStatistics(float(finite.mean()), sd, len(finite))
 
 
 RECONSTRUCTION = (
     Quantity(
-        "reconstruction/psnr", "PSNR (dB)", ".2f", "high", "-10 log10 of the MSE over all held-out pixels"
+        "reconstruction/psnr",
+        "PSNR (dB)",
+        ".2f",
+        "high",
+        "peak signal-to-noise ratio, -10 log10 of the MSE",
     ),
     Quantity(
         "reconstruction/mse",
         "MSE",
         ".5f",
         "low",
-        "squared error of a pixel in [0, 1], decoding sampled codes",
+        "squared error per pixel of sampled codes' reconstructions, over all test images, pixels in [0, 1]",
     ),
     Quantity(
-        "reconstruction/ssim", "SSIM", ".3f", "high", "structural similarity of images and reconstructions"
+        "reconstruction/ssim",
+        "SSIM",
+        ".3f",
+        "high",
+        "structural similarity of images and reconstructions, 1 if equal",
     ),
 )
 MATCH = (
@@ -82,63 +105,75 @@ MATCH = (
         "MMD to prior (null sd)",
         "+.1f",
         "low",
-        "sampled codes against the intended prior by one fixed kernel, in null standard deviations",
+        "squared MMD between sampled codes and the intended prior under one fixed kernel, minus its mean and "
+        "divided by its standard deviation for samples of the prior; about 0 if the codes follow the prior",
     ),
     Quantity(
         "match/marginal_distance",
-        "worst marginal (KS)",
+        "largest KS distance",
         ".3f",
         "low",
-        "largest Kolmogorov-Smirnov distance of a dimension's codes to the prior's marginal",
+        "Kolmogorov-Smirnov distance between sampled codes and the prior, in the worst dimension",
     ),
-    Quantity("latents/active", "active", ".0f", None, "dimensions that carry information about the image"),
-    Quantity("independence/effective_rank", "effective rank", ".1f", "high", "of the mean codes' covariance"),
+    Quantity(
+        "latents/active",
+        "active dimensions",
+        ".0f",
+        None,
+        "dimensions that carry information about the image",
+    ),
+    Quantity(
+        "independence/effective_rank",
+        "effective rank",
+        ".1f",
+        "high",
+        "number of directions that mean codes use, from the spectrum of their covariance",
+    ),
 )
 COST = (
-    Quantity(
-        "cost/train_seconds", "training (s)", ".0f", "low", "time in training steps, without validation"
-    ),
-    Quantity("cost/steps_per_second", "steps/s", ".1f", "high", "updates a second while training"),
-    Quantity("cost/steps", "steps", ".0f", None, "updates"),
-    Quantity("cost/parameters", "parameters", ",.0f", None, "of encoder and decoder"),
+    Quantity("cost/train_seconds", "training (s)", ".0f", "low", "time of the training steps only"),
+    Quantity("cost/steps_per_second", "steps/s", ".1f", "high", "training steps per second"),
+    Quantity("cost/steps", "steps", ".0f", None, "training steps"),
+    Quantity("cost/parameters", "parameters", ",.0f", None, "parameters of encoder and decoder"),
 )
 _COMPANIONS = {
-    "total_correlation": ("TC, Gaussian (nats)", "total correlation if the codes were Gaussian"),
-    "total_correlation_ranks": ("TC of ranks (nats)", "the same of rank-Gaussianised codes: a lower bound"),
-    "covariance_ratio": ("covariance ratio", "sum C_ii^2 / sum C_ij^2; 1 for uncorrelated codes"),
+    "total_correlation": (
+        "TC, Gaussian (nats)",
+        "total correlation of a Gaussian with the codes' covariance",
+    ),
+    "total_correlation_ranks": (
+        "TC of ranks (nats)",
+        "the same after each dimension is mapped to a normal one; a lower bound of the total correlation",
+    ),
+    "covariance_ratio": ("covariance ratio", "sum C_ii^2 / sum C_ij^2, 1 for uncorrelated codes"),
     "mutual_information": ("mean MI (nats)", "mutual information, averaged over pairs"),
     "mutual_information_max": ("max MI (nats)", "mutual information of the most dependent pair"),
     "distance_correlation": ("mean dCor2", "squared distance correlation, averaged over pairs"),
     "distance_correlation_max": ("max dCor2", "squared distance correlation of the most dependent pair"),
-    "dhsic_p_value": ("dHSIC p", "p-value of joint independence"),
+    "dhsic_p_value": ("dHSIC p", "p-value of the hypothesis that all dimensions are jointly independent"),
 }
+"""Title and explanation of the statistics next to LPS, by the last part of their tag."""
+
+_LPS_PARTS = ("_max", "_null", "_low", "_high", "_p")
+"""Endings of tags that belong to an LPS score but are not scores."""
+_LPS_ABOUT = "R2 of each code dimension predicted from the others on held-out codes, averaged over dimensions"
 
 
 def lps_in(tags: Iterable[str]) -> list[Quantity]:
-    """Return the LPS scores among tags: means first, then samples, each predictor by name."""
-    scores = sorted({t for t in tags if t.startswith("lps/") and not t.endswith(_PARTS)}, key=_means_first)
-    return [Quantity(tag, _lps_title(tag), ".4f", "low", _LPS_ABOUT) for tag in scores]
+    """Return the LPS scores among tags, those of mean codes first, each by name of the predictor."""
+    scores = {tag for tag in tags if tag.startswith("lps/") and not tag.endswith(_LPS_PARTS)}
+    ordered = sorted(scores, key=lambda tag: (tag.endswith("_sample"), tag))
+    return [Quantity(tag, _lps_title(tag), ".4f", "low", _LPS_ABOUT) for tag in ordered]
 
 
 def companions_in(tags: Sequence[str]) -> list[Quantity]:
-    """Return the companions of LPS among tags."""
-    found = []
-    for end, codes in (("", "means"), ("_sample", "samples")):
-        for name, (title, about) in _COMPANIONS.items():
-            if f"independence/{name}{end}" in tags:
-                found.append(Quantity(f"independence/{name}{end}", f"{title}, {codes}", ".4f", None, about))
-    return found
-
-
-_PARTS = ("_max", "_null", "_low", "_high", "_p")
-_LPS_ABOUT = (
-    "how well each code dimension is predicted from the others on held-out codes: 0 independent, "
-    "1 predictable"
-)
-
-
-def _means_first(tag: str) -> tuple[bool, str]:
-    return tag.endswith("_sample"), tag
+    """Return the other statistics of dependence among tags, those of mean codes first."""
+    return [
+        Quantity(f"independence/{name}{end}", f"{title}, {codes}", ".4f", None, about)
+        for end, codes in (("", "means"), ("_sample", "samples"))
+        for name, (title, about) in _COMPANIONS.items()
+        if f"independence/{name}{end}" in tags
+    ]
 
 
 def _lps_title(tag: str) -> str:

@@ -1,148 +1,207 @@
-"""Three questions of a stranger: was the prior enforced, are the codes independent, what did it cost."""
+"""Verdicts per group of runs: prior matched? codes independent? at what cost?"""
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from mmdprior.comparison.groups import Group
-from mmdprior.comparison.quantities import lps_in
+from mmdprior.comparison.quantities import SeedStatistics, lps_in
 from mmdprior.comparison.table import Cell, Table
 
-__all__ = ["RULES", "enforced", "headlines", "independent", "predictability", "verdicts"]
+__all__ = [
+    "RULES",
+    "Headline",
+    "headlines",
+    "highest_lps",
+    "independence_verdict",
+    "prior_verdict",
+    "rules_markdown",
+    "verdict_table",
+]
 
-_MMD = (3.0, 10.0)
-_KS = (0.05, 0.10)
-_LPS = (0.01, 0.05)
+_MMD_LIMITS = (3.0, 10.0)
+"""Largest standardised MMD to the prior for the verdicts yes and nearly."""
+_KS_LIMITS = (0.05, 0.10)
+"""Largest Kolmogorov-Smirnov distance of any dimension for the verdicts yes and nearly."""
+_LPS_LIMITS = (0.01, 0.05)
+"""Largest LPS above that of shuffled codes for the verdicts yes and nearly."""
 _WORDS = ("yes", "nearly", "no")
-RULES = (
-    f"Prior enforced: the MMD of sampled codes to the intended prior lies within {_MMD[0]:g} null standard "
-    f"deviations (sd), and the farthest marginal, where it was saved, within {_KS[0]:g} of the prior's "
-    f"(Kolmogorov-Smirnov); nearly: within {_MMD[1]:g} and {_KS[1]:g}. Independent codes: the highest LPS of "
-    f"the mean codes over all predictors exceeds what shuffled codes give by at most {_LPS[0]:g}; nearly: "
-    f"{_LPS[1]:g}. Numbers are means over seeds. No predictor sees every dependence, and at many dimensions "
-    "a joint kernel hardly sees dependence at all: read both."
-)
+_MOST_LISTED = 6
+"""Groups that a headline names."""
+RULES = {
+    "Prior matched": (
+        "yes if the squared MMD between sampled codes and the intended prior is at most "
+        f"{_MMD_LIMITS[0]:g} null standard deviations (null sd) above its mean for samples of the prior, and "
+        "the Kolmogorov-Smirnov distance (KS) between codes and prior is at most "
+        f"{_KS_LIMITS[0]:.2f} in every dimension, if it was saved. Nearly: up to {_MMD_LIMITS[1]:g} null sd "
+        f"and {_KS_LIMITS[1]:.2f}."
+    ),
+    "Codes independent": (
+        "yes if the highest LPS of mean codes, over all predictors, is at most "
+        f"{_LPS_LIMITS[0]:.2f} above that of shuffled codes. Nearly: up to {_LPS_LIMITS[1]:.2f}. LPS is 0 if "
+        "no dimension can be predicted from the others, and 1 if each can be predicted exactly."
+    ),
+    "Limits": (
+        "all values are means over seeds. The verdicts are thresholds, not proofs. No predictor detects "
+        "every kind of dependence, and in 32 or more dimensions an MMD over all dimensions hardly detects "
+        "any, so read both verdicts together."
+    ),
+}
+"""How the verdicts are made, by title."""
 
 
-def enforced(group: Group) -> Cell:
-    """Say whether the codes follow the intended prior."""
-    match, worst = group.value("match/mmd_standardised"), group.value("match/marginal_distance")
-    if match.n == 0:
-        why = "" if any(run.test for run in group.runs) else "not scored"
-        return Cell("not measured", why, mark="unknown")
-    grade = _grade(match.mean, _MMD)
-    if worst.n:
-        grade = max(grade, _grade(worst.mean, _KS))
-    notes = [f"MMD {match.mean:+.1f} sd"] + ([f"marginals {worst.mean:.3f}"] if worst.n else [])
+class Headline(NamedTuple):
+    """One line that answers a question for all groups.
+
+    Attributes:
+        key: name of the question in ``comparison.json``.
+        title: the question.
+        text: the answer.
+    """
+
+    key: str
+    title: str
+    text: str
+
+
+def prior_verdict(group: Group) -> Cell:
+    """Return whether the sampled codes match the intended prior, with the numbers behind the verdict."""
+    mmd, ks = group.value("match/mmd_standardised"), group.value("match/marginal_distance")
+    notes = [f"MMD {mmd.mean:+.1f} null sd"] if mmd.n else []
+    notes += [f"KS {ks.mean:.3f}"] if ks.n else []
+    if mmd.n == 0:
+        notes.append("no MMD" if _is_scored(group) else "no test scores")
+        return Cell("not measured", ", ".join(notes), mark="unknown")
+    grade = _grade(mmd.mean, _MMD_LIMITS)
+    if ks.n:
+        grade = max(grade, _grade(ks.mean, _KS_LIMITS))
     active, dim = group.value("latents/active"), group.value("latents/dim")
     if active.n and active.mean < dim.mean - 0.5:
-        notes.append(f"only {active.mean:.0f} of {dim.mean:.0f} used")
+        notes.append(f"only {active.mean:.0f} of {dim.mean:.0f} dimensions active")
     return Cell(_WORDS[grade], ", ".join(notes), mark=_WORDS[grade])
 
 
-def predictability(group: Group, codes: str = "means") -> tuple[float, str]:
-    """Return the highest LPS over predictors and the predictor; NaN where there is none."""
-    found = {
+def independence_verdict(group: Group) -> Cell:
+    """Return whether no predictor finds dependence between mean code dimensions, with the highest LPS."""
+    score, tag = highest_lps(group)
+    if not math.isfinite(score):
+        reason = "no LPS, or fewer than two active dimensions" if _is_scored(group) else "no test scores"
+        return Cell("not measured", reason, mark="unknown")
+    null = group.value(f"{tag}_null")
+    word = _WORDS[_grade(score - (null.mean if null.n else 0.0), _LPS_LIMITS)]
+    sampled, _ = highest_lps(group, "samples")
+    note = f"LPS {score:.3f}" + (f", sampled codes {sampled:.3f}" if math.isfinite(sampled) else "")
+    about = (
+        f"predictor {tag.removeprefix('lps/')}; LPS of shuffled codes: {null.text('.3f') or 'not measured'}"
+    )
+    return Cell(word, note, about, mark=word)
+
+
+def highest_lps(group: Group, codes: str = "means") -> tuple[float, str]:
+    """Return the highest mean LPS over predictors and its tag; NaN and an empty tag without any.
+
+    Args:
+        group: runs of one configuration.
+        codes: ``means`` for mean codes, ``samples`` for sampled codes.
+    """
+    scores = {
         quantity.tag: group.value(quantity.tag).mean
         for quantity in lps_in(group.tags)
         if quantity.title.endswith(codes) and group.value(quantity.tag).n
     }
-    if not found:
+    if not scores:
         return math.nan, ""
-    tag = max(found, key=lambda tag: found[tag])
-    return found[tag], tag
+    tag = max(scores, key=lambda tag: scores[tag])
+    return scores[tag], tag
 
 
-def independent(group: Group) -> Cell:
-    """Say whether code dimensions can be told from each other."""
-    score, tag = predictability(group)
-    if not math.isfinite(score):
-        scored = any(run.test for run in group.runs)
-        why = "fewer than two dimensions used, or no LPS" if scored else "not scored"
-        return Cell("not measured", why, mark="unknown")
-    null = group.value(f"{tag}_null")
-    word = _WORDS[_grade(score - (null.mean if null.n else 0.0), _LPS)]
-    sampled, _ = predictability(group, "samples")
-    note = f"LPS {score:.3f}" + (f", samples {sampled:.3f}" if math.isfinite(sampled) else "")
-    return Cell(word, note, f"{tag}; chance gives {null.text('.3f') or '?'}", mark=word)
-
-
-def verdicts(groups: Sequence[Group]) -> Table:
-    """Return the table that answers the three questions, a row a group."""
-    best = max((g.value("reconstruction/psnr").mean for g in groups if _psnr(g)), default=math.nan)
-    heads = ("run", "prior enforced?", "codes independent?", "PSNR", "training")
+def verdict_table(groups: Sequence[Group]) -> Table:
+    """Return the verdicts, with one row per group."""
+    best = max((_psnr(g).mean for g in groups if _psnr(g).n), default=math.nan)
+    heads = ("configuration", "prior matched?", "codes independent?", "PSNR", "training time")
     rows = [
         [
-            Cell(group.label, _seeds(group)),
-            enforced(group),
-            independent(group),
-            _reconstruction(group, best),
-            _time(group),
+            Cell(group.label, "1 seed" if len(group.runs) == 1 else f"{len(group.runs)} seeds"),
+            prior_verdict(group),
+            independence_verdict(group),
+            _psnr_cell(group, best),
+            _time_cell(group),
         ]
         for group in groups
     ]
     return Table([Cell(head) for head in heads], rows)
 
 
-def headlines(groups: Sequence[Group]) -> list[tuple[str, str]]:
-    """Return a question and its answer in one line each."""
-    answers = []
-    for question, judge in (("Prior enforced", enforced), ("Independent codes", independent)):
-        words = {group.label: judge(group).text for group in groups}
-        parts = []
-        for word in _WORDS[:2]:
-            labels = [label for label, own in words.items() if own == word]
-            if labels:
-                parts.append(_listed(labels) if word == "yes" else f"{word} {_listed(labels)}")
-        answers.append((question, "; ".join(parts) or f"no run{_closest(groups, question)}"))
-    measured = sorted((g for g in groups if _psnr(g)), key=lambda g: -g.value("reconstruction/psnr").mean)
+def headlines(groups: Sequence[Group]) -> list[Headline]:
+    """Return the groups that match the prior, that have independent codes, and that reconstruct best."""
+    matched = _groups_by_verdict({group.label: prior_verdict(group).text for group in groups})
+    independent = _groups_by_verdict({group.label: independence_verdict(group).text for group in groups})
+    lines = [
+        Headline("Prior enforced", "Prior matched", matched or "no configuration"),
+        Headline(
+            "Independent codes",
+            "Codes independent",
+            independent or f"no configuration{_lowest_lps(groups)}",
+        ),
+    ]
+    measured = sorted((g for g in groups if _psnr(g).n), key=lambda g: -_psnr(g).mean)
     if measured:
         first, last = measured[0], measured[-1]
-        lost = first.value("reconstruction/psnr").mean - last.value("reconstruction/psnr").mean
-        text = f"best {first.label}, {first.value('reconstruction/psnr').mean:.2f} dB"
-        text += f"; worst {last.label}, {lost:.2f} dB less" if first is not last else ""
-        answers.append(("Reconstruction", text))
-    return answers
+        text = f"best: {first.label}, {_psnr(first).mean:.2f} dB PSNR"
+        if first is not last:
+            text += f"; lowest: {last.label}, {_psnr(first).mean - _psnr(last).mean:.2f} dB less"
+        lines.append(Headline("Reconstruction", "Reconstruction", text))
+    return lines
 
 
-def _closest(groups: Sequence[Group], question: str) -> str:
-    """Name the run with the lowest LPS where none has independent codes."""
-    scores = {group.label: predictability(group)[0] for group in groups}
-    there = {label: score for label, score in scores.items() if math.isfinite(score)}
-    if not there or not question.startswith("Independent"):
+def rules_markdown() -> str:
+    """Return how the verdicts are made as a Markdown list."""
+    return "\n".join(f"- {title}: {text}" for title, text in RULES.items())
+
+
+def _groups_by_verdict(words: dict[str, str]) -> str:
+    parts = []
+    for word in _WORDS[:2]:
+        labels = [label for label, verdict in words.items() if verdict == word]
+        if labels:
+            more = f" and {len(labels) - _MOST_LISTED} more" if len(labels) > _MOST_LISTED else ""
+            parts.append(f"{word}: {', '.join(labels[:_MOST_LISTED])}{more}")
+    return "; ".join(parts)
+
+
+def _lowest_lps(groups: Sequence[Group]) -> str:
+    scores = {group.label: highest_lps(group)[0] for group in groups}
+    finite = {label: score for label, score in scores.items() if math.isfinite(score)}
+    if not finite:
         return ""
-    label = min(there, key=lambda label: there[label])
-    return f"; lowest LPS {label}, {there[label]:.3f}"
+    label = min(finite, key=lambda label: finite[label])
+    return f"; lowest LPS: {label}, {finite[label]:.3f}"
 
 
 def _grade(value: float, limits: tuple[float, float]) -> int:
     return 0 if value <= limits[0] else 1 if value <= limits[1] else 2
 
 
-def _psnr(group: Group) -> bool:
-    return group.value("reconstruction/psnr").n > 0
+def _is_scored(group: Group) -> bool:
+    return any(run.test for run in group.runs)
 
 
-def _reconstruction(group: Group, best: float) -> Cell:
-    psnr = group.value("reconstruction/psnr")
+def _psnr(group: Group) -> SeedStatistics:
+    return group.value("reconstruction/psnr")
+
+
+def _psnr_cell(group: Group, best: float) -> Cell:
+    psnr = _psnr(group)
     if psnr.n == 0:
         return Cell("not measured", mark="unknown")
-    less = best - psnr.mean
-    return Cell(f"{psnr.text('.2f')} dB", "the best" if less < 0.005 else f"{less:.2f} below best")
+    below = best - psnr.mean
+    # Below half of the last printed digit there is no visible difference.
+    return Cell(f"{psnr.text('.2f')} dB", "best" if below < 0.005 else f"{below:.2f} dB below best")
 
 
-def _time(group: Group) -> Cell:
+def _time_cell(group: Group) -> Cell:
     seconds, rate = group.value("cost/train_seconds"), group.value("cost/steps_per_second")
     if seconds.n == 0:
         return Cell("")
-    taken = f"{seconds.mean / 60:.1f} min" if seconds.mean >= 60 else f"{seconds.mean:.0f} s"
-    return Cell(taken, f"{rate.mean:.1f} steps/s")
-
-
-def _seeds(group: Group) -> str:
-    return "1 seed" if len(group.runs) == 1 else f"{len(group.runs)} seeds"
-
-
-def _listed(labels: list[str]) -> str:
-    most = 6
-    more = f" and {len(labels) - most} more" if len(labels) > most else ""
-    return ", ".join(labels[:most]) + more
+    time = f"{seconds.mean / 60:.1f} min" if seconds.mean >= 60 else f"{seconds.mean:.0f} s"
+    return Cell(time, f"{rate.mean:.1f} steps/s")

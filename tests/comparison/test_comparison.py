@@ -12,11 +12,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mmdprior import InputError
 from mmdprior.cli.main import main
-from mmdprior.comparison import read_runs
-from mmdprior.comparison.differences import brief, differences, fingerprint, shared
-from mmdprior.comparison.quantities import spread
+from mmdprior.comparison import read_runs, write_page, write_tensorboard
+from mmdprior.comparison.differences import differences, fingerprint, setting_text, shared_settings
+from mmdprior.comparison.quantities import seed_statistics
 from mmdprior.comparison.tensorboard import mean_curve
-from mmdprior.comparison.verdict import enforced, independent
+from mmdprior.comparison.verdict import independence_verdict, prior_verdict
 from mmdprior.metrics import lps
 from mmdprior.runs.read import find_runs, scalars_of
 
@@ -120,7 +120,7 @@ class TestReading:
         write_run(tmp_path / "a")
         write_run(tmp_path / "b", name="set/b", test=False, regularizer=MMD)
         found = read_runs([tmp_path])
-        assert "2 lack a part of their report" in found.subtitle
+        assert "incomplete reports: 2 runs" in found.subtitle
         assert found.runs[1].missing == ("test.json", "run.json", "codes.npz")
         assert "not measured" in str(found)
         row = next(r for r in found.tables()["Reconstruction"].rows if r[0].text == "b")
@@ -133,11 +133,11 @@ class TestDifferences:
         found = differences([CONFIG, other])
         assert found["trainer.steps"] == [100, 200]
         assert found["regularizer.weight"] == [1.0, 9.0]
-        assert brief(found["regularizer"][1]) == "mmd(prior=uniform(low=-1), kernel=imq)"
+        assert setting_text(found["regularizer"][1]) == "mmd(prior=uniform(low=-1), kernel=imq)"
         assert "name" not in found
         assert "data" not in " ".join(found)
-        assert shared([CONFIG, other])["data"] == CONFIG["data"]
-        assert shared([CONFIG, other])["seed"] == 0
+        assert shared_settings([CONFIG, other])["data"] == CONFIG["data"]
+        assert shared_settings([CONFIG, other])["seed"] == 0
         assert differences([CONFIG, CONFIG]) == {}
 
     def test_go_into_slots_of_one_name_and_lists_of_them(self):
@@ -163,11 +163,11 @@ class TestDifferences:
 class TestSeeds:
     def test_spread_is_mean_and_standard_deviation(self):
         values = [20.0, 20.4, 21.0]
-        found = spread([*values, float("nan")])
+        found = seed_statistics([*values, float("nan")])
         assert found.mean == pytest.approx(statistics.mean(values))
         assert found.sd == pytest.approx(statistics.stdev(values))
-        assert spread([3.0]).text(".1f") == "3.0"
-        assert spread([]).text() == ""
+        assert seed_statistics([3.0]).text(".1f") == "3.0"
+        assert seed_statistics([]).text() == ""
 
     def test_runs_of_one_config_go_together(self, runs):
         found = read_runs([runs])
@@ -189,23 +189,23 @@ class TestVerdicts:
     @pytest.mark.parametrize(("match", "word"), [(-0.5, "yes"), (3.0, "yes"), (4.0, "nearly"), (11.0, "no")])
     def test_prior_by_match(self, tmp_path, match, word):
         write_run(tmp_path / "a", match=match)
-        assert enforced(read_runs([tmp_path]).groups[0]).text == word
+        assert prior_verdict(read_runs([tmp_path]).groups[0]).text == word
 
     def test_prior_by_the_worst_marginal_too(self, tmp_path):
         run = write_run(tmp_path / "a", match=0.0)
         (run / "report" / "run.json").write_text(json.dumps({"marginal_distance": 0.2}))
-        assert enforced(read_runs([tmp_path]).groups[0]).text == "no"
+        assert prior_verdict(read_runs([tmp_path]).groups[0]).text == "no"
 
     @pytest.mark.parametrize(("lps", "word"), [(0.0105, "yes"), (0.04, "nearly"), (0.06, "no")])
     def test_independence_is_above_chance(self, tmp_path, lps, word):
         write_run(tmp_path / "a", lps=lps)
-        assert independent(read_runs([tmp_path]).groups[0]).text == word
+        assert independence_verdict(read_runs([tmp_path]).groups[0]).text == word
 
     def test_collapse_is_told_beside_a_match(self, tmp_path):
         run = write_run(tmp_path / "a")
         path = run / "report" / "test.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "active": 1}))
-        assert "only 1 of 3 used" in enforced(read_runs([tmp_path]).groups[0]).note
+        assert "only 1 of 3 dimensions active" in prior_verdict(read_runs([tmp_path]).groups[0]).note
 
 
 class TestPage:
@@ -218,18 +218,22 @@ class TestPage:
         assert images
         assert all(re.search(r'alt="[^"]{10,}"', image) for image in images)
         for text in (
-            "Prior enforced",
+            "Prior matched",
             "19.20 ± 0.28",
             "regularizer",
             "prior=uniform(low=-1)",
             "mmdprior compare",
         ):
             assert text in page
-        assert page.index("codes independent?") < page.index("What differs") < page.index("Pictures")
+        assert (
+            page.index("codes independent?")
+            < page.index("Settings that differ")
+            < page.index("Codes and images")
+        )
 
     def test_markdown_and_json_say_the_same(self, runs, tmp_path):
         found = read_runs([runs])
-        found.write(tmp_path / "out", command="the command", versions={"torch": "9"})
+        write_page(found, tmp_path / "out", command="the command", versions={"torch": "9"})
         text = (tmp_path / "out" / "comparison.md").read_text()
         assert "19.20 ± 0.28" in text
         assert "    the command" in text
@@ -243,13 +247,13 @@ class TestPage:
 
     def test_names_are_escaped(self, tmp_path):
         write_run(tmp_path / "a", name="<script>x</script>")
-        page = read_runs([tmp_path]).write(tmp_path / "out").read_text()
+        page = write_page(read_runs([tmp_path]), tmp_path / "out").read_text()
         assert "<script" not in page
 
     def test_notebooks_show_the_verdicts(self, runs):
         assert "<pre>LPS linear" in lps(np.random.default_rng(0).normal(size=(60, 2)), "linear")._repr_html_()
         html = read_runs([runs])._repr_html_()
-        assert "prior enforced?" in html
+        assert "prior matched?" in html
         assert "</table>" in html
 
     def test_a_folder_that_cannot_be_written_is_told(self, runs, tmp_path, capsys):
@@ -260,26 +264,26 @@ class TestPage:
 
 class TestTensorBoard:
     def test_has_overlays_and_means_over_seeds(self, runs, tmp_path):
-        folder = read_runs([runs]).write_tensorboard(tmp_path / "tb")
+        folder = write_tensorboard(read_runs([runs]), tmp_path / "tb")
         both = EventAccumulator(str(folder / "comparison"), size_guidance={"images": 0}).Reload()
         assert "overlays/frontier" in both.Tags()["images"]
         assert "custom_scalars__config__" in both.Tags()["tensors"]
         own = EventAccumulator(str(folder / "vae")).Reload()
         assert [event.value for event in own.Scalars("loss/total")] == pytest.approx([1 / 50, 1 / 100])
         assert own.Scalars("test/reconstruction/psnr")[0].value == pytest.approx(20.2)
-        again = read_runs([runs]).write_tensorboard(folder)
+        again = write_tensorboard(read_runs([runs]), folder)
         assert len(list((again / "vae").iterdir())) == 1
 
     def test_every_group_has_a_folder_of_its_own(self, tmp_path):
         for name in ("a b", "a?b", "comparison"):
             write_run(tmp_path / "runs" / name, name=f"set/{name}")
-        folder = read_runs([tmp_path / "runs"]).write_tensorboard(tmp_path / "tb")
+        folder = write_tensorboard(read_runs([tmp_path / "runs"]), tmp_path / "tb")
         found = {path.name: len(list(path.iterdir())) for path in folder.iterdir() if path.is_dir()}
         assert found == {"comparison": 1, "a_b": 1, "a_b_2": 1, "comparison_2": 1}
 
     def test_never_overwrites_what_is_not_its_own(self, runs):
-        with pytest.raises(InputError, match="something else"):
-            read_runs([runs]).write_tensorboard(runs)
+        with pytest.raises(InputError, match="contains other files"):
+            write_tensorboard(read_runs([runs]), runs)
 
     def test_mean_is_over_common_steps(self):
         first = (np.array([1, 2, 3]), np.array([1.0, np.nan, 3.0]))
@@ -341,7 +345,7 @@ class TestFromTraining:
         for tag in ("reconstruction/psnr", "lps/linear", "reconstruction/ssim", "match/mmd_standardised"):
             assert after.scalars[tag] == pytest.approx(before.scalars[tag], rel=1e-5)
         assert np.allclose(after.arrays()["sample"], codes["sample"], atol=1e-6)
-        assert "Codes against the prior" in (tmp_path / "out" / "index.html").read_text()
+        assert "Codes against the prior, per dimension" in (tmp_path / "out" / "index.html").read_text()
 
     def test_completion_without_a_checkpoint_is_told(self, tmp_path, capsys):
         write_run(tmp_path / "a")
@@ -352,7 +356,7 @@ class TestFromTraining:
 
     def test_damaged_codes_are_told_on_the_page(self, runs, tmp_path):
         (runs / "vae" / "seed_0" / "report" / "codes.npz").write_bytes(b"PK not an archive")
-        page = read_runs([runs]).write(tmp_path / "out").read_text()
+        page = write_page(read_runs([runs]), tmp_path / "out").read_text()
         assert "codes.npz: not readable" in page
 
     def test_traverse_draws_one_or_several(self, trained, tmp_path, capsys):
