@@ -2,14 +2,13 @@
 
 import pytest
 import torch
+from helpers.networks import PAIRS, autoencoder
 from torch import nn
 
 from mmdprior import InputError, Latent
 from mmdprior.models import (
     Autoencoder,
     BernoulliLikelihood,
-    ConvDecoder,
-    ConvEncoder,
     DeterministicPosterior,
     GaussianLikelihood,
     GaussianPosterior,
@@ -20,34 +19,20 @@ from mmdprior.models import (
     MLPDecoder,
     MLPEncoder,
     Posterior,
-    ResNetDecoder,
-    ResNetEncoder,
     add_linear_skip,
     fit_pca,
 )
 from mmdprior.testing import check_model
 
 SHAPE, DIM = (1, 32, 32), 3
-PAIRS = {
-    "conv": (ConvEncoder, ConvDecoder, {"channels": [4, 8], "hidden": 16}),
-    "resnet": (ResNetEncoder, ResNetDecoder, {"channels": [4, 8], "blocks": 1}),
-    "mlp": (MLPEncoder, MLPDecoder, {"hidden": [16]}),
-    "linear": (LinearEncoder, LinearDecoder, {}),
-}
 LIKELIHOODS = [GaussianLikelihood(), BernoulliLikelihood(), LaplaceLikelihood()]
 
 
 @pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.parametrize("posterior", [DeterministicPosterior(), GaussianPosterior()])
 def test_shipped_networks(name, posterior):
-    encoder, decoder, settings = PAIRS[name]
-    check_model(
-        encoder(SHAPE, posterior.num_params(DIM), **settings),
-        decoder(SHAPE, DIM, **settings),
-        image_shape=SHAPE,
-        latent_dim=DIM,
-        posterior=posterior,
-    )
+    model = autoencoder(name, SHAPE, DIM, posterior)
+    check_model(model.encoder, model.decoder, image_shape=SHAPE, latent_dim=DIM, posterior=posterior)
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
