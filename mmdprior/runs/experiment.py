@@ -156,7 +156,7 @@ def assemble(
         ... )
         >>> experiment = assemble(load_config("small.yaml"), progress=False)
         >>> len(experiment.splits.test), experiment.trainer.steps
-        (60, 2)
+        (40, 2)
     """
     world, device = join(choose_device(config.trainer.device))
     torch.manual_seed(config.seed)

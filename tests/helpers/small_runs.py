@@ -1,4 +1,4 @@
-"""Small runs that several tests train."""
+"""Runs of a few steps on small sprites, built in memory or in a run directory."""
 
 from pathlib import Path
 
@@ -8,7 +8,8 @@ from mmdprior.config.load import make_config
 from mmdprior.runs import assemble, create_run_directory
 
 
-def raw(**changes):
+def raw_config(**changes):
+    """Return a small config as nested dicts, with ``section__field=value`` changes."""
     content = {
         "name": "small",
         "data": {"name": "sprites", "images": 400, "batch_size": 16},
@@ -33,16 +34,27 @@ def raw(**changes):
 
 
 def experiment(directory=None, resume=None, **changes):
-    return assemble(make_config(raw(**changes), Path(), "x"), directory, resume, progress=False)
+    """Return the assembled experiment of a small config."""
+    return assemble(make_config(raw_config(**changes), Path(), "x"), directory, resume, progress=False)
+
+
+def trainer(directory=None, resume=None, **changes):
+    """Return the trainer of a small config, without validation."""
+    built = experiment(directory, resume, **changes).trainer
+    built.validate = None
+    return built
 
 
 def run_directory(root):
+    """Return a new run directory below ``root``."""
     return create_run_directory(root, "small")
 
 
 def weights(model):
+    """Return a copy of a state dict."""
     return {key: value.clone() for key, value in model.state_dict().items()}
 
 
 def same(a, b):
+    """Return whether two state dicts are equal bit by bit."""
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)

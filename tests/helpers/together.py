@@ -1,6 +1,6 @@
-"""Trains a tiny model in float64 or float32, alone or under torchrun, and writes losses and weights.
+"""Trains tiny models in float64 or float32, in one process or under torchrun; saves losses and weights.
 
-torchrun --nproc-per-node 2 tests/together.py OUT.pt CASE:DTYPE[:PARTS] ...
+torchrun --nproc-per-node 2 tests/helpers/together.py OUT.pt CASE:DTYPE[:PARTS] ...
 """
 
 import sys
@@ -22,7 +22,7 @@ from mmdprior.training import Logger, Numerics, Trainer, join
 DIM, SIDE, STEPS = 4, 6, 20
 
 
-class Painter(nn.Module):
+class Decoder(nn.Module):
     def __init__(self):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(DIM, 16), nn.GELU(), nn.Linear(16, SIDE**2))
@@ -32,7 +32,7 @@ class Painter(nn.Module):
 
 
 class PerProcess(Regularizer):
-    """The mistake: each process penalises its own codes, and the gradients are averaged."""
+    """The usual mistake: each rank penalises its own codes, and the gradients are averaged."""
 
     def __init__(self, penalty, world):
         super().__init__()
@@ -41,12 +41,13 @@ class PerProcess(Regularizer):
 
     def forward(self, latent, *, step=0, labels=None):
         rows = self.world.rows(len(latent.sample))
-        own = self.penalty(latent.sample[rows], step=step)
-        return self.world.sum(own.detach()) / self.world.size + (own - own.detach())
+        local = self.penalty(latent.sample[rows], step=step)
+        # The value is the mean over ranks, the gradient that of this rank's penalty.
+        return self.world.sum(local.detach()) / self.world.size + (local - local.detach())
 
 
-class Converted(ResidentBatches):
-    """Images in the precision of the model."""
+class ConvertedBatches(ResidentBatches):
+    """Images in the dtype of the model."""
 
     def __init__(self, *arguments, dtype, **keywords):
         super().__init__(*arguments, **keywords)
@@ -57,12 +58,12 @@ class Converted(ResidentBatches):
         return Batch(batch.images.to(self.dtype), batch.labels, batch.indices)
 
 
-class Losses(Logger):
+class LossRecorder(Logger):
     def __init__(self):
         self.values = []
 
     def scalars(self, values, step):
-        self.values.append([values[f"loss/{name}"] for name in ("total", "reconstruction")])
+        self.values.append([values["loss/total"], values["loss/reconstruction"]])
 
 
 def penalty(case, world):
@@ -81,14 +82,14 @@ def train(case, dtype, parts, world, device):
         torch.randint(0, 256, (96, 1, SIDE, SIDE), dtype=torch.uint8, generator=g), torch.arange(96)[:, None]
     )
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(SIDE**2, 16), nn.GELU(), nn.Linear(16, 2 * DIM))
-    model = Autoencoder(encoder, Painter(), GaussianPosterior()).to(device, dtype)
+    model = Autoencoder(encoder, Decoder(), GaussianPosterior()).to(device, dtype)
     regularizer = penalty(case, world).to(device, dtype)
     learned = [p for module in regularizer.auxiliary_modules() for p in module.parameters()]
-    losses = Losses()
+    losses = LossRecorder()
     trainer = Trainer(
         model=model,
         regularizer=regularizer,
-        batches=Converted(images, 32, 3, device, Augmentation(True, 2), world, dtype=dtype),
+        batches=ConvertedBatches(images, 32, 3, device, Augmentation(True, 2), world, dtype=dtype),
         optimizer=torch.optim.Adam(model.parameters(), lr=1e-3, foreach=False),
         auxiliary_optimizer=torch.optim.Adam(learned, lr=1e-3) if learned else None,
         steps=STEPS,
@@ -108,18 +109,20 @@ def train(case, dtype, parts, world, device):
 
 
 def run(cases, device="cpu"):
+    """Return the world, and losses and weights by case."""
     world, place = join(torch.device(device))
-    found = {}
+    results = {}
     for name in cases:
         case, dtype, *parts = name.split(":")
-        found[name] = train(case, getattr(torch, dtype), int(parts[0]) if parts else 1, world, place)
-    return world, found
+        results[name] = train(case, getattr(torch, dtype), int(parts[0]) if parts else 1, world, place)
+    return world, results
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    place = "cuda" if "--cuda" in sys.argv else "cpu"
-    world, found = run([name for name in sys.argv[2:] if name != "--cuda"], place)
-    weights = world.gather(torch.stack([f["weights"].sum() for f in found.values()])[None])
+    device = "cuda" if "--cuda" in sys.argv else "cpu"
+    world, results = run([name for name in sys.argv[2:] if name != "--cuda"], device)
+    sums = torch.stack([result["weights"].sum() for result in results.values()])
+    sums = world.gather(sums[None])  # one row per rank
     if world.main:
-        torch.save({**found, "of all": weights}, sys.argv[1])
+        torch.save({**results, "weight sums": sums}, sys.argv[1])

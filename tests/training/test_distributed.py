@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,23 +15,24 @@ from mmdprior import InputError
 from mmdprior.cli.main import main
 from mmdprior.data import InMemory, ResidentBatches
 from mmdprior.evaluation.encode import rows_of_rank
-from mmdprior.training import read_checkpoint
+from mmdprior.training import join, read_checkpoint
 from mmdprior.world import World
 
 ROOT = Path(__file__).parents[2]
-EXACT = {"float64": 1e-10, "float32": 1e-5}
+TOGETHER = ROOT / "tests" / "helpers" / "together.py"
+BOUNDS = {"float64": 1e-10, "float32": 1e-5}
 CASES = [
     *("kl:float64", "anova:float64", "kl:float32", "anova:float32"),
     *("anova:float64:2", "queue:float64", "learned:float64", "per_process:float64"),
 ]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 def torchrun(*arguments, processes=2):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = (sys.executable, "-m", "torch.distributed.run", "--standalone")
     return subprocess.run(
         [*command, "--nproc-per-node", str(processes), *map(str, arguments)],
-        env=environment,
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=300,
@@ -38,15 +40,29 @@ def torchrun(*arguments, processes=2):
     )
 
 
-def apart(a, b):
+def relative_difference(a, b):
     return float((a - b).norm() / b.norm())
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
+    """Losses and weights of two ranks, started as torchrun does but without its agent."""
     path = tmp_path_factory.mktemp("two") / "two.pt"
-    done = torchrun(ROOT / "tests" / "together.py", path, *CASES)
-    assert done.returncode == 0, done.stderr[-3000:]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    variables = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, str(TOGETHER), str(path), *CASES],
+            env={**ENVIRONMENT, **variables, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    errors = [process.communicate(timeout=300)[1] for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0], "\n".join(errors)[-3000:]
     return torch.load(path, weights_only=True)
 
 
@@ -58,19 +74,19 @@ def one():
 @pytest.mark.parametrize("case", [case for case in CASES if "per_process" not in case])
 def test_two_processes_are_one_run(one, two, case):
     for key in ("losses", "weights"):
-        assert apart(two[case][key], one[case][key]) < EXACT[case.split(":")[1]], key
+        assert relative_difference(two[case][key], one[case][key]) < BOUNDS[case.split(":")[1]], key
 
 
-def test_averaged_penalties_of_processes_are_another_run(one, two):
-    """Two processes that each take the MMD of their own codes move elsewhere; this comparison shows it."""
+def test_averaging_the_penalties_of_ranks_is_another_run(one, two):
+    """Two ranks that each take the MMD of their own codes get other weights; the comparison above sees it."""
     case, right = "per_process:float64", "anova:float64"
-    assert apart(one[case]["losses"], one[right]["losses"]) < 1e-10
-    assert apart(two[case]["weights"], one[right]["weights"]) > 1e-4
-    assert apart(two[case]["losses"], one[right]["losses"]) > 1e-4
+    assert relative_difference(one[case]["losses"], one[right]["losses"]) < 1e-10
+    assert relative_difference(two[case]["weights"], one[right]["weights"]) > 1e-4
+    assert relative_difference(two[case]["losses"], one[right]["losses"]) > 1e-4
 
 
-def test_all_processes_hold_the_same_weights(two):
-    first, second = two["of all"]
+def test_all_ranks_have_the_same_weights(two):
+    first, second = two["weight sums"]
     assert torch.equal(first, second)
 
 
@@ -78,8 +94,8 @@ ARGUMENTS = [
     *(ROOT / "configs" / "quickstart.yaml", "data.images=400"),
     *("data.batch_size=32", "trainer.checkpoint_every=2", "trainer.log_every=1", "trainer.device=cpu"),
     *("evaluation.every=100", "evaluation.final_predictors=[linear]", "evaluation.batch_size=16"),
-    *("evaluation.pictures=false", "model.linear_skip=false"),
-    *("model.channels=[4, 4, 4, 4]", "model.hidden=8"),
+    *("evaluation.pictures=false", "evaluation.match_samples=32", "model.linear_skip=false"),
+    *("model.channels=[4, 4, 4, 4]", "model.hidden=8", "trainer.steps=6"),
     *("trainer.average=0.9", "data.flip=true", "trainer.accumulate=2"),
 ]
 
@@ -89,24 +105,47 @@ def losses(directory):
     return torch.tensor([line["loss/total"] for line in lines if "loss/total" in line])
 
 
-def test_torchrun_trains_scores_and_writes_once(tmp_path):
-    two = torchrun(
-        ROOT / "scripts" / "train.py", *ARGUMENTS, "trainer.steps=6", "--directory", tmp_path / "two"
-    )
-    assert two.returncode == 0, two.stderr[-3000:]
-    assert two.stdout.count("checkpoint ") == 1
-    assert main(["train", *map(str, ARGUMENTS), "trainer.steps=6", "--directory", str(tmp_path / "one")]) == 0
-    a, b = (read_checkpoint(tmp_path / name / "checkpoints" / "last.pt") for name in ("one", "two"))
+def psnr(directory):
+    return json.loads((directory / "report" / "test.json").read_text())["reconstruction"]["psnr"]
+
+
+def test_torchrun_trains_and_scores_as_one_process_and_writes_once(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    result = torchrun(ROOT / "scripts" / "train.py", *ARGUMENTS, "--directory", two)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.count("checkpoint ") == 1
+    assert main(["train", *map(str, ARGUMENTS), "--directory", str(one)]) == 0
+    a, b = (read_checkpoint(run / "checkpoints" / "last.pt") for run in (one, two))
     assert a["step"] == b["step"] == 6
-    assert torch.allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=1e-5)
+    assert torch.allclose(losses(two), losses(one), rtol=1e-5)
     assert all(torch.allclose(a["model"][key], b["model"][key], atol=1e-4) for key in a["model"])
-    reports = [json.loads((tmp_path / name / "report" / "test.json").read_text()) for name in ("one", "two")]
-    assert reports[0]["reconstruction"]["psnr"] == pytest.approx(
-        reports[1]["reconstruction"]["psnr"], abs=0.01
-    )
+    assert psnr(one) == pytest.approx(psnr(two), abs=0.01)
 
 
-def test_batches_are_shared_without_overlap():
+class TestJoin:
+    @pytest.mark.parametrize(("device", "selected"), [("cuda", []), ("cuda:1", ["cuda:1"]), ("cpu", [])])
+    def test_only_a_device_with_an_index_is_selected(self, monkeypatch, device, selected):
+        """torch.cuda.set_device raises for "cuda" without an index, which is the current device anyway."""
+        calls = []
+        monkeypatch.setattr(torch.cuda, "set_device", lambda device: calls.append(str(device)))
+        assert join(torch.device(device)) == (World(), torch.device(device))
+        assert calls == selected
+
+    def test_torchrun_needs_cuda_or_cpu(self, monkeypatch):
+        for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(InputError, match=r"trainer\.device: mps received under torchrun"):
+            join(torch.device("mps"))
+
+    def test_torchrun_needs_a_gpu_per_process(self, monkeypatch):
+        for name, value in {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "3"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        with pytest.raises(InputError, match="process 4 received on a machine with 2 GPUs"):
+            join(torch.device("cuda"))
+
+
+def test_ranks_share_batches_without_overlap():
     images = InMemory(torch.arange(40).view(40, 1, 1, 1).expand(-1, 1, 2, 2).to(torch.uint8))
     whole = next(ResidentBatches(images, 12, 0).stream())
     parts = [next(ResidentBatches(images, 12, 0, world=World(r, 3)).stream()) for r in range(3)]
@@ -119,7 +158,7 @@ def test_batches_are_shared_without_overlap():
 
 
 @pytest.mark.parametrize(("n", "batch", "size"), [(100, 16, 3), (100, 50, 4), (5, 512, 2), (64, 16, 4)])
-def test_encoding_is_shared_in_whole_batches_where_it_can(n, batch, size):
+def test_encoding_is_shared_in_whole_batches_where_possible(n, batch, size):
     shares = [rows_of_rank(n, batch, World(rank, size)) for rank in range(size)]
     assert torch.equal(torch.cat(shares), torch.arange(n))
     assert all(len(share) for share in shares)
@@ -131,8 +170,8 @@ def test_encoding_is_shared_in_whole_batches_where_it_can(n, batch, size):
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_two_gpus_are_one_run(tmp_path):
     path = tmp_path / "two.pt"
-    done = torchrun(ROOT / "tests" / "together.py", path, "anova:float64", "kl:float64", "--cuda")
-    assert done.returncode == 0, done.stderr[-3000:]
+    result = torchrun(TOGETHER, path, "anova:float64", "kl:float64", "--cuda")
+    assert result.returncode == 0, result.stderr[-3000:]
     two = torch.load(path, weights_only=True)
     for case, expected in together.run(["anova:float64", "kl:float64"], "cuda")[1].items():
-        assert apart(two[case]["weights"], expected["weights"]) < 1e-10
+        assert relative_difference(two[case]["weights"], expected["weights"]) < 1e-10
