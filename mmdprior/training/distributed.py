@@ -61,9 +61,10 @@ def join(device: torch.device) -> tuple[World, torch.device]:
         torch.cuda.set_device(device)
     elif device.type != "cpu":
         raise InputError(f"trainer.device: {device.type} received under torchrun; give cuda or cpu")
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=_TIMEOUT)
-    atexit.register(_leave)
+    if not dist.is_initialized():  # a process that assembles two runs joins once
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=_TIMEOUT)
+        atexit.register(_leave)
     return world, device
 
 

@@ -1,8 +1,11 @@
 """Trains tiny models in float64 or float32, in one process or under torchrun; saves losses and weights.
 
-torchrun --nproc-per-node 2 tests/helpers/together.py OUT.pt CASE:DTYPE[:PARTS] ...
+torchrun --nproc-per-node 2 tests/helpers/together.py OUT.pt CASE:DTYPE[:PARTS] ... [-- ARGUMENTS]
+
+With ARGUMENTS, the same processes then run ``scripts/train.py ARGUMENTS``.
 """
 
+import runpy
 import sys
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from mmdprior.priors import Gaussian
 from mmdprior.regularizers import Predictability, Regularizer, SumOfPenalties
 from mmdprior.training import Logger, Numerics, Trainer, join
 
+ROOT = Path(__file__).parents[2]
 DIM, SIDE, STEPS = 4, 6, 20
 
 
@@ -120,9 +124,13 @@ def run(cases, device="cpu"):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    device = "cuda" if "--cuda" in sys.argv else "cpu"
-    world, results = run([name for name in sys.argv[2:] if name != "--cuda"], device)
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    out, cases, arguments = sys.argv[1], sys.argv[2:end], sys.argv[end + 1 :]
+    world, results = run([c for c in cases if c != "--cuda"], "cuda" if "--cuda" in cases else "cpu")
     sums = torch.stack([result["weights"].sum() for result in results.values()])
     sums = world.gather(sums[None])  # one row per rank
     if world.main:
-        torch.save({**results, "weight sums": sums}, sys.argv[1])
+        torch.save({**results, "weight sums": sums}, out)
+    if arguments:
+        sys.argv = ["train.py", *arguments]
+        runpy.run_path(str(ROOT / "scripts" / "train.py"), run_name="__main__")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -25,14 +24,14 @@ CASES = [
     *("kl:float64", "anova:float64", "kl:float32", "anova:float32"),
     *("anova:float64:2", "queue:float64", "learned:float64", "per_process:float64"),
 ]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 def torchrun(*arguments, processes=2):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = (sys.executable, "-m", "torch.distributed.run", "--standalone")
     return subprocess.run(
         [*command, "--nproc-per-node", str(processes), *map(str, arguments)],
-        env=ENVIRONMENT,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=300,
@@ -44,26 +43,29 @@ def relative_difference(a, b):
     return float((a - b).norm() / b.norm())
 
 
+ARGUMENTS = [
+    *(ROOT / "configs" / "quickstart.yaml", "data.images=400"),
+    *("data.batch_size=32", "trainer.checkpoint_every=2", "trainer.log_every=1", "trainer.device=cpu"),
+    *("evaluation.every=100", "evaluation.final_predictors=[linear]", "evaluation.batch_size=16"),
+    *("evaluation.pictures=false", "evaluation.match_samples=32", "model.linear_skip=false"),
+    *("model.channels=[4, 4, 4, 4]", "model.hidden=8", "trainer.steps=6"),
+    *("trainer.average=0.9", "data.flip=true", "trainer.accumulate=2"),
+]
+
+
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    """Losses and weights of two ranks, started as torchrun does but without its agent."""
-    path = tmp_path_factory.mktemp("two") / "two.pt"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    variables = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, str(TOGETHER), str(path), *CASES],
-            env={**ENVIRONMENT, **variables, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    errors = [process.communicate(timeout=300)[1] for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 0], "\n".join(errors)[-3000:]
-    return torch.load(path, weights_only=True)
+def launched(tmp_path_factory):
+    """Folder and output of one launch of two ranks, which train all cases and then a whole run."""
+    folder = tmp_path_factory.mktemp("two")
+    train = ["--", *ARGUMENTS, "--directory", folder / "run"]
+    result = torchrun(TOGETHER, folder / "cases.pt", *CASES, *train)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return folder, result.stdout
+
+
+@pytest.fixture(scope="module")
+def two(launched):
+    return torch.load(launched[0] / "cases.pt", weights_only=True)
 
 
 @pytest.fixture(scope="module")
@@ -90,16 +92,6 @@ def test_all_ranks_have_the_same_weights(two):
     assert torch.equal(first, second)
 
 
-ARGUMENTS = [
-    *(ROOT / "configs" / "quickstart.yaml", "data.images=400"),
-    *("data.batch_size=32", "trainer.checkpoint_every=2", "trainer.log_every=1", "trainer.device=cpu"),
-    *("evaluation.every=100", "evaluation.final_predictors=[linear]", "evaluation.batch_size=16"),
-    *("evaluation.pictures=false", "evaluation.match_samples=32", "model.linear_skip=false"),
-    *("model.channels=[4, 4, 4, 4]", "model.hidden=8", "trainer.steps=6"),
-    *("trainer.average=0.9", "data.flip=true", "trainer.accumulate=2"),
-]
-
-
 def losses(directory):
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     return torch.tensor([line["loss/total"] for line in lines if "loss/total" in line])
@@ -109,11 +101,9 @@ def psnr(directory):
     return json.loads((directory / "report" / "test.json").read_text())["reconstruction"]["psnr"]
 
 
-def test_torchrun_trains_and_scores_as_one_process_and_writes_once(tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    result = torchrun(ROOT / "scripts" / "train.py", *ARGUMENTS, "--directory", two)
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert result.stdout.count("checkpoint ") == 1
+def test_torchrun_trains_and_scores_as_one_process_and_writes_once(tmp_path, launched):
+    one, two = tmp_path / "run", launched[0] / "run"
+    assert launched[1].count("checkpoint ") == 1
     assert main(["train", *map(str, ARGUMENTS), "--directory", str(one)]) == 0
     a, b = (read_checkpoint(run / "checkpoints" / "last.pt") for run in (one, two))
     assert a["step"] == b["step"] == 6

@@ -246,7 +246,9 @@ class TestOneProcess:
         assert "is finished; nothing to do" in capsys.readouterr().out
         line = fails(capsys, "train", config, "trainer.steps=8", "--directory", whole)
         assert "trainer.steps 6, not 8" in line
-        assert "cannot be combined with --resume" in fails(capsys, "train", "--resume", whole, "--directory", tmp_path)
+        assert "cannot be combined with --resume" in fails(
+            capsys, "train", "--resume", whole, "--directory", tmp_path
+        )
 
     def test_a_start_that_died_before_its_first_checkpoint_is_repeated(self, run, whole, tmp_path):
         shutil.rmtree(run / "checkpoints")
