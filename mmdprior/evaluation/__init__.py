@@ -1,4 +1,8 @@
-"""Scores of trained models on images."""
+"""Scores of trained models on images: encoding, reconstruction, LPS and the match to the prior.
+
+`evaluate` computes everything from one encoding pass. `encode` and `score_codes` are its parts, for codes
+without a model or scores without reconstruction.
+"""
 
 from mmdprior.deprecation import moved
 from mmdprior.evaluation.encode import Codes, encode, representations

@@ -1,4 +1,4 @@
-"""Encode data once; every score is computed from these codes."""
+"""Encode a data set; every score is computed from these codes."""
 
 from dataclasses import dataclass
 
@@ -20,12 +20,12 @@ __all__ = ["Codes", "encode", "representations", "rows_of_rank"]
 
 @dataclass(frozen=True)
 class Codes:
-    """Codes of a data set, with its labels.
+    """Codes and labels of a data set, in its order.
 
     Attributes:
-        latent: samples, means and log-variances of all images, on the device of the model.
-        labels: (n, k) labels or factors.
-        label_names: one a column.
+        latent: samples, means and log-variances, one row per image, on the device of the model.
+        labels: (n, k) labels or factors; k is 0 without labels.
+        label_names: one name per label column.
     """
 
     latent: Latent
@@ -43,51 +43,77 @@ def encode(
     device: torch.device | str = "cpu",
     world: World = World(),  # noqa: B008, it is frozen
 ) -> Codes:
-    """Encode a data set in order; every process encodes its share and gets the codes of all.
+    """Encode a data set in order.
 
-    The posterior noise of all images is drawn at once and on the CPU, so neither the batch size nor
-    the device changes it; and the encoder runs in full precision, whatever autocast or TF32 say, so that
-    codes of two devices agree.
+    The codes do not depend on the batch size, and only within rounding error on the device: the posterior
+    noise of all images is drawn in one call on the CPU, and the encoder runs in full precision even under
+    autocast or TF32.
 
     Args:
-        model: in evaluation mode while it encodes, left as it was.
-        images: float or uint8.
-        batch_size: images at a time.
-        seed: of the posterior noise.
-        device: where the model lies.
-        world: the processes that share the work, each with the model.
+        model: model on ``device``; it encodes in evaluation mode and gets its modes back.
+        images: data set, uint8 or float.
+        batch_size: images per forward pass.
+        seed: seed of the posterior noise.
+        device: device of the model.
+        world: processes that share the work, each with the whole model; one process by default. Each encodes
+            some of the images and returns the codes of all.
 
     Raises:
-        InputError: codes that are not finite.
+        InputError: codes are not finite.
+
+    Example:
+        >>> from mmdprior.data import sprites
+        >>> from mmdprior.evaluation import encode
+        >>> from mmdprior.models import Autoencoder, MLPDecoder, MLPEncoder
+        >>> shape = (1, 64, 64)
+        >>> model = Autoencoder(MLPEncoder(shape, 4, hidden=[8]), MLPDecoder(shape, 4, hidden=[8]))
+        >>> codes = encode(model, sprites(images=100).train)
+        >>> codes.latent.mean.shape, codes.label_names
+        (torch.Size([100, 4]), ('shape', 'scale', 'orientation', 'x', 'y'))
     """
     params: list[Tensor] = []
     labels: list[Tensor] = []
-    kind = torch.device(device).type
-    with evaluation_mode(model), full_precision(kind), full_convolutions():
+    device_type = torch.device(device).type
+    with evaluation_mode(model), full_precision(device_type), full_convolutions():
         rows = rows_of_rank(len(images), batch_size, world)
         for batch, batch_labels in Subset(images, rows).chunks(batch_size):
             params.append(model.posterior_params(to_float(batch.to(device))))
             labels.append(batch_labels.cpu())
-        everyone = world.gather_ragged(torch.cat(params))
-        latent = model.posterior(everyone, stream(seed, "encode"))
+        # Gather the parameters, not the codes: every rank then draws the same noise for all images.
+        all_params = world.gather_ragged(torch.cat(params))
+        latent = model.posterior(all_params, stream(seed, "encode"))
     bad = ~torch.isfinite(latent.sample).all(1)
     if bool(bad.any()):
         raise InputError(
-            f"encoder: NaN or infinity in {int(bad.sum())} of {len(bad)} codes; its weights or images are bad"
+            f"encoder: NaN or infinity in {int(bad.sum())} of {len(bad)} codes; check its weights and "
+            "the images"
         )
     return Codes(latent, world.gather_ragged(torch.cat(labels)), images.label_names)
 
 
 def rows_of_rank(n: int, batch_size: int, world: World) -> Tensor:
-    """Return the rows of a process: whole batches where there are enough of them."""
+    """Return the rows of n that a rank computes.
+
+    Whole batches, if there are at least as many as ranks, so that most batches are the same for any number of
+    processes.
+    """
     batches = -(-n // batch_size)
     unit, count = (batch_size, batches) if batches >= world.size else (1, n)
-    first, last = (unit * (r * count // world.size) for r in (world.rank, world.rank + 1))
+    first, last = (unit * (rank * count // world.size) for rank in (world.rank, world.rank + 1))
     return torch.arange(min(first, n), min(last, n))
 
 
 def representations(latent: Latent) -> dict[str, Float[Tensor, "n d"]]:
-    """Return the codes to be scored by name: ``mean``, and ``sample`` where it differs."""
+    """Return the codes to score by name: ``mean``, and ``sample`` for a stochastic posterior.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior import Latent
+        >>> from mmdprior.evaluation import representations
+        >>> codes = torch.randn(10, 2)
+        >>> list(representations(Latent(codes, codes)))
+        ['mean']
+    """
     if not latent.stochastic:
         return {"mean": latent.mean}
     return {"mean": latent.mean, "sample": latent.sample}

@@ -1,9 +1,9 @@
-"""Everything that is said of a model on one data set, from one encoding of it."""
+"""All scores of a model on a data set, from one encoding pass."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -22,19 +22,36 @@ from mmdprior.world import World
 
 __all__ = ["Evaluation", "add_reconstruction", "encode_and_reconstruct", "evaluate", "score_codes"]
 
+_STOCHASTIC_RULE = "variance of the posterior mean above 1 % of the total variance"
+_DETERMINISTIC_RULE = "standard deviation above 0.001 of the largest"
+
 
 @dataclass(frozen=True)
 class Evaluation(Result):
-    """Scores of one model on one data set.
+    """Scores of a model, or only of its codes, on one data set.
 
     Attributes:
-        lps: results by (representation, predictor); the representation is ``mean`` or ``sample``.
-        active: number of dimensions that carry information.
-        dim: number of dimensions.
-        effective_rank: of the active mean codes.
-        reconstruction: errors over the images, or None for plain codes.
-        match: standardised MMD of the sampled codes to the intended prior, or None without one.
-        independence: companions of LPS by representation.
+        lps: results by (representation, predictor); the representation is ``mean`` or ``sample``. Empty for
+            codes of one dimension.
+        active: number of active dimensions; see `mmdprior.metrics.active_dimensions`.
+        dim: number of latent dimensions d.
+        effective_rank: effective rank of the mean codes over active dimensions.
+        reconstruction: errors of the reconstructed images, or None for codes without a model.
+        match: MMD between the sampled codes and the intended prior in standard deviations of its null
+            distribution, or None without a prior.
+        independence: other measures of dependence, by representation.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior import Latent
+        >>> from mmdprior.evaluation import Codes, score_codes
+        >>> z = torch.randn(1000, 3)
+        >>> codes = Codes(Latent(z, z), labels=torch.empty(1000, 0), label_names=())
+        >>> evaluation = score_codes(codes, ["linear"])
+        >>> evaluation.active, evaluation.lps["mean", "linear"].score < 0.05
+        (3, True)
+        >>> sorted(evaluation.to_dict())
+        ['active', 'dim', 'effective_rank', 'independence', 'lps']
     """
 
     lps: dict[tuple[str, str], LPSResult]
@@ -47,22 +64,22 @@ class Evaluation(Result):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader should know about the codes, each once."""
+        """Warnings of all LPS results about the codes, without repetitions."""
         return tuple(dict.fromkeys(text for result in self.lps.values() for text in result.warnings))
 
     def scalars(self) -> dict[str, float]:
-        """Return the numbers by TensorBoard tag; those of sampled codes end in ``_sample``."""
+        """Return the scores by TensorBoard tag; tags of sampled codes end in ``_sample``."""
         values = {
             "latents/active": float(self.active),
             "independence/effective_rank": self.effective_rank,
         }
         for (representation, predictor), result in self.lps.items():
-            tag = f"lps/{predictor}" + ("_sample" if representation == "sample" else "")
+            tag = f"lps/{predictor}{_suffix(representation)}"
             values[tag] = result.score
             values[f"{tag}_max"] = result.max
-        for representation, companions in self.independence.items():
-            end = "_sample" if representation == "sample" else ""
-            values |= {f"independence/{name}{end}": value for name, value in companions.scalars().items()}
+        for representation, measures in self.independence.items():
+            for name, value in measures.scalars().items():
+                values[f"independence/{name}{_suffix(representation)}"] = value
         if self.match is not None:
             values["match/mmd_standardised"] = self.match
         if self.reconstruction is not None:
@@ -70,9 +87,9 @@ class Evaluation(Result):
             values["reconstruction/mse"] = self.reconstruction.mse
         return values
 
-    def to_dict(self) -> dict[str, object]:
-        """Return plain numbers and lists, ready for JSON."""
-        plain: dict[str, object] = {
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scores as plain numbers and lists; None where a number is not finite."""
+        plain: dict[str, Any] = {
             "dim": self.dim,
             "active": self.active,
             "effective_rank": finite_or_none(self.effective_rank),
@@ -82,65 +99,35 @@ class Evaluation(Result):
             ],
         }
         if self.independence:
-            plain["independence"] = {name: found.to_dict() for name, found in self.independence.items()}
+            plain["independence"] = {name: result.to_dict() for name, result in self.independence.items()}
         if self.reconstruction is not None:
-            plain["reconstruction"] = {
-                "mse": self.reconstruction.mse,
-                "psnr": finite_or_none(self.reconstruction.psnr),
-                "loss": self.reconstruction.loss,
-            }
+            plain["reconstruction"] = self.reconstruction.to_dict()
         if self.match is not None:
             plain["match"] = {"mmd_standardised": finite_or_none(self.match)}
         return plain
 
-    def to_json(self) -> str:
-        """Return the scores as JSON."""
-        return json.dumps(self.to_dict(), indent=2)
-
     def __str__(self) -> str:
-        """Return a table for people."""
-        lines = ["codes    predictor        LPS     null       p      max   n fitted / scored"]
+        """Return a table of LPS results, then one line per other score."""
+        lines = []
+        if self.lps:
+            lines.append("codes    predictor        LPS     null       p      max   n fitted / scored")
         for (representation, predictor), r in self.lps.items():
             lines.append(
                 f"{representation:8} {predictor:11} {r.score:8.4f} {r.null:8.4f} {r.p_value:7.4f} "
                 f"{r.max:8.4f}   {r.n_train} / {r.n_test}"
             )
-        line = f"active {self.active} of {self.dim}, effective rank {self.effective_rank:.1f}"
+        stochastic = any(representation == "sample" for representation, _ in self.lps)
+        rule = f" ({_STOCHASTIC_RULE if stochastic else _DETERMINISTIC_RULE})" if self.lps else ""
+        lines.append(f"active {self.active} of {self.dim} dimensions{rule}")
+        if not self.independence:  # its own lines below include the effective rank
+            lines.append(f"effective rank {self.effective_rank:.2f}")
         if self.reconstruction is not None:
-            line += f", PSNR {self.reconstruction.psnr:.2f} dB"
+            lines.append(f"reconstruction: {self.reconstruction}")
         if self.match is not None and math.isfinite(self.match):
-            line += f", MMD to the prior {self.match:+.1f} null standard deviations"
-        companions = [f"independence, {name} codes\n{found}" for name, found in self.independence.items()]
-        return "\n".join([*lines, line, *(f"warning: {text}" for text in self.warnings), *companions])
-
-
-def score_codes(
-    codes: Codes,
-    predictors: Sequence[str] = ("linear", "mlp"),
-    *,
-    seed: int = 0,
-    protocol: Protocol = Protocol(),  # noqa: B008, it is frozen
-    thorough: bool = False,
-) -> Evaluation:
-    """Score codes with every predictor, means and samples by one mask of active dimensions.
-
-    One dimension alone has no LPS. The protocol holds the keyword arguments of `lps`; the companions of LPS
-    are the closed forms, or all of them if thorough.
-    """
-    settings = asdict(protocol)
-    active = active_dimensions(codes.latent)
-    results = {
-        (representation, predictor): lps(z, predictor, seed=seed, active=active, **settings)
-        for predictor in (predictors if codes.latent.dim > 1 else ())
-        for representation, z in representations(codes.latent).items()
-    }
-    mean = codes.latent.mean
-    companions = {
-        representation: independence(z, means=mean, active=active, thorough=thorough, seed=seed)
-        for representation, z in (representations(codes.latent) if codes.latent.dim > 1 else {}).items()
-    }
-    rank = companions["mean"].effective_rank if companions else effective_rank(mean)
-    return Evaluation(results, int(active.sum()), codes.latent.dim, rank, independence=companions)
+            lines.append(f"MMD to the prior {self.match:+.1f} null standard deviations")
+        lines += [f"warning: {text}" for text in self.warnings]
+        lines += [f"independence, {name} codes\n{result}" for name, result in self.independence.items()]
+        return "\n".join(lines)
 
 
 def evaluate(
@@ -155,22 +142,82 @@ def evaluate(
     device: torch.device | str = "cpu",
     thorough: bool = False,
 ) -> tuple[Evaluation, Codes]:
-    """Encode, reconstruct and score a data set; return the scores and the codes.
+    """Encode, reconstruct and score a data set.
 
     Args:
-        model: on ``device``.
-        images: held-out ones.
-        predictors: names for `lps`.
-        match: the intended prior; None leaves that score out.
-        protocol: of LPS; `Protocol.quick` while training.
-        seed: of posterior noise, splits and predictors.
-        batch_size: images at a time.
-        device: where to compute.
-        thorough: all companions of LPS, not the closed forms alone.
+        model: model on ``device``.
+        images: held-out images.
+        predictors: names of predictors for `lps`.
+        match: comparison with the intended prior; None for no comparison.
+        protocol: splits, nulls and intervals of LPS; `Protocol.quick` is for use during training.
+        seed: seed of posterior noise, splits and predictors.
+        batch_size: images per forward pass.
+        device: device of the model.
+        thorough: whether to compute all measures of `independence`, not only the closed forms.
+
+    Returns:
+        The scores, and the codes that they were computed from.
+
+    Example:
+        >>> from mmdprior.data import sprites
+        >>> from mmdprior.evaluation import evaluate
+        >>> from mmdprior.models import Autoencoder, MLPDecoder, MLPEncoder
+        >>> shape = (1, 64, 64)
+        >>> model = Autoencoder(MLPEncoder(shape, 4, hidden=[8]), MLPDecoder(shape, 4, hidden=[8]))
+        >>> evaluation, codes = evaluate(model, sprites(images=200).train, predictors=["linear"])
+        >>> evaluation.dim, evaluation.reconstruction.psnr > 0, "lps/linear" in evaluation.scalars()
+        (4, True, True)
     """
     codes, error = encode_and_reconstruct(model, images, batch_size=batch_size, seed=seed, device=device)
-    scored = score_codes(codes, predictors, seed=seed, protocol=protocol, thorough=thorough)
-    return add_reconstruction(scored, codes, error, match), codes
+    evaluation = score_codes(codes, predictors, seed=seed, protocol=protocol, thorough=thorough)
+    return add_reconstruction(evaluation, codes, error, match), codes
+
+
+def score_codes(
+    codes: Codes,
+    predictors: Sequence[str] = ("linear", "mlp"),
+    *,
+    seed: int = 0,
+    protocol: Protocol = Protocol(),  # noqa: B008, it is frozen
+    thorough: bool = False,
+) -> Evaluation:
+    """Compute LPS with each predictor and the other measures of dependence.
+
+    Means and samples are scored with one mask of active dimensions. Codes of one dimension have no LPS.
+
+    Args:
+        codes: codes of a data set.
+        predictors: names of predictors for `lps`.
+        seed: seed of splits and predictors.
+        protocol: keyword arguments of `lps`: splits, nulls and intervals.
+        thorough: whether to compute all measures of `independence`, not only the closed forms.
+
+    Returns:
+        Scores without reconstruction and match; `add_reconstruction` adds these.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior import Latent
+        >>> from mmdprior.evaluation import Codes, score_codes
+        >>> z = torch.randn(1000, 1).repeat(1, 2)  # one dimension twice
+        >>> codes = Codes(Latent(z, z), labels=torch.empty(1000, 0), label_names=())
+        >>> round(score_codes(codes, ["linear"]).lps["mean", "linear"].score, 3)
+        1.0
+    """
+    active = active_dimensions(codes.latent)
+    mean = codes.latent.mean
+    scored = representations(codes.latent) if codes.latent.dim > 1 else {}
+    results = {
+        (representation, predictor): lps(z, predictor, seed=seed, active=active, **asdict(protocol))
+        for predictor in predictors
+        for representation, z in scored.items()
+    }
+    measures = {
+        representation: independence(z, means=mean, active=active, thorough=thorough, seed=seed)
+        for representation, z in scored.items()
+    }
+    rank = measures["mean"].effective_rank if measures else effective_rank(mean)
+    return Evaluation(results, int(active.sum()), codes.latent.dim, rank, independence=measures)
 
 
 def encode_and_reconstruct(
@@ -182,7 +229,26 @@ def encode_and_reconstruct(
     device: torch.device | str = "cpu",
     world: World = World(),  # noqa: B008, it is frozen
 ) -> tuple[Codes, Reconstruction]:
-    """Encode and reconstruct a data set, which several processes share; all get the same results."""
+    """Encode a data set, reconstruct it from the sampled codes, and compute the errors.
+
+    Args:
+        model: model on ``device``.
+        images: data set.
+        batch_size: images per forward pass.
+        seed: seed of the posterior noise.
+        device: device of the model.
+        world: processes that share the work; one process by default. All return the same results.
+
+    Example:
+        >>> from mmdprior.data import sprites
+        >>> from mmdprior.evaluation import encode_and_reconstruct
+        >>> from mmdprior.models import Autoencoder, MLPDecoder, MLPEncoder
+        >>> shape = (1, 64, 64)
+        >>> model = Autoencoder(MLPEncoder(shape, 4, hidden=[8]), MLPDecoder(shape, 4, hidden=[8]))
+        >>> codes, error = encode_and_reconstruct(model, sprites(images=100).train)
+        >>> codes.latent.sample.shape, error.mse > 0
+        (torch.Size([100, 4]), True)
+    """
     codes = encode(model, images, batch_size=batch_size, seed=seed, device=device, world=world)
     sample = codes.latent.sample
     error = reconstruction_error(model, images, sample, batch_size=batch_size, device=device, world=world)
@@ -190,8 +256,31 @@ def encode_and_reconstruct(
 
 
 def add_reconstruction(
-    scored: Evaluation, codes: Codes, error: Reconstruction, match: PriorMatch | None
+    evaluation: Evaluation, codes: Codes, error: Reconstruction, match: PriorMatch | None
 ) -> Evaluation:
-    """Return scores of codes with those of the images, and the match to the intended prior, if any."""
-    matched = None if match is None else match(codes.latent.sample)
-    return replace(scored, reconstruction=error, match=matched)
+    """Return an evaluation with the reconstruction error, and with the match to the prior if there is one.
+
+    Args:
+        evaluation: result of `score_codes`.
+        codes: codes that it was computed from.
+        error: reconstruction error from the same codes.
+        match: comparison with the intended prior; None for no comparison.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior import Latent
+        >>> from mmdprior.evaluation import Codes, Reconstruction, add_reconstruction, score_codes
+        >>> z = torch.randn(1000, 2)
+        >>> codes = Codes(Latent(z, z), labels=torch.empty(1000, 0), label_names=())
+        >>> error = Reconstruction(mse=0.01, loss=30.0)
+        >>> evaluation = add_reconstruction(score_codes(codes, ["linear"]), codes, error, match=None)
+        >>> evaluation.reconstruction.psnr
+        20.0
+    """
+    score = None if match is None else match(codes.latent.sample)
+    return replace(evaluation, reconstruction=error, match=score)
+
+
+def _suffix(representation: str) -> str:
+    """Return the end of TensorBoard tags for a representation."""
+    return "_sample" if representation == "sample" else ""

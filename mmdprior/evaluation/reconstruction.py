@@ -1,7 +1,8 @@
-"""How much of the images the codes keep."""
+"""Quality of reconstructions: squared error, PSNR, the likelihood's loss, and SSIM."""
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,6 +14,7 @@ from mmdprior.data.source import to_float
 from mmdprior.errors import InputError
 from mmdprior.evaluation.encode import rows_of_rank
 from mmdprior.models import Autoencoder, evaluation_mode
+from mmdprior.results import Result, to_plain
 from mmdprior.seeding import stream
 from mmdprior.world import World
 
@@ -20,12 +22,20 @@ __all__ = ["Reconstruction", "reconstruction_error", "reconstruction_ssim", "ssi
 
 
 @dataclass(frozen=True)
-class Reconstruction:
-    """Errors over a data set, decoding one draw z ~ q(z|x) an image.
+class Reconstruction(Result):
+    """Reconstruction errors on a data set, from one sample z ~ q(z|x) per image.
 
     Attributes:
-        mse: squared error of the unclipped mean image, averaged over all pixels, images in [0, 1].
-        loss: the likelihood's loss, a sum over pixels averaged over images.
+        mse: squared error of the unclipped mean image, averaged over all pixels of all images in [0, 1].
+        loss: loss of the likelihood, summed over pixels and averaged over images.
+
+    Example:
+        >>> from mmdprior.evaluation import Reconstruction
+        >>> error = Reconstruction(mse=0.01, loss=30.0)
+        >>> error.psnr
+        20.0
+        >>> print(error)
+        PSNR 20.00 dB, MSE 0.01000, loss 30.0
     """
 
     mse: float
@@ -33,8 +43,15 @@ class Reconstruction:
 
     @property
     def psnr(self) -> float:
-        """-10 log10(mse), in dB."""
+        """Peak signal-to-noise ratio -10 log10(mse), in dB."""
         return -10 * math.log10(self.mse) if self.mse > 0 else math.inf
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``mse``, ``psnr`` and ``loss``; None where one is not finite."""
+        return to_plain({"mse": self.mse, "psnr": self.psnr, "loss": self.loss})
+
+    def __str__(self) -> str:
+        return f"PSNR {self.psnr:.2f} dB, MSE {self.mse:.5f}, loss {self.loss:.1f}"
 
 
 @torch.no_grad()
@@ -48,16 +65,30 @@ def reconstruction_error(
     device: torch.device | str = "cpu",
     world: World = World(),  # noqa: B008, it is frozen
 ) -> Reconstruction:
-    """Reconstruct a data set and measure the error; every process takes its share.
+    """Reconstruct a data set and compute the errors.
 
     Args:
-        model: on ``device``.
-        images: in the order of ``codes``.
-        codes: draws of all images; by default they are drawn here, by an order that the batch size changes.
-        batch_size: images at a time.
-        seed: of the draws made here.
-        device: where to compute.
-        world: the processes that share the work.
+        model: model on ``device``; it decodes in evaluation mode.
+        images: data set, in the order of ``codes``.
+        codes: one sample of q(z|x) per image. By default the samples are drawn here, and depend on
+            ``batch_size``.
+        batch_size: images per forward pass.
+        seed: seed of the samples drawn here.
+        device: device of the model.
+        world: processes that share the work; one process by default. All return the same errors.
+
+    Raises:
+        InputError: the decoder returns another shape than that of the images.
+
+    Example:
+        >>> from mmdprior.data import sprites
+        >>> from mmdprior.evaluation import reconstruction_error
+        >>> from mmdprior.models import Autoencoder, MLPDecoder, MLPEncoder
+        >>> shape = (1, 64, 64)
+        >>> model = Autoencoder(MLPEncoder(shape, 4, hidden=[8]), MLPDecoder(shape, 4, hidden=[8]))
+        >>> error = reconstruction_error(model, sprites(images=100).train)
+        >>> error.psnr > 0
+        True
     """
     squared = loss = 0.0
     rows = rows_of_rank(len(images), batch_size, world)
@@ -67,45 +98,13 @@ def reconstruction_error(
         for batch, _ in Subset(images, rows).chunks(batch_size):
             x = to_float(batch.to(device))
             z = model.encode(x, generator).sample if codes is None else codes[start : start + len(x)].to(x)
-            output = model.decoder(z).to(x)
-            if output.shape != x.shape:
-                raise InputError(f"decoder: {tuple(output.shape)} returned; return {tuple(x.shape)}")
+            output = model.decode_raw(z, x.shape).to(x)
             start += len(x)
             squared += float((model.likelihood.mean(output) - x).square().sum())
             loss += float(model.likelihood.loss(output, x)) * len(x)
+    # Sums, not means, so that ranks with different numbers of images add up.
     squared, loss = world.sum(torch.tensor([squared, loss], dtype=torch.float64)).tolist()
     return Reconstruction(mse=squared / (len(images) * pixels), loss=loss / len(images))
-
-
-_WINDOW, _SIGMA = 11, 1.5
-_C1, _C2 = 0.01**2, 0.03**2
-
-
-def ssim(x: Float[Tensor, "n c h w"], y: Tensor) -> Float[Tensor, "n"]:
-    """Return the mean structural similarity of each pair of images in [0, 1], 1 for equal ones.
-
-    Wang, Bovik, Sheikh and Simoncelli (2004), equation 13, with their Gaussian window of 11 by 11 pixels
-    and standard deviation 1.5, K1 = .01, K2 = .03, L = 1; channels apart, then averaged, over the places
-    where the whole window fits. Smaller images take the largest odd window that fits.
-
-    Raises:
-        InputError: images of different shapes.
-    """
-    if x.shape != y.shape:
-        raise InputError(f"images: shapes {tuple(x.shape)} and {tuple(y.shape)} received; give equal ones")
-    window = _window(min(_WINDOW, *x.shape[2:])).to(x)
-    channels = x.shape[1]
-
-    def blur(values: Tensor) -> Tensor:
-        rows = functional.conv2d(values, window.view(1, 1, -1, 1).repeat(channels, 1, 1, 1), groups=channels)
-        return functional.conv2d(rows, window.view(1, 1, 1, -1).repeat(channels, 1, 1, 1), groups=channels)
-
-    mean_x, mean_y = blur(x), blur(y)
-    var_x, var_y = blur(x * x) - mean_x.square(), blur(y * y) - mean_y.square()
-    covariance = blur(x * y) - mean_x * mean_y
-    similar = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
-    different = (mean_x.square() + mean_y.square() + _C1) * (var_x + var_y + _C2)
-    return (similar / different).flatten(1).mean(1)
 
 
 @torch.no_grad()
@@ -117,14 +116,14 @@ def reconstruction_ssim(
     batch_size: int = 512,
     device: torch.device | str = "cpu",
 ) -> float:
-    """Return the mean SSIM of images and their reconstructions, clamped to [0, 1].
+    """Return the mean SSIM between images and their reconstructions clamped to [0, 1].
 
     Args:
-        model: on ``device``.
-        images: in the order of ``codes``.
-        codes: one draw of each image.
-        batch_size: images at a time.
-        device: where to compute.
+        model: model on ``device``; it decodes in evaluation mode.
+        images: data set, in the order of ``codes``.
+        codes: one sample of q(z|x) per image.
+        batch_size: images per forward pass.
+        device: device of the model.
     """
     total, start = 0.0, 0
     with evaluation_mode(model):
@@ -136,9 +135,57 @@ def reconstruction_ssim(
     return total / max(start, 1)
 
 
-def _window(size: int) -> Float[Tensor, "k"]:
-    """Return a Gaussian of an odd size at most ``size``, of sum one."""
+_WINDOW, _SIGMA = 11, 1.5
+"""Side and standard deviation of the Gaussian window, in pixels."""
+
+_C1, _C2 = 0.01**2, 0.03**2
+"""(K1 L)^2 and (K2 L)^2 with K1 = 0.01, K2 = 0.03 and dynamic range L = 1."""
+
+
+def ssim(x: Float[Tensor, "n c h w"], y: Tensor) -> Float[Tensor, "n"]:
+    """Return the mean structural similarity of each pair of images in [0, 1]; 1 for equal images.
+
+    Wang, Bovik, Sheikh and Simoncelli (2004), equation 13, with their constants and Gaussian window. It is
+    computed per channel and averaged over channels and over the positions at which the whole window fits.
+    Images smaller than the window use the largest odd window that fits.
+
+    Args:
+        x: images.
+        y: images of the same shape.
+
+    Raises:
+        InputError: the shapes differ.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.evaluation.reconstruction import ssim
+        >>> x = torch.rand(2, 3, 32, 32)
+        >>> ssim(x, x), bool((ssim(x, 1 - x) < 0).all())
+        (tensor([1., 1.]), True)
+    """
+    if x.shape != y.shape:
+        raise InputError(f"images: shapes {tuple(x.shape)} and {tuple(y.shape)} received; give equal ones")
+    window = _gaussian_window(min(_WINDOW, *x.shape[2:])).to(x)
+    channels = x.shape[1]
+
+    def blur(values: Tensor) -> Tensor:
+        # The Gaussian window is separable: one pass per axis.
+        rows = functional.conv2d(values, window.view(1, 1, -1, 1).repeat(channels, 1, 1, 1), groups=channels)
+        return functional.conv2d(rows, window.view(1, 1, 1, -1).repeat(channels, 1, 1, 1), groups=channels)
+
+    # Weighted means, variances and covariance in each window, eq. 14 to 16.
+    mean_x, mean_y = blur(x), blur(y)
+    var_x, var_y = blur(x * x) - mean_x.square(), blur(y * y) - mean_y.square()
+    covariance = blur(x * y) - mean_x * mean_y
+    # Eq. 13.
+    numerator = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
+    denominator = (mean_x.square() + mean_y.square() + _C1) * (var_x + var_y + _C2)
+    return (numerator / denominator).flatten(1).mean(1)
+
+
+def _gaussian_window(size: int) -> Float[Tensor, "k"]:
+    """Return Gaussian weights of sum 1 at the largest odd number of pixels up to ``size``."""
     half = (size - 1) // 2
-    places = torch.arange(-half, half + 1, dtype=torch.float64)
-    weights = torch.exp(-places.square() / (2 * _SIGMA**2))
+    offsets = torch.arange(-half, half + 1, dtype=torch.float64)
+    weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
     return weights / weights.sum()
