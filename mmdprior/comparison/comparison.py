@@ -27,7 +27,7 @@ from mmdprior.runs.read import Run, find_runs, read_run
 __all__ = ["Comparison", "read_runs"]
 
 _LABELS_IN_TITLE = 5
-_LETTERS_PER_SETTING = 60
+_LETTERS_PER_SETTING = 160
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,8 @@ def _explanation(quantities: Sequence[Quantity]) -> str:
     for q in quantities:
         title = q.title.removesuffix(", means").removesuffix(", samples")
         titles.setdefault(q.about, {})[title] = None
-    return " ".join(f"{', '.join(names)}: {about}." for about, names in titles.items())
+    sentences = (f"{', '.join(names)}: {about}." for about, names in titles.items())
+    return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
 
 
 def _setting_cell(value: object) -> Cell:

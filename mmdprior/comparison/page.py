@@ -149,7 +149,7 @@ def _html(
     frontier = images.pop("frontier")
     tables = "".join(f"<h3>{title}</h3>{table.html()}" for title, table in comparison.tables().items())
     every_lps = _details(
-        "All LPS scores with interval, p-value and chance", comparison.lps_table().html("words")
+        "All LPS scores with interval, p-value and chance level", comparison.lps_table().html("words")
     )
     title = escape(comparison.title)
     parts = [

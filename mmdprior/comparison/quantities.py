@@ -105,8 +105,8 @@ MATCH = (
         "MMD to prior (null sd)",
         "+.1f",
         "low",
-        "squared MMD between sampled codes and the intended prior under one fixed kernel, minus its mean and "
-        "divided by its standard deviation for samples of the prior; about 0 if the codes follow the prior",
+        "squared MMD between sampled codes and the intended prior, in standard deviations of the squared MMD "
+        "between samples of the prior (null sd), under one fixed kernel; about 0 if the codes follow the prior",
     ),
     Quantity(
         "match/marginal_distance",
@@ -156,7 +156,10 @@ _COMPANIONS = {
 
 _LPS_PARTS = ("_max", "_null", "_low", "_high", "_p")
 """Endings of tags that belong to an LPS score but are not scores."""
-_LPS_ABOUT = "R2 of each code dimension predicted from the others on held-out codes, averaged over dimensions"
+_LPS_ABOUT = (
+    "R2 of each code dimension predicted from the others on held-out codes, averaged over dimensions with "
+    "negative values as 0; 0 if independent, 1 if fully predictable"
+)
 
 
 def lps_in(tags: Iterable[str]) -> list[Quantity]:

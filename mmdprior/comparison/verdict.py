@@ -165,7 +165,8 @@ def _groups_by_verdict(words: dict[str, str]) -> str:
         labels = [label for label, verdict in words.items() if verdict == word]
         if labels:
             more = f" and {len(labels) - _MOST_LISTED} more" if len(labels) > _MOST_LISTED else ""
-            parts.append(f"{word}: {', '.join(labels[:_MOST_LISTED])}{more}")
+            listed = f"{', '.join(labels[:_MOST_LISTED])}{more}"
+            parts.append(listed if word == "yes" else f"{word}: {listed}")
     return "; ".join(parts)
 
 
