@@ -72,6 +72,27 @@ def test_packages_import_only_what_they_may(package):
         assert {package_of(module) for module in imported_modules(file)} <= allowed, file
 
 
+CONTRACTS = {
+    "data/source.py",
+    "kernels/kernel.py",
+    "models/likelihood.py",
+    "models/posterior.py",
+    "priors/prior.py",
+    "regularizers/estimators.py",
+    "regularizers/regularizer.py",
+    "regularizers/sum.py",
+    "training/schedules.py",
+}
+
+
+def test_only_the_catalogue_imports_the_parts_that_fill_the_slots():
+    for file in (PACKAGE / "config").glob("*.py"):
+        modules = {str(module.relative_to(PACKAGE)) for module in imported_modules(file)}
+        outside = {module for module in modules if package_of(PACKAGE / module) not in LEAVES | {"config"}}
+        if file.name != "catalogue.py":
+            assert outside <= CONTRACTS, file
+
+
 def test_every_folder_is_a_known_package():
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert folders == set(MAY_IMPORT)

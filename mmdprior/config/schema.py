@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
+from mmdprior.config.catalogue import NAMES
 from mmdprior.config.slots import Slot, SlotOf
 from mmdprior.config.validation import StrictModel, folder_of, problem
 
@@ -126,6 +127,9 @@ class ModelSection(Section):
             raise problem(f"{rest['target']!r} received; {remedy}", "target")
         if len(networks) == 2 and rest:
             raise problem("unknown key next to encoder and decoder; leave it out", next(iter(rest)))
+        if len(networks) < 2 and rest.get("name") is None:
+            known = ", ".join(sorted(NAMES["encoder"]))
+            raise problem(f"missing; give one of {known}, or encoder and decoder", "name")
         for key in ("encoder", "decoder"):
             if key not in networks:
                 slot = cls.slot_of(key).check(rest, folder_of(info), others=cls._plain_keys())

@@ -96,7 +96,7 @@ class SlotOf:
 
     Args:
         kind: kind of the slot.
-        many: whether the field is a list of such slots, as in ``Annotated[list[Slot], SlotOf("kernel", True)]``.
+        many: whether the field is a list of such slots, of type ``list[Slot]``.
 
     Example:
         >>> from typing import Annotated
