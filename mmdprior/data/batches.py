@@ -32,6 +32,12 @@ class Batch:
         images: (n, C, H, W) float in [0, 1].
         labels: (n, k) labels; k is 0 without labels.
         indices: row numbers in the training set of the whole global batch, on the CPU.
+
+    Example:
+        >>> from mmdprior.data import ResidentBatches, sprites
+        >>> batch = next(ResidentBatches(sprites(images=100).train, batch_size=32, seed=0).stream())
+        >>> batch.images.dtype, batch.labels.shape, batch.indices.shape
+        (torch.float32, torch.Size([32, 5]), torch.Size([32]))
     """
 
     images: Float[Tensor, "n c h w"]
@@ -55,6 +61,17 @@ class Batches(ABC):
 
     Raises:
         InputError: the batch is larger than the training set, or not a multiple of the number of processes.
+
+    Example:
+        A training loop takes batches from `stream`; ``start`` is the step of a resumed run:
+
+        >>> from itertools import islice
+        >>> from mmdprior.data import ResidentBatches, sprites
+        >>> batches = ResidentBatches(sprites(images=100).train, batch_size=32, seed=0)
+        >>> first = [batch.indices for batch in islice(batches.stream(), 5)]
+        >>> resumed = next(batches.stream(start=4)).indices
+        >>> bool((resumed == first[4]).all())
+        True
     """
 
     def __init__(

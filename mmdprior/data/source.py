@@ -212,6 +212,12 @@ class Splits:
         train: images to train on.
         validation: images scored during training, for early stopping and the choice of the best checkpoint.
         test: images that the reported scores are computed on.
+
+    Example:
+        >>> from mmdprior.data import Splits, sprites
+        >>> train, validation, test = (sprites(images=50, seed=seed).train for seed in range(3))
+        >>> len(Splits(train, validation, test).validation)
+        50
     """
 
     train: ImageSet

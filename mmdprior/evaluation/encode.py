@@ -26,6 +26,16 @@ class Codes:
         latent: samples, means and log-variances, one row per image, on the device of the model.
         labels: (n, k) labels or factors; k is 0 without labels.
         label_names: one name per label column.
+
+    Example:
+        Codes of your own encoder, without labels:
+
+        >>> import torch
+        >>> from mmdprior import Latent
+        >>> from mmdprior.evaluation import Codes
+        >>> z = torch.randn(1000, 8)
+        >>> Codes(Latent(z, z), labels=torch.empty(1000, 0), label_names=()).latent.dim
+        8
     """
 
     latent: Latent

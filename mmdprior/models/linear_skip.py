@@ -37,6 +37,11 @@ class PCA:
         mean: mean image.
         components: unit vectors in columns, in decreasing order of variance.
         scale: standard deviation along each component.
+
+    Example:
+        >>> from mmdprior.models import PCA
+        >>> PCA.empty(pixels=3 * 32 * 32, dim=8).components.shape
+        torch.Size([3072, 8])
     """
 
     mean: Float[Tensor, "pixels"]
