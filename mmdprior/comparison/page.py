@@ -128,12 +128,15 @@ def write_page(
     page = folder / "index.html"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        images = {}
         for name, captioned in figures.items():
-            save_png_and_svg(captioned.figure, folder / "figures" / name)
+            _, vector = save_png_and_svg(captioned.figure, folder / "figures" / name)
+            url = _figure_url(captioned.figure, vector.read_bytes())
+            images[name] = _figure_html(url, captioned.alt, captioned.caption)
         texts = {
             folder / "comparison.json": comparison.to_json() + "\n",
             folder / "comparison.md": _markdown(comparison, figures, command, versions),
-            page: _html(comparison, figures, command, versions),
+            page: _html(comparison, images, command, versions),
         }
         for path, text in texts.items():
             path.write_text(text, encoding="utf-8")
@@ -143,10 +146,9 @@ def write_page(
 
 
 def _html(
-    comparison: Comparison, figures: Mapping[str, CaptionedFigure], command: str, versions: Mapping[str, str]
+    comparison: Comparison, images: Mapping[str, str], command: str, versions: Mapping[str, str]
 ) -> str:
-    images = {name: _figure_html(_figure_url(f.figure), f.alt, f.caption) for name, f in figures.items()}
-    frontier = images.pop("frontier")
+    curves = "".join(image for name, image in images.items() if name != "frontier")
     tables = "".join(f"<h3>{title}</h3>{table.html()}" for title, table in comparison.tables().items())
     every_lps = _details(
         "All LPS scores with interval, p-value and chance level", comparison.lps_table().html("words")
@@ -154,13 +156,13 @@ def _html(
     title = escape(comparison.title)
     parts = [
         f"<h1>{title}</h1><p class=sub>{escape(comparison.subtitle)}</p>",
-        f'<div class="first">{comparison._repr_html_()}{frontier}</div>',
+        f'<div class="first">{comparison._repr_html_()}{images["frontier"]}</div>',
         _rules_html(),
         f"<h2>Settings that differ</h2>{_settings_html(comparison)}",
         f"<h2>Scores</h2><p class=dim>{_SCORES} The best mean of a column is underlined.</p>",
         tables + every_lps,
-        f"<h2>Curves during training</h2><p class=dim>Thin: one seed. Thick: mean over seeds.</p>"
-        f'<div class="grid">{"".join(images.values())}</div>',
+        "<h2>Curves during training</h2><p class=dim>Thin: one seed. Thick: mean over seeds.</p>"
+        f'<div class="grid">{curves}</div>',
         f"<h2>Codes and images</h2>{_run_figures_html(comparison.groups)}",
         f"<h2>Runs, commands and versions</h2>{_origin_html(comparison, command, versions)}",
     ]
@@ -202,7 +204,7 @@ def _run_figures_html(groups: Sequence[Group]) -> str:
         urls = {name: _data_url(path.read_bytes(), path.suffix) for name, path in run.pictures.items()}
         try:
             figures = saved_figures(run.arrays(), run.test)
-            urls |= {name: _figure_url(figure) for name, figure in figures.items()}
+            urls |= {name: _figure_url(figure, svg(figure).encode()) for name, figure in figures.items()}
         except InputError as error:
             notes.append(f"{label}: {error}.")
         for name, url in urls.items():
@@ -275,9 +277,8 @@ def _figure_html(url: str, alt: str, caption: str) -> str:
     return f'<figure><img src="{url}" alt="{escape(alt, quote=True)}" loading="lazy">{below}</figure>'
 
 
-def _figure_url(figure: "Figure") -> str:
-    """Return a figure as a data URL: SVG, or PNG if the SVG is large."""
-    vector = svg(figure).encode()
+def _figure_url(figure: "Figure", vector: bytes) -> str:
+    """Return a figure as a data URL: its SVG, or a PNG if the SVG is large."""
     return _data_url(vector, ".svg") if len(vector) <= _LARGEST_SVG else _data_url(png(figure), ".png")
 
 

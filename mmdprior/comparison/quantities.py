@@ -105,8 +105,8 @@ MATCH = (
         "MMD to prior (null sd)",
         "+.1f",
         "low",
-        "squared MMD between sampled codes and the intended prior, in standard deviations of the squared MMD "
-        "between samples of the prior (null sd), under one fixed kernel; about 0 if the codes follow the prior",
+        "squared MMD between sampled codes and the intended prior, in standard deviations of the squared "
+        "MMD between samples of the prior (null sd), under one fixed kernel; about 0 if the prior is matched",
     ),
     Quantity(
         "match/marginal_distance",

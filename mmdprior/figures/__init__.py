@@ -1,6 +1,6 @@
 """Figures of codes, scores and models: arrays in, matplotlib figures out.
 
-Matplotlib is imported when the first figure is drawn.
+Matplotlib and torchvision are imported when the first figure is drawn.
 """
 
 from mmdprior.figures.curves import curves, frontier

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from mmdprior.figures.style import new_figure, styled, text_figure
 
@@ -95,6 +94,8 @@ def _draw(
     axes: "Axes", images: Float[Tensor, "r k c h w"], rows: Sequence[str], columns: Sequence[str]
 ) -> None:
     """Draw all images into one axes as one pixel array, which is much faster than one axes per image."""
+    from torchvision.utils import make_grid
+
     r, k, _, h, w = images.shape
     flat = images.flatten(0, 1).detach().float().cpu().nan_to_num(0.0, 1.0, 0.0).clamp(0, 1)
     grid = make_grid(flat, nrow=k, padding=1, pad_value=1.0).permute(1, 2, 0).numpy()

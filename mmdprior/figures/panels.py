@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from mmdprior.data import ImageSet, thin
 from mmdprior.data.source import to_float
@@ -161,4 +160,6 @@ class Panels:
 
 
 def _grid(images: Float[Tensor, "n c h w"], across: int) -> Float[Tensor, "rgb H W"]:
+    from torchvision.utils import make_grid
+
     return make_grid(images.nan_to_num(0.0), nrow=across, pad_value=1.0)

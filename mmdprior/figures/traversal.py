@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from mmdprior.figures.images import image_figures
 from mmdprior.figures.prior_shape import PriorShape
@@ -49,6 +48,8 @@ class Traversal:
 
     def grid(self) -> Float[Tensor, "rgb H W"]:
         """Return all images as one image, separated by white lines."""
+        from torchvision.utils import make_grid
+
         if not len(self.images):
             return torch.ones(3, 8, 8)
         return make_grid(self.images.flatten(0, 1), nrow=len(self.levels), pad_value=1.0)
