@@ -54,11 +54,10 @@ def halved_sides(
             f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else " or ".join(map(str, allowed))
         )
         raise InputError(
-            f"image_shape: {height} x {width} pixels received; this network takes squares of {span} "
+            f"image_shape: {height} x {width} pixels received; this network accepts squares of {span} "
             "(resize with data.size)"
         )
-    if not 1 <= halvings < height.bit_length():
-        raise InputError(
-            f"channels: {halvings} {layers} received; a side of {height} takes 1 to {height.bit_length() - 1}"
-        )
+    most = height.bit_length() - 1  # until one pixel is left
+    if not 1 <= halvings <= most:
+        raise InputError(f"channels: {halvings} {layers} received; a side of {height} allows 1 to {most}")
     return [height >> k for k in range(halvings + 1)]

@@ -102,8 +102,8 @@ def _call(part: str, module: Callable[..., Any], *inputs: Tensor) -> Tensor:
     except InputError:
         raise
     except Exception as error:
-        given = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in inputs)
-        raise InputError(f"{part}: {type(error).__name__} for input {given} ({reason(error)})") from error
+        shapes = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in inputs)
+        raise InputError(f"{part}: {type(error).__name__} for input {shapes} ({reason(error)})") from error
     if not isinstance(output, Tensor):
         raise InputError(f"{part}: {type(output).__name__} returned; return a tensor")
     return output
@@ -163,8 +163,8 @@ def _check_posterior(model: Autoencoder, images: Tensor, latent_dim: int) -> Non
         except InputError:
             raise
         except Exception as error:
-            given = f"{tuple(params.shape)} {params.dtype} and a CPU generator"
-            raise InputError(f"posterior: {type(error).__name__} for {given} ({reason(error)})") from error
+            inputs = f"parameters {tuple(params.shape)} and a CPU generator"
+            raise InputError(f"posterior: {type(error).__name__} for {inputs} ({reason(error)})") from error
 
     latent = sample(0)
     if not isinstance(latent, Latent):

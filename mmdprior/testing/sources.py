@@ -101,10 +101,10 @@ def _check_batch(name: str, images: ImageSet, x: Any, labels: Any, rows: int) ->
     if x.shape != (rows, *images.image_shape):
         raise InputError(
             f"{name}: images of shape {tuple(x.shape)} returned for {rows} indices; return "
-            f"{(rows, *images.image_shape)}, as image_shape says"
+            f"{(rows, *images.image_shape)}, the shape in image_shape"
         )
     if x.dtype != images.dtype:
-        raise InputError(f"{name}: images of {x.dtype} returned; dtype says {images.dtype}, make them agree")
+        raise InputError(f"{name}: images of {x.dtype} returned; dtype is {images.dtype}; make them agree")
     if x.is_floating_point() and not bool(((x >= 0) & (x <= 1)).all()):
         raise InputError(
             f"{name}: images from {float(x.min()):g} to {float(x.max()):g}; scale them to [0, 1]"

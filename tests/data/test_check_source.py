@@ -165,7 +165,7 @@ class Raises(Wrapped):
             r"train: images of shape \(24, 1, 4, 4\) returned for 24 indices; return \(24, 3, 4, 4\)",
         ),
         (Float64, "train: dtype is torch.float64"),
-        (WrongType, "train: images of torch.uint8 returned; dtype says torch.float32"),
+        (WrongType, "train: images of torch.uint8 returned; dtype is torch.float32"),
         (OutOfRange, "train: images from .* to .*; scale them"),
         (OneLabelTooMany, r"train: labels of shape \(24, 1\) returned for 24 indices; return \(24, 2\)"),
         (RepeatedNames, "repeat a name"),

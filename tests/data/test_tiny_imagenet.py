@@ -6,6 +6,7 @@ from helpers.images import save_image
 
 from mmdprior import InputError
 from mmdprior.data import tiny_imagenet
+from mmdprior.testing import check_source
 
 
 def tree(root):
@@ -31,19 +32,20 @@ def test_reads_the_original_folder_layout(tmp_path):
         images, labels = source.test.gather(torch.arange(4))
         assert images.shape == (4, 3, 64, 64)
         assert labels.flatten().tolist() == [0, 1, 0, 1]
+        check_source(source)
 
 
 def test_downloads_a_missing_folder_with_its_checksum(tmp_path, monkeypatch):
-    asked = {}
+    download = {}
 
     def fake(url, root, md5):
-        asked.update(url=url, md5=md5)
+        download.update(url=url, md5=md5)
         tree(tmp_path)
 
     monkeypatch.setattr("torchvision.datasets.utils.download_and_extract_archive", fake)
     assert len(tiny_imagenet(str(tmp_path)).train) == 6
-    assert asked["url"].endswith("tiny-imagenet-200.zip")
-    assert len(asked["md5"]) == 32
+    assert download["url"].endswith("tiny-imagenet-200.zip")
+    assert len(download["md5"]) == 32
 
 
 def test_rejects_a_missing_folder(tmp_path):

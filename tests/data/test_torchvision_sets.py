@@ -10,6 +10,7 @@ from torchvision import datasets
 
 from mmdprior import InputError
 from mmdprior.data import torchvision_set
+from mmdprior.testing import check_source
 
 
 def test_cifar10_files(tmp_path, monkeypatch):
@@ -30,6 +31,7 @@ def test_cifar10_files(tmp_path, monkeypatch):
     np.testing.assert_array_equal(images.flatten(1), pixels)
     assert labels.flatten().tolist() == [3, 1, 0, 2]
     assert len(source.test) == 4
+    check_source(source.train)
 
 
 def test_mnist_files_are_resized(tmp_path):
@@ -41,9 +43,11 @@ def test_mnist_files_are_resized(tmp_path):
         (raw / f"{part}-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
         labels = struct.pack(">II", 2049, 5) + bytes([1, 2, 3, 4, 5])
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(labels)
-    images, labels = torchvision_set("mnist", str(tmp_path), download=False).test.gather(torch.arange(5))
+    source = torchvision_set("mnist", str(tmp_path), download=False)
+    images, labels = source.test.gather(torch.arange(5))
     assert images.shape == (5, 1, 32, 32)
     assert labels.flatten().tolist() == [1, 2, 3, 4, 5]
+    check_source(source.test)
 
 
 def test_rejects_missing_files(tmp_path):

@@ -13,12 +13,18 @@ from mmdprior.models import GaussianPosterior
 from mmdprior.priors import Gaussian
 
 
-def test_evaluation_has_tags_and_json():
+@pytest.fixture(scope="module")
+def match():
+    """Its null distribution is computed once."""
+    return PriorMatch(Gaussian(4), n=32)
+
+
+def test_evaluation_has_tags_and_json(match):
     result, codes = evaluate(
         linear_model(GaussianPosterior()),
         random_images(),
         predictors=["linear"],
-        match=PriorMatch(Gaussian(4), n=32),
+        match=match,
     )
     tags = result.scalars()
     assert {"lps/linear", "lps/linear_max", "lps/linear_sample", "latents/active"} <= tags.keys()
@@ -60,10 +66,9 @@ def test_codes_of_one_dimension_have_no_lps():
     assert evaluation.scalars() == {"latents/active": 1.0, "independence/effective_rank": 1.0}
 
 
-def test_json_keys_and_html():
-    codes = plain_codes(600)
+def test_json_keys_and_html(match):
+    codes = plain_codes(600, dim=4)
     scored = score_codes(codes, ["linear"])
-    match = PriorMatch(Gaussian(3), n=32)
     evaluation = add_reconstruction(scored, codes, Reconstruction(mse=0.0, loss=2.0), match)
     content = json.loads(evaluation.to_json())
     assert list(content) == [
