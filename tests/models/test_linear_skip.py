@@ -28,7 +28,7 @@ def low_rank(n=400, pixels=3 * 32 * 32, rank=12, seed=0):
 
 
 def in_chunks(data):
-    return lambda: data.split(150)
+    return lambda: data.split(60)
 
 
 def test_pca_equals_sklearn():
@@ -44,7 +44,7 @@ def test_pca_equals_sklearn():
 @pytest.mark.parametrize("likelihood", [GaussianLikelihood(), BernoulliLikelihood()])
 def test_the_skip_starts_at_pca(name, likelihood):
     shape, dim = (3, 32, 32), 5
-    images = low_rank().clamp(0, 1).view(-1, *shape)
+    images = low_rank(n=150).clamp(0, 1).view(-1, *shape)
     flat = likelihood.link(images).flatten(1)
     pca = fit_pca(in_chunks(flat), dim)
     model = add_linear_skip(autoencoder(name, shape, dim, GaussianPosterior(), likelihood), pca, shape)
