@@ -115,15 +115,15 @@ class TestReading:
             ({"runs": {"../a": "base.yaml"}}, "is no name for a run"),
             ({"runs": {"comparison": "base.yaml"}}, "is no name for a run"),
             ({"runs": {}}, "runs: {} received"),
-            ({"runs": {"a": "base.yaml"}, "grid": {"seed": [1]}}, "does not go with grid or list"),
+            ({"runs": {"a": "base.yaml"}, "grid": {"seed": [1]}}, "cannot be combined with grid or list"),
             ({"config": "base.yaml"}, "runs, grid, list: missing"),
             ({"runs": {"a": "base.yaml"}, "seeds": 3}, "seeds: 3 received"),
-            ({"runs": {"a": "base.yaml"}, "seeds": [1, 1]}, "give each once"),
+            ({"runs": {"a": "base.yaml"}, "seeds": [1, 1]}, "give each seed once"),
             ({"runs": {"a": "base.yaml"}, "seeds": [-1]}, "seed: -1 received"),
             ({"config": "base.yaml", "grid": {"seed": [1, 2]}}, "give seeds"),
             ({"config": "base.yaml", "grid": {"trainer.steps": 3}}, "grid.trainer.steps: 3 received"),
             ({"grid": {"config": [3]}}, "config 3 received"),
-            ({"config": "base.yaml", "list": [{"name": "a"}, {"name": "a"}]}, "second point is called a"),
+            ({"config": "base.yaml", "list": [{"name": "a"}, {"name": "a"}]}, "second point is named a"),
             ({"config": "base.yaml", "list": ["a"]}, "list.0: 'a' received"),
             (
                 {"runs": {"a": {"overrides": {"name": "x"}}}, "config": "base.yaml"},
@@ -162,7 +162,7 @@ class TestReading:
         assert main(arguments) == 0
         (report,) = tmp_path.rglob("test.json")
         assert report.parent.parent == tmp_path / "r" / "p" / "hidden_4_4" / "seed_1"
-        assert read_checkpoint(report.parents[2] / "checkpoints" / "last.pt")["step"] == 1
+        assert read_checkpoint(report.parents[1] / "checkpoints" / "last.pt")["step"] == 1
 
 
 def signal_when(condition):

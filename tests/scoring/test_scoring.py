@@ -159,7 +159,7 @@ class TestCodes:
         save_file(foreign.state_dict(), tmp_path / "w.safetensors")
         for name in ("w.pt", "w.safetensors"):
             line = fails(capsys, tmp_path / name)
-            assert "weights alone" in line
+            assert "only weights" in line
             assert "--encoder" in line
         torch.save(foreign, tmp_path / "module.pt")
         assert "pickled objects" in fails(capsys, tmp_path / "module.pt")
@@ -266,7 +266,7 @@ class TestModels:
         small = torch.jit.trace(Pair(), torch.zeros(2, 4))
         small.save(str(tmp_path / "small.pt"))
         line = fails(capsys, tmp_path / "small.pt", "--trust", *DATA)
-        assert "small.pt does not take images of (1, 64, 64)" in line
+        assert "small.pt does not accept images of (1, 64, 64)" in line
         (tmp_path / "cut.pt2").write_bytes(b"junk")
         assert "cut.pt2: damaged or no checkpoint" in fails(capsys, tmp_path / "cut.pt2", "--trust")
 
