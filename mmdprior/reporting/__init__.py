@@ -1,4 +1,4 @@
-"""Old names of `mmdprior.figures` and `mmdprior.comparison`, until the next release."""
+"""Old names of `mmdprior.figures` and `mmdprior.comparison`, which warn until the next release."""
 
 from mmdprior.deprecation import moved
 
