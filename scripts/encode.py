@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmdprior.cli.encode import main
-from mmdprior.cli.main import run
+from mmdprior.cli.run import run
 
 if __name__ == "__main__":
     sys.exit(run(main, sys.argv[1:]))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmdprior.cli.main import run
+from mmdprior.cli.run import run
 from mmdprior.cli.study import main
 
 if __name__ == "__main__":

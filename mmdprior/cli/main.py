@@ -5,11 +5,10 @@ This file imports neither torch nor the commands at its top, so that ``mmdprior 
 
 import importlib
 import sys
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import mmdprior
-from mmdprior.errors import InputError, reason
+from mmdprior import __version__
+from mmdprior.cli.run import run
 
 __all__ = ["COMMANDS", "main", "run"]
 
@@ -27,35 +26,11 @@ COMMANDS = {
 """Commands with a one-line description each."""
 
 
-def run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
-    """Run a command and return its exit status.
-
-    Bad input is printed as one line with status 2. SIGINT ends the command with status 130, SIGTERM with 143.
-    """
-    from mmdprior.runs.signals import TerminatedError, raise_on_sigterm
-
-    warnings.simplefilter("ignore")
-    try:
-        raise_on_sigterm()
-        return command(arguments)
-    except (InputError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
-            raise
-        print(f"error: out of memory ({reason(error)}); lower sizes such as data.batch_size", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as error:
-        print("interrupted; train --resume RUN continues from its last checkpoint", file=sys.stderr)
-        return 143 if isinstance(error, TerminatedError) else 130
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the first argument names."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words == ["--version"]:
-        print(f"mmdprior {mmdprior.__version__}")
+        print(f"mmdprior {__version__}")
         return 0
     if not words or words[0] not in COMMANDS:
         asked_for_help = words in (["-h"], ["--help"])
