@@ -39,6 +39,7 @@ class Section(StrictModel):
     @pydantic.model_validator(mode="wrap")
     @classmethod
     def _read_flat_slot(cls, values: Any, handler: Any, info: Any) -> Any:
+        """Check the keys of the flat slot first; errors keep their key paths, since it adds no level."""
         if cls.flat is None or not isinstance(values, Mapping):
             return handler(values)
         plain, rest = cls._split(values)
@@ -47,6 +48,7 @@ class Section(StrictModel):
 
     @pydantic.model_serializer(mode="wrap")
     def _write_flat_slot(self, handler: Any) -> dict[str, Any]:
+        """Put the keys of the flat slot before those of the section."""
         plain: dict[str, Any] = handler(self)
         return plain if self.flat is None else {**plain.pop(self.flat), **plain}
 
@@ -61,7 +63,7 @@ class Section(StrictModel):
 
     @classmethod
     def _split(cls, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the keys of the section, and the keys of the slot between them."""
+        """Return the entries of the section, and those of the flat slot."""
         keys = cls._plain_keys()
         plain = {key: value for key, value in values.items() if key in keys}
         return plain, {key: value for key, value in values.items() if key not in keys}
@@ -82,7 +84,7 @@ class DataSection(Section):
     )
     test: Share = Field(
         0.1,
-        description="Images held out for testing, where the data has no test split; a count or a fraction.",
+        description="Images held out for testing if the data has no test split: a count or a fraction.",
     )
     limit: Positive | None = Field(None, description="Number of training images; null uses all.")
     split_seed: int = Field(0, description="Seed of the splits; independent of the run's seed.")

@@ -6,7 +6,7 @@ factory. Pydantic checks a slot like any other field: `SlotOf` is the annotation
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,7 +49,7 @@ class Slot:
     name: str | None
     target: str | None
     arguments: Mapping[str, Any]
-    path: str = ""
+    path: str = field(default="", compare=False)
 
     def factory(self) -> Any:
         """Return the class or function behind the slot; a target is imported."""
@@ -62,7 +62,7 @@ class Slot:
             yield from (entry for entry in entries if isinstance(entry, Slot))
 
     def at(self, path: str) -> "Slot":
-        """Return the slot with its key path, and those of nested slots below it."""
+        """Return the slot with a key path, and its nested slots with theirs."""
 
         def below(key: str, value: Any) -> Any:
             if isinstance(value, list):
@@ -76,7 +76,7 @@ class Slot:
         return replace(self, path=path, arguments=arguments)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the slot as it is written in YAML, every plain default filled in."""
+        """Return the slot as it is written in YAML, with every plain default filled in."""
         arguments = {key: _plain(value) for key, value in self.arguments.items()}
         if self.kind == _WEIGHTED:
             return {**arguments.pop("penalty"), **arguments}
@@ -139,7 +139,7 @@ class SlotOf:
         Args:
             value: the YAML value: a name, or a mapping with ``name`` or ``target``.
             folder: folder of the YAML file, where relative targets are looked up first.
-            others: further keys that the mapping might have had, for the hint on an unknown key.
+            others: keys of the section around a flat slot, which the slot itself cannot have.
 
         Raises:
             PydanticCustomError: an unknown name or argument, or a target that cannot be used.
@@ -148,7 +148,7 @@ class SlotOf:
         if isinstance(value, Slot):
             return value
         if value is None:
-            raise problem(f"null received; give {self.noun}, or leave the key out")
+            raise problem(f"null received; give {self.noun}")
         mapping = {"name": value} if isinstance(value, str) else value
         if not isinstance(mapping, Mapping):
             raise problem(f"{shorten(repr(value))} received; give a name, or a mapping with name or target")
@@ -159,6 +159,11 @@ class SlotOf:
         signature = signature_of(factory, self.kind)
         if not signature.is_open:
             check_known(arguments, signature.arguments, others)
+        hidden = [key for key in others if key in signature.arguments and signature.arguments[key].required]
+        if hidden:
+            raise problem(
+                f"a key of the section, but also an argument of {target or name}; rename it", hidden[0]
+            )
         model = arguments_model(factory, self.kind).model_validate(arguments, context={"folder": folder})
         absent = {key for key in signature.slots() if getattr(model, key) is None}
         return Slot(self.kind, name, target, {key: v for key, v in model if key not in absent})

@@ -10,7 +10,7 @@ from mmdprior.cli.main import main
 ROOT = Path(__file__).parents[2]
 
 
-def test_look_at_a_prior(tmp_path, capsys):
+def test_the_command_draws_a_prior_and_prints_its_moments(tmp_path, capsys):
     out = tmp_path / "p.png"
     assert main(["prior", "{name: laplace, scale: 2.0}", "--dim", "3", "--n", "500", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
@@ -21,9 +21,9 @@ def test_look_at_a_prior(tmp_path, capsys):
     assert "not known to be independent" in capsys.readouterr().out
 
 
-def test_what_the_penalty_sees_of_it(tmp_path, capsys):
+def test_power_simulates_what_the_penalty_detects(tmp_path, capsys):
     out = str(tmp_path / "p.pdf")
-    given = [
+    arguments = [
         "prior",
         str(ROOT / "configs/quickstart.yaml"),
         "--power",
@@ -32,7 +32,7 @@ def test_what_the_penalty_sees_of_it(tmp_path, capsys):
         "--batch-size",
         "32",
     ]
-    assert main([*given, "--out", out]) == 0
+    assert main([*arguments, "--out", out]) == 0
     assert "one dimension duplicated" in capsys.readouterr().out
 
 

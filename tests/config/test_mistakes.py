@@ -136,6 +136,11 @@ MISTAKES = [
         "regularizer.penalties.0.schedule.name: 'warmpu' received; did you mean 'warmup'?",
     ),
     # Slots of a user's target, under any argument name.
+    (
+        "regularizer",
+        {"target": f"{NESTED}:hidden_argument", "weight": 1.0},
+        "regularizer.weight: a key of the section, but also an argument of",
+    ),
     ("regularizer", {**PENALTY, "near": None}, "regularizer.near: null received; give a kernel"),
     (
         "regularizer",

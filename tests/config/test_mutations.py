@@ -1,6 +1,6 @@
-"""Configs with keys dropped, renamed, retyped or out of range: a run or one line of error, no traceback.
+"""Mutations: configs with keys dropped, renamed, retyped or out of range train or give a one-line error.
 
-``MMDPRIOR_EXAMPLES=1000 pytest tests/test_mutations.py`` tries more of them.
+``MMDPRIOR_EXAMPLES=1000 pytest tests/config/test_mutations.py`` tries more of them.
 """
 
 import copy
@@ -106,11 +106,11 @@ def places(value, path=()):
     entries = (
         value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     )
-    return [found for key, entry in entries for found in [(*path, key), *places(entry, (*path, key))]]
+    return [place for key, entry in entries for place in [(*path, key), *places(entry, (*path, key))]]
 
 
 def change(raw, path, kind, value):
-    """Change one entry in place, if it is still there."""
+    """Change one entry in place, unless an earlier change removed it."""
     holder = raw
     try:
         for key in path[:-1]:
@@ -133,7 +133,7 @@ def change(raw, path, kind, value):
 
 @contextmanager
 def little_memory(extra=3 * 2**30):
-    """Let impossible sizes fail at once."""
+    """Limit the memory of this process, so that impossible sizes fail at once."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + extra, hard))
@@ -144,7 +144,7 @@ def little_memory(extra=3 * 2**30):
 
 
 def train(raw):
-    """Run the config for at most one step, to its scores, as the command does."""
+    """Train at most one step and score, with the exit status of the command."""
 
     def command(_):
         trained = assemble(make_config(raw, Path(), "config.yaml"), progress=False)
@@ -183,10 +183,10 @@ def test_mutated_configs_never_end_in_a_traceback(mutations):
     raw = copy.deepcopy(CONFIG)
     for path, kind, value in mutations:
         change(raw, path, kind, value)
-    told = io.StringIO()
-    with redirect_stderr(told):
+    errors = io.StringIO()
+    with redirect_stderr(errors):
         status = train(raw)
     assert status in (0, 2)
     if status == 2:
-        assert told.getvalue().count("\n") == 1
-        assert told.getvalue().startswith("error: ")
+        assert errors.getvalue().count("\n") == 1
+        assert errors.getvalue().startswith("error: ")

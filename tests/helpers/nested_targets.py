@@ -76,6 +76,10 @@ def capped(x: Tensor, limit: float = 1.0) -> Tensor:
 
 
 def plain_union(activation: str | Callable[[Tensor], Tensor] = "relu", dim: int = 4) -> Regularizer:
-    """Not a slot: a callable next to plain values."""
-    penalty = my_penalty(Product([]), RBF())
-    return penalty
+    """An argument that is no slot: a callable next to plain values."""
+    return my_penalty(Product([]), RBF())
+
+
+def hidden_argument(weight: float) -> Regularizer:
+    """A required argument that no config can set: weight is a key of the section."""
+    return my_penalty(Product([]), RBF())
