@@ -186,7 +186,7 @@ def _settings_html(comparison: Comparison) -> str:
         table = "<p>There is only one configuration.</p>"
     else:
         table = comparison.differences().html("words")
-    shared = yaml.safe_dump(shared_settings([group.config for group in comparison.groups]), sort_keys=False)
+    shared = yaml.safe_dump(shared_settings([run.config for run in comparison.runs]), sort_keys=False)
     return table + _details("Settings that all runs share", f"<pre>{escape(shared)}</pre>")
 
 

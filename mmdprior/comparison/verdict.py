@@ -89,25 +89,24 @@ def independence_verdict(group: Group) -> Cell:
         return Cell("not measured", reason, mark="unknown")
     null = group.value(f"{tag}_null")
     word = _WORDS[_grade(score - (null.mean if null.n else 0.0), _LPS_LIMITS)]
-    sampled, _ = highest_lps(group, "samples")
-    note = f"LPS {score:.3f}" + (f", sampled codes {sampled:.3f}" if math.isfinite(sampled) else "")
-    about = (
-        f"predictor {tag.removeprefix('lps/')}; LPS of shuffled codes: {null.text('.3f') or 'not measured'}"
-    )
+    sampled, _ = highest_lps(group, sampled=True)
+    note = f"LPS {tag.removeprefix('lps/')} {score:.3f}"
+    note += f", sampled codes {sampled:.3f}" if math.isfinite(sampled) else ""
+    about = f"LPS of shuffled codes: {null.text('.3f') or 'not measured'}"
     return Cell(word, note, about, mark=word)
 
 
-def highest_lps(group: Group, codes: str = "means") -> tuple[float, str]:
+def highest_lps(group: Group, *, sampled: bool = False) -> tuple[float, str]:
     """Return the highest mean LPS over predictors and its tag; NaN and an empty tag without any.
 
     Args:
         group: runs of one configuration.
-        codes: ``means`` for mean codes, ``samples`` for sampled codes.
+        sampled: whether to use the scores of sampled codes instead of mean codes.
     """
     scores = {
         quantity.tag: group.value(quantity.tag).mean
         for quantity in lps_in(group.tags)
-        if quantity.title.endswith(codes) and group.value(quantity.tag).n
+        if quantity.tag.endswith("_sample") == sampled and group.value(quantity.tag).n
     }
     if not scores:
         return math.nan, ""

@@ -129,7 +129,7 @@ def _draw_quantiles(axes: "Axes", draws: Float[Tensor, "n d"]) -> None:
     axes.vlines(dimensions, low, high, color=ACCENT, lw=3, label="25% to 75%")
     axes.plot(dimensions, middle, "o", ms=2.5, color=PAPER, mec=ACCENT, mew=0.6, label="median")
     axes.set(xlabel="dimension", ylabel="quantiles")
-    axes.legend(loc="upper right", ncols=3)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
 
 
 def _largest_correlation(z: Float[Tensor, "n d"]) -> str:

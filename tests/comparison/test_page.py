@@ -35,6 +35,9 @@ def test_page_loads_nothing_and_describes_every_image(report):
     headings = ("codes independent?", "Settings that differ", "Codes and images")
     places = [page.index(heading) for heading in headings]
     assert places == sorted(places)
+    shared = re.search(r"Settings that all runs share.*?</details>", page, re.DOTALL).group()
+    assert "latent_dim: 3" in shared
+    assert "seed" not in shared
 
 
 def test_markdown_and_json_have_the_numbers_of_the_page(report):
