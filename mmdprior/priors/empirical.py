@@ -1,8 +1,10 @@
 """Priors known only by their draws: stored samples, functions and torch distributions."""
 
+import copy
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -237,6 +239,13 @@ class FromDistribution(_GlobalGeneratorPrior):
         # A distribution does not move with the module: remember where its parameters are.
         with torch.random.fork_rng([]):
             self._distribution_device = distribution.sample().device
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FromDistribution":
+        # A copy shares the distribution, which never changes: torch's inverse transforms break in a copy.
+        memo[id(self.distribution)] = self.distribution
+        copied = type(self).__new__(type(self))
+        copied.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return copied
 
     def _draw(self, n: int) -> Tensor:
         return self.distribution.sample((n,))

@@ -1,4 +1,4 @@
-"""One small instance of every prior, for the tests that hold for all of them."""
+"""One small instance of every prior, for tests that hold for all of them."""
 
 import torch
 
@@ -122,10 +122,12 @@ PRIORS = {
 
 
 def draw(prior, n, seed=0):
+    """Return n draws from a CPU generator with the given seed."""
     return prior.sample(n, torch.Generator().manual_seed(seed))
 
 
 def _having(form):
+    """Return the names of the priors that have a closed form."""
     names = []
     for name, make in PRIORS.items():
         try:

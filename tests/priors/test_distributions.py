@@ -1,4 +1,4 @@
-"""Samplers and densities against the closed forms of the same prior, and against scipy."""
+"""Draws and densities against closed forms and scipy, family by family."""
 
 import math
 
@@ -13,7 +13,6 @@ from helpers.prior_catalogue import (
     MEANS,
     PRIORS,
     WITH_DENSITY,
-    WITH_MARGINALS,
     WITH_MOMENTS,
     draw,
 )
@@ -54,8 +53,6 @@ HOLLOW = {"circle", "ball", "product", "affine", "group_sparse", "spike_and_slab
 CONVEX = [name for name in WITH_DENSITY if "mixture" not in name and name not in HOLLOW]
 """Priors with density throughout a box around their medians."""
 
-CONTINUOUS = [name for name in WITH_MARGINALS if name not in ATOMIC]
-
 
 @pytest.mark.parametrize("name", WITH_MOMENTS)
 def test_moments_match_samples(name):
@@ -66,17 +63,6 @@ def test_moments_match_samples(name):
     assert ((z.mean(0) - moments.mean).abs() < 5 * z.std(0) / n**0.5).all()
     products = deviation[:, :, None] * deviation[:, None, :]
     assert ((products.mean(0) - moments.covariance).abs() < 5 * products.std(0) / n**0.5 + 1e-12).all()
-
-
-@pytest.mark.parametrize("name", CONTINUOUS)
-def test_marginals_pass_kolmogorov_smirnov(name):
-    prior = PRIORS[name]().double()
-    marginals = prior.marginals()
-    for seed in range(10):
-        z = draw(prior, 2000, seed)
-        for i, marginal in enumerate(marginals):
-            u = marginal.cdf(z[:, i]).numpy()
-            assert stats.kstest(u, "uniform").pvalue > 1e-4
 
 
 @pytest.mark.parametrize("name", ATOMIC)
@@ -92,14 +78,15 @@ def test_atoms_have_their_probabilities(name):
 
 
 @pytest.mark.parametrize("name", CONVEX)
-def test_density_is_that_of_the_samples(name):
+def test_density_matches_the_draws(name):
     """E_p[q / p] = 1 for a q inside the support of p: a box in the middle of the samples."""
     prior = PRIORS[name]().double()
-    z = draw(prior, 100_000)
+    n = 50_000
+    z = draw(prior, n)
     low, high = z.quantile(0.2, dim=0), z.quantile(0.8, dim=0)
     inside = ((z > low) & (z < high)).all(1)
     weight = torch.exp(-prior.log_prob(z)).where(inside, 0.0) / (high - low).prod()
-    assert abs(weight.mean() - 1) < 6 * weight.std() / 100_000**0.5
+    assert abs(weight.mean() - 1) < 6 * weight.std() / n**0.5
 
 
 @pytest.mark.parametrize(
@@ -118,9 +105,9 @@ def test_density_is_that_of_the_samples(name):
     ],
 )
 def test_density_in_the_plane_integrates_to_one_and_predicts_counts(make):
-    """Riemann sums over a grid of cells: the total, and the share of draws in each quadrant."""
+    """Riemann sums over a grid of cells: the total, and the fraction of draws in each quadrant."""
     prior = make().double()
-    side = torch.linspace(-9.99, 10.01, 1000, dtype=torch.float64) - 0.01
+    side = torch.linspace(-10, 10, 400, dtype=torch.float64)
     points = torch.cartesian_prod(side, side)
     mass = prior.log_prob(points).exp() * (side[1] - side[0]) ** 2
     assert abs(mass.sum() - 1) < 5e-3
@@ -184,7 +171,7 @@ def test_log_prob_in_float64_is_exact_where_parameters_are():
     assert Beta(1, 2.0, 2.0).log_prob(torch.tensor([[1.5]])).tolist() == [-np.inf]
 
 
-def test_gradient_of_a_copula_density_is_that_of_finite_differences():
+def test_gradient_of_a_copula_density_matches_finite_differences():
     prior = PRIORS["correlated_shaped"]().double()
     z = draw(prior, 20).requires_grad_()
     prior.log_prob(z).sum().backward()
@@ -197,7 +184,7 @@ def test_gradient_of_a_copula_density_is_that_of_finite_differences():
         torch.testing.assert_close(z.grad[:, i], slope, rtol=1e-4, atol=1e-4)
 
 
-def test_copula_of_a_gaussian_is_the_gaussian():
+def test_copula_over_normal_marginals_is_the_gaussian():
     scale = torch.tensor([1.0, 2.0, 0.5])
     correlation = torch.tensor([[1.0, 0.7, -0.4], [0.7, 1.0, 0.1], [-0.4, 0.1, 1.0]])
     copula = Correlated(Gaussian(3, 0.5, scale.tolist()), correlation).double()
@@ -240,8 +227,8 @@ def test_sphere_and_ball_keep_their_radius(dim):
     torch.testing.assert_close(ball.log_prob(z), expected)
 
 
-def test_atoms_are_where_they_are_said_to_be():
-    """Science of quantisation: step 2 / L on [-1, 1], and error (2 / L)^2 / 12 for U[-1, 1]."""
+def test_atoms_have_the_documented_positions():
+    """Levels have a spacing of 2 / L on [-1, 1], and rounding U[-1, 1] costs (2 / L)^2 / 12."""
     z = draw(Grid(1, levels=8), 2000)
     levels = torch.linspace(-1, 1, 9)[:-1] + 1 / 8
     assert torch.equal(z.unique(), levels)
@@ -253,7 +240,7 @@ def test_atoms_are_where_they_are_said_to_be():
     assert stats.chisquare(counts).pvalue > 1e-4
 
 
-def test_groups_are_on_or_off_together():
+def test_dimensions_of_a_group_are_active_together():
     on = draw(GroupSparse(6, 3, 0.3), 20_000) != 0
     groups = on.unflatten(1, (2, 3))
     assert (groups.all(2) == groups.any(2)).all()
@@ -264,7 +251,7 @@ def test_groups_are_on_or_off_together():
     assert abs((spikes != 0).float().mean() - 0.25) < 0.02
 
 
-def test_layouts_put_the_means_where_they_belong():
+def test_layouts_place_the_means():
     simplex = GaussianMixture.simplex(5, radius=3.0).means
     assert simplex.shape == (6, 5)
     torch.testing.assert_close(simplex.norm(dim=1), torch.full((6,), 3.0))
@@ -279,14 +266,14 @@ def test_layouts_put_the_means_where_they_belong():
     assert len(GaussianMixture.hypercube(12, 0.5).means.unique(dim=0)) == 4096
 
 
-def test_demonstrations_are_of_variance_about_one():
+def test_manifolds_have_a_variance_of_about_one():
     for prior in (SwissRoll(), SwissRoll(3), Pinwheel(), Circle(), PRIORS["two_moons"]()):
         covariance = prior.moments().covariance
         assert 0.99 < covariance.diagonal().mean() < 1.02
         assert covariance.diagonal().min() > 0.4
 
 
-def test_affine_keeps_the_base_where_it_only_rescales():
+def test_affine_keeps_the_families_of_the_base_if_it_only_rescales():
     signed = PRIORS["affine_signed"]()
     assert signed.independent
     assert not PRIORS["affine_wide"]().independent
@@ -295,7 +282,7 @@ def test_affine_keeps_the_base_where_it_only_rescales():
     assert float(flipped.cdf(torch.tensor(-2.0))) == pytest.approx(0.2)
 
 
-def test_rotation_turns_and_nothing_else():
+def test_rotations_are_orthogonal_repeatable_and_uniform():
     rotation = Rotation(Laplace(6), seed=4).matrix
     torch.testing.assert_close(rotation @ rotation.T, torch.eye(6), atol=1e-6, rtol=0)
     assert float(torch.linalg.det(rotation)) == pytest.approx(1.0, abs=1e-5)
@@ -306,7 +293,7 @@ def test_rotation_turns_and_nothing_else():
     assert stats.kstest(angles, "uniform").pvalue > 1e-4
 
 
-def test_blocks_land_on_their_dimensions():
+def test_blocks_fill_their_dimensions():
     prior = Product([Uniform(2, 0.0, [1.0, 2.0]), Gaussian(1, mean=50.0)], dims=[[2, 0], [1]])
     z = draw(prior, 1000)
     assert z[:, 2].max() <= 1

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers.prior_catalogue import ATOMIC, PRIORS, WITH_MARGINALS, draw
+from helpers.prior_catalogue import ATOMIC, PRIORS, draw
 from scipy import integrate, special, stats
 
 from mmdprior.priors.marginals import (
@@ -51,7 +51,7 @@ def test_cdf_and_quantile_against_scipy(name):
     x = np.concatenate([family.ppf(np.linspace(0.0005, 0.9995, 101)), np.linspace(-12, 12, 49)])
     cdf = marginal.cdf(torch.tensor(x)).numpy()
     np.testing.assert_allclose(cdf, family.cdf(x), rtol=1e-10, atol=1e-10)
-    # Near an end other than zero, numbers are too sparse to tell tiny probabilities apart.
+    # Near an end other than zero, float64 numbers are too sparse for tiny probabilities.
     u = U[U > 1e-3] if isinstance(marginal, (AffineMarginal, BetaMarginal)) else U
     np.testing.assert_allclose(marginal.quantile(u), family.ppf(u), rtol=1e-8, atol=1e-10)
     torch.testing.assert_close(marginal.cdf(marginal.quantile(u)), u, rtol=1e-9, atol=1e-13)
@@ -91,10 +91,10 @@ def student_density(x, df=150):
 def symmetric(density, top, t):
     """Twice the cosine integral of a density over [0, top]."""
 
-    def one(s):
+    def integral(s):
         return 2 * integrate.quad(density, 0, top, weight="cos", wvar=s, limit=2000, epsabs=1e-12)[0]
 
-    return np.array([one(abs(s)) for s in t])
+    return np.array([integral(abs(s)) for s in t])
 
 
 ORACLES = {
@@ -121,8 +121,8 @@ def test_characteristic_against_closed_forms_and_quadrature(name):
 
 
 @pytest.mark.parametrize("shape", [0.1, 1.0, 2.0, 20.0])
-def test_characteristic_of_the_generalised_gaussian_holds_at_every_argument(shape):
-    """Normal and Laplace in closed form, far out too; and one at zero whatever the shape."""
+def test_characteristic_of_the_generalised_gaussian_at_small_and_large_arguments(shape):
+    """The normal and Laplace closed forms up to t = 10,000, and 1 at t = 0 for every shape."""
     t = torch.logspace(-6, 4, 60, dtype=torch.float64)
     values = GeneralizedGaussianMarginal(shape, 0.0, 1.0).characteristic(t).real
     if shape == 1.0:
@@ -131,17 +131,6 @@ def test_characteristic_of_the_generalised_gaussian_holds_at_every_argument(shap
         torch.testing.assert_close(values, torch.exp(-(t**2) / 4), rtol=0, atol=1e-12)
     at_zero = GeneralizedGaussianMarginal(shape, 0.0, 1.0).characteristic(torch.zeros(1))
     torch.testing.assert_close(at_zero, torch.ones(1, dtype=torch.complex128), rtol=0, atol=1e-11)
-
-
-@pytest.mark.parametrize("name", WITH_MARGINALS)
-def test_characteristic_is_that_of_the_draws(name):
-    prior, n = PRIORS[name]().double(), 20_000
-    z = draw(prior, n)
-    t = torch.tensor([0.3, 1.0, 3.0], dtype=torch.float64)
-    for i, marginal in enumerate(prior.marginals()):
-        phases = torch.exp(1j * t * z[:, i, None])
-        error = (phases.mean(0) - marginal.characteristic(t)).abs()
-        assert (error < 6 / n**0.5).all()
 
 
 @pytest.mark.parametrize("name", ATOMIC)
@@ -163,7 +152,7 @@ def test_atoms_at_exact_probabilities():
     assert dice.cdf(torch.tensor([0.5, 1.0, 10.0])).tolist() == pytest.approx([0.0, 0.1, 1.0])
 
 
-def test_a_mixture_with_an_atom_hits_it():
+def test_quantile_of_a_mixture_is_exactly_its_atom():
     zero = AtomsMarginal(torch.zeros(1).double(), torch.ones(1).double())
     spike = MixtureMarginal([0.5, 0.5], [NormalMarginal(0.0, 1.0), zero])
     assert spike.quantile(torch.tensor([0.3, 0.5, 0.7])).tolist() == [0.0, 0.0, 0.0]
@@ -179,7 +168,7 @@ def test_log_of_the_incomplete_beta_function_against_scipy():
     np.testing.assert_allclose(values, expected, rtol=0, atol=1e-11)
 
 
-def test_derivative_of_a_shaped_cdf_is_the_density():
+def test_gradient_of_the_cdf_is_the_density():
     for marginal, family in FAMILIES.values():
         if not hasattr(marginal, "_density"):
             continue
