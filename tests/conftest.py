@@ -1,8 +1,8 @@
-"""Shapes in signatures are checked at run time, under pytest alone; one thread, whatever the machine."""
+"""Settings of the test suite: shapes in signatures are checked at run time, and torch uses one thread."""
 
 import os
 
-# Small tensors: on a busy machine threads wait for one another far longer than they compute.
+# Tensors in the tests are small. More threads would mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch

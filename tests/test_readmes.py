@@ -43,10 +43,10 @@ import torch
 class Encoder(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.layer = torch.nn.Linear(3 * 8 * 8, 4)
+        self.layer = torch.nn.Linear(3, 4)
 
     def forward(self, x):
-        return self.layer(x.flatten(1))
+        return self.layer(x.mean((2, 3)))
 """
 PRIORS = """
 import torch
@@ -85,7 +85,7 @@ def scratch(tmp_path_factory):
         (folder / name).symlink_to(ROOT / name)
     (folder / "my_models.py").write_text(MODULES)
     (folder / "my_priors.py").write_text(PRIORS)
-    encoder = {"layer.weight": torch.randn(4, 192), "layer.bias": torch.zeros(4)}
+    encoder = {"layer.weight": torch.randn(4, 3), "layer.bias": torch.zeros(4)}
     save_file(encoder, folder / "w.safetensors")
     torch.save(encoder, folder / "w.pt")
     codes = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)

@@ -22,10 +22,9 @@ class Parser(argparse.ArgumentParser):
 
 def positive(text: str) -> int:
     """Parse an integer of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} received; give at least 1")
-    return value
+    if not text.lstrip("-").isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} received; give an integer of at least 1")
+    return int(text)
 
 
 def picture_file(path: str) -> Path:

@@ -210,8 +210,8 @@ class TestBadInput:
             capsys, "score", "--codes", "z.npy", "--weights", "w.pt"
         )
         assert "a checkpoint contains its weights" in fails(capsys, "score", checkpoint, "--weights", "w.pt")
-        assert "give at least 1" in fails(capsys, "score", checkpoint, "--limit", "0")
-        assert "invalid positive value" in fails(capsys, "score", checkpoint, "--limit", "few")
+        assert "give an integer of at least 1" in fails(capsys, "score", checkpoint, "--limit", "0")
+        assert "'few' received" in fails(capsys, "score", checkpoint, "--limit", "few")
         assert "--data: missing" in fails(capsys, "score", "--encoder", f"{TOYS}:ForeignEncoder")
         data = ["--data", "{name: sprites, images: 400}"]
         foreign = ["score", "--encoder", f"{TOYS}:ForeignEncoder", *data]
@@ -224,7 +224,7 @@ class TestBadInput:
         (tmp_path / "b.safetensors").write_bytes(b"junk")
         assert "damaged" in fails(capsys, *foreign, "--weights", tmp_path / "b.safetensors")
         np.save(tmp_path / "small.npy", np.zeros((40, 32, 32), np.uint8))
-        assert "the model takes (1, 64, 64)" in fails(
+        assert "(1, 64, 64), as the model expects" in fails(
             capsys, "score", checkpoint, "--data", tmp_path / "small.npy"
         )
         assert "--data.images: 'x' received" in fails(
@@ -233,7 +233,7 @@ class TestBadInput:
         assert "--data.limit: -1 received" in fails(
             capsys, "score", checkpoint, "--data", "{name: sprites, limit: -1}"
         )
-        assert "no folder" in fails(capsys, "score", checkpoint, "--data", tmp_path / "gone")
+        assert "give a folder" in fails(capsys, "score", checkpoint, "--data", tmp_path / "gone")
         assert "not available" in fails(capsys, "score", checkpoint, "--device", "tpu9")
         assert "--out" in fails(capsys, "encode", checkpoint, "--out", tmp_path / "x.csv")
 
