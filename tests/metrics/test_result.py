@@ -1,0 +1,57 @@
+"""LPSResult: JSON, text, and names of the previous release."""
+
+import json
+
+import pytest
+import torch
+from helpers.codes import QUICK, equicorrelated
+
+from mmdprior import LPSResult, lps
+from mmdprior.predictors import AdditivePredictor, ExpertsPredictor, LinearPredictor
+from mmdprior.results import Result
+
+
+def test_json_restores_the_result_and_two_runs_write_the_same():
+    z, _ = equicorrelated(0.3, d=3, n=300)
+    z[:, 2] = 1.0
+    for predictor in (LinearPredictor(), AdditivePredictor(4), ExpertsPredictor(2, iterations=6, trial=2)):
+        with pytest.warns(UserWarning, match="constant"):
+            first, second = (lps(z, predictor, seed=3, null=2) for _ in range(2))
+        assert first.to_json() == second.to_json()
+        again = LPSResult.from_json(first.to_json())
+        assert again.to_json() == first.to_json()
+        assert str(again).splitlines()[:-2] == str(first).splitlines()[:-2]
+        assert json.loads(first.to_json())["p_values"][2] is None
+    bare = lps(z[:, :2], **QUICK)
+    assert json.loads(bare.to_json())["interval"] == [None, None]
+    assert LPSResult.from_json(bare.to_json()).to_json() == bare.to_json()
+
+
+def test_json_of_the_previous_release_is_read():
+    """It named ``extra`` ``beside``."""
+    result = lps(equicorrelated(0.3, d=3, n=300)[0], "additive", bootstrap=0)
+    fields = result.to_dict()
+    fields["beside"] = fields.pop("extra")
+    again = LPSResult.from_json(json.dumps(fields))
+    assert again.to_json() == result.to_json()
+    with pytest.warns(DeprecationWarning, match="LPSResult.beside is now LPSResult.extra"):
+        assert again.beside is again.extra
+
+
+def test_the_table_shows_the_statistics_and_the_protocol():
+    z, _ = equicorrelated(0.3, d=3, n=300)
+    text = str(lps(z, "additive", seeds=2))
+    for part in ("best-function R2", "95% interval", "LPS - null", "p-value", "plain_r2", "60/20/20"):
+        assert part in text
+    bare = str(lps(z, **QUICK))
+    assert "interval" not in bare
+    assert "null" not in bare
+    small = str(lps(torch.randn(100, 3)))
+    assert "3 of 3 dimensions active" in small
+    assert "fitted on 80, scored on 20" in small
+
+
+def test_a_notebook_shows_the_table():
+    result = lps(torch.randn(100, 3))
+    assert isinstance(result, Result)
+    assert "LPS linear" in result._repr_html_()
