@@ -34,6 +34,13 @@ def test_workers_deliver_the_same_batches():
         assert torch.equal(a.indices, b.indices)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_streaming_draws_nothing_from_the_global_generator(workers):
+    before = torch.get_rng_state()
+    next(StreamingBatches(numbered(22), 5, seed=3, workers=workers).stream(2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_rejects_a_batch_larger_than_the_data():
     with pytest.raises(InputError, match=r"data\.batch_size: 30"):
         ResidentBatches(numbered(22), 30, seed=0)
