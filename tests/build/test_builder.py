@@ -367,4 +367,4 @@ def test_every_form_of_the_penalty_trains_from_yaml(value, tmp_path):
     if "queue" in value:
         assert penalty.queue.codes.shape == (40, 4)
         assert bool((penalty.queue.codes != 0).any(1).all())
-        assert len(penalty.queue.joined(torch.randn(16, 4), keep=False)) == 56
+        assert len(penalty.queue.extend(torch.randn(16, 4), keep=False)) == 56

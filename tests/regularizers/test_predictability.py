@@ -230,7 +230,7 @@ def test_an_override_reaches_into_a_list(tmp_path):
     first, second = loaded.to_dict()["regularizer"]["penalties"]
     assert (first["kernel"]["name"], second["weight"]) == ("anova", 7.0)
     for place in ("2", "x", "-1"):
-        with pytest.raises(InputError, match=f"'{place}' is no place in a list of 2"):
+        with pytest.raises(InputError, match=f"'{place}' is out of range for a list of 2"):
             load_config(file, [f"regularizer.penalties.{place}.weight=1"])
 
 
