@@ -27,6 +27,7 @@ from mmdprior.files import write_whole
 from mmdprior.metrics import PriorMatch
 from mmdprior.models import Autoencoder
 from mmdprior.predictors import PREDICTORS
+from mmdprior.priors import Prior
 from mmdprior.regularizers import Regularizer
 from mmdprior.runs.directory import RunDirectory, create_run_directory
 from mmdprior.runs.report import run_facts, write_report
@@ -57,6 +58,20 @@ class Experiment:
         match: comparison of codes with the intended prior.
         logger: logger of the run.
         directory: path of the run directory, on every rank; None if nothing is written.
+
+    Example:
+        >>> from mmdprior.config.load import make_config
+        >>> raw = {
+        ...     "name": "small",
+        ...     "data": {"name": "sprites", "images": 200, "batch_size": 16, "validation": 40, "test": 40},
+        ...     "model": {"name": "mlp", "hidden": [8], "latent_dim": 2},
+        ...     "regularizer": {"name": "mmd", "prior": "gaussian"},
+        ...     "trainer": {"steps": 2, "device": "cpu"},
+        ...     "evaluation": {"final_predictors": ["linear"]},
+        ... }
+        >>> scores = assemble(make_config(raw, Path(), "example"), progress=False).run()
+        >>> list(scores.lps)
+        [('mean', 'linear')]
     """
 
     config: Config
@@ -160,56 +175,52 @@ def assemble(
     """
     world, device = join(choose_device(config.trainer.device))
     torch.manual_seed(config.seed)
-    builder = Builder(config, read_assets(config) if resume is None else resume["assets"])
-    regularizer = builder.regularizer().to(device)
-    prior = builder.intended_prior()
-    splits, batches = _data(config, device, world)
-    model = _model(config, builder, regularizer, splits, device, new=resume is None)
+    parts = _build(config, resume, world, device)
     if runs is not None:
         # One rank names the directory; otherwise each would create its own.
         directory = world.from_main(lambda: create_run_directory(runs, config.name))
     logger = _logger(config, directory if world.main else None, resume)
-    match = PriorMatch(prior, n=config.evaluation.match_samples)
-    average = None if config.trainer.average is None else WeightAverage(model, config.trainer.average)
-    images = thin(splits.validation, config.evaluation.limit)
-    evaluated = model if average is None else average.model
-    trainer = Trainer(
-        model=model,
-        regularizer=regularizer,
-        batches=batches,
-        optimizer=_optimizer(config, model, regularizer),
-        auxiliary_optimizer=_auxiliary_optimizer(config, regularizer),
-        weight_schedule=builder.schedule("regularizer.schedule"),
-        learning_rate_schedule=builder.schedule("trainer.schedule"),
-        average=average,
-        validate=_validation(config, evaluated, images, match, logger, device, world),
-        checkpointing=_checkpointing(config, directory, splits, builder),
-        device=device,
-        world=world,
-        logger=logger,
-        progress=progress and world.main,
-        **_trainer_settings(config),
-    )
+    match = PriorMatch(parts.prior, n=config.evaluation.match_samples)
+    trainer = _trainer(config, parts, match, logger, directory, progress=progress)
     if resume is not None:
         trainer.load_state_dict(resume)
-    return Experiment(config, splits, trainer, match, logger, directory)
+    return Experiment(config, parts.splits, trainer, match, logger, directory)
 
 
-def _model(
-    config: Config,
-    builder: Builder,
-    regularizer: Regularizer,
-    splits: Splits,
-    device: torch.device,
-    *,
-    new: bool,
-) -> Autoencoder:
-    """Build the autoencoder and check it with the regularizer in a dry run.
+@dataclass(frozen=True)
+class _Parts:
+    """Objects that are built before the run directory exists, since building them may fail.
 
-    Args:
-        new: compute the linear skip from the training images; otherwise a checkpoint fills it.
+    Attributes:
+        builder: builder of the config, for schedules and assets.
+        regularizer: penalty on ``device``.
+        prior: intended prior.
+        splits: training, validation and test images.
+        batches: training batches of this rank.
+        model: autoencoder on ``device``.
+        world: ranks that train together.
+        device: device of the run.
     """
-    model = builder.model(splits.train.image_shape, splits.train if new else None).to(device)
+
+    builder: Builder
+    regularizer: Regularizer
+    prior: Prior
+    splits: Splits
+    batches: Batches
+    model: Autoencoder
+    world: World
+    device: torch.device
+
+
+def _build(config: Config, resume: Mapping[str, Any] | None, world: World, device: torch.device) -> _Parts:
+    """Build data, model and regularizer, and check in a dry run that they fit together."""
+    builder = Builder(config, read_assets(config) if resume is None else resume["assets"])
+    regularizer = builder.regularizer().to(device)
+    prior = builder.intended_prior()
+    splits, batches = _data(config, device, world)
+    # A new model computes its linear skip from the training images. A resumed one finds it in the checkpoint.
+    images = splits.train if resume is None else None
+    model = builder.model(splits.train.image_shape, images).to(device)
     dry_run(
         model,
         regularizer,
@@ -220,7 +231,7 @@ def _model(
     )
     if config.trainer.channels_last:
         model.to(memory_format=torch.channels_last)
-    return model
+    return _Parts(builder, regularizer, prior, splits, batches, model, world, device)
 
 
 def _logger(config: Config, directory: Path | None, resume: Mapping[str, Any] | None) -> Logger:
@@ -233,30 +244,55 @@ def _logger(config: Config, directory: Path | None, resume: Mapping[str, Any] | 
     return RunLogger(run.path, 0 if resume is None else resume["step"], metrics=run.metrics)
 
 
-def _validation(
+def _trainer(
     config: Config,
-    model: Autoencoder,
-    images: ImageSet,
+    parts: _Parts,
     match: PriorMatch,
     logger: Logger,
-    device: torch.device,
-    world: World,
+    directory: Path | None,
+    *,
+    progress: bool,
+) -> Trainer:
+    model, regularizer = parts.model, parts.regularizer
+    average = None if config.trainer.average is None else WeightAverage(model, config.trainer.average)
+    evaluated = model if average is None else average.model
+    return Trainer(
+        model=model,
+        regularizer=regularizer,
+        batches=parts.batches,
+        optimizer=_optimizer(config, model, regularizer),
+        auxiliary_optimizer=_auxiliary_optimizer(config, regularizer),
+        weight_schedule=parts.builder.schedule("regularizer.schedule"),
+        learning_rate_schedule=parts.builder.schedule("trainer.schedule"),
+        average=average,
+        validate=_validation(config, parts, evaluated, match, logger),
+        checkpointing=_checkpointing(config, parts, directory),
+        device=parts.device,
+        world=parts.world,
+        logger=logger,
+        progress=progress and parts.world.main,
+        **_trainer_settings(config),
+    )
+
+
+def _validation(
+    config: Config, parts: _Parts, model: Autoencoder, match: PriorMatch, logger: Logger
 ) -> Validation:
     return Validation(
         model,
-        images,
+        thin(parts.splits.validation, config.evaluation.limit),
         match,
         logger,
         predictors=config.evaluation.predictors,
         seed=config.seed,
         batch_size=config.evaluation.batch_size,
-        device=device,
-        world=world,
+        device=parts.device,
+        world=parts.world,
         pictures=config.evaluation.pictures,
     )
 
 
-def _checkpointing(config: Config, directory: Path | None, splits: Splits, builder: Builder) -> Checkpointing:
+def _checkpointing(config: Config, parts: _Parts, directory: Path | None) -> Checkpointing:
     return Checkpointing(
         folder=None if directory is None else RunDirectory(directory).checkpoints,
         every=config.trainer.checkpoint_every,
@@ -264,8 +300,8 @@ def _checkpointing(config: Config, directory: Path | None, splits: Splits, build
         keep_last=config.trainer.keep_last,
         metadata={
             "config": config.to_dict(),
-            "image_shape": list(splits.train.image_shape),
-            "assets": builder.assets,
+            "image_shape": list(parts.splits.train.image_shape),
+            "assets": parts.builder.assets,
         },
     )
 

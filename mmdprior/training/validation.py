@@ -40,8 +40,7 @@ class Validation:
         >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
         >>> decoder = nn.Sequential(nn.Linear(2, 64), nn.Unflatten(1, (1, 8, 8)))
         >>> images = InMemory(torch.randint(0, 256, (100, 1, 8, 8), dtype=torch.uint8))
-        >>> match = PriorMatch(Gaussian(2), n=50)
-        >>> validate = Validation(Autoencoder(encoder, decoder), images, match, Logger())
+        >>> validate = Validation(Autoencoder(encoder, decoder), images, PriorMatch(Gaussian(2)), Logger())
         >>> numbers = validate(step=0)
         >>> {"reconstruction/psnr", "lps/linear", "match/mmd_standardised"} <= numbers.keys()
         True
