@@ -65,7 +65,12 @@ def _section(section: type[Section]) -> dict[str, Any]:
         "properties": keys,
         "required": required if kind is None else [key for key in required if key not in flat],
     }
-    return {**schema, "additionalProperties": False} if kind is None else {**schema, **_variants(kind, keys)}
+    if kind is None:
+        return {**schema, "additionalProperties": False}
+    variants = _variants(kind, keys)
+    if section is ModelSection:  # a target stands for one network, so a model has two in place of a name
+        variants["anyOf"][-1] = {"required": flat, "propertyNames": {"enum": list(keys)}}
+    return {**schema, **variants}
 
 
 def _slot(kind: str) -> dict[str, Any]:

@@ -66,6 +66,15 @@ def test_weight_and_schedule_are_keys_of_the_penalties_in_a_sum(schema):
     assert {"weight", "schedule", "name", "capacity"} <= set(allowed)
 
 
+def test_a_model_has_a_name_or_both_networks(schema):
+    *named, networks = schema["properties"]["model"]["anyOf"]
+    assert [variant["$ref"] for variant in named] == [
+        f"#/$defs/encoder.{name}" for name in sorted(NAMES["encoder"])
+    ]
+    assert networks["required"] == ["encoder", "decoder"]
+    assert "name" not in networks["propertyNames"]["enum"]
+
+
 def test_targets_have_references_for_their_nested_slots():
     properties = _properties(arguments_model(nested_targets.Mixed, "regularizer"))
     assert properties["goal"] == {"$ref": "#/$defs/prior"}
