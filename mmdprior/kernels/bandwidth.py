@@ -1,8 +1,8 @@
-"""Rules for the squared distance at which a radial kernel decays.
+"""Rules that choose the bandwidth of a radial kernel.
 
-Every rule names a typical squared distance R between two draws; kernels turn it into their own
-parameter: RBF takes l^2 = R/2, IMQ takes C = R. So the rules mean the same for every kernel, and
-``sqrt_dim`` gives the usual l = sqrt(d) and the C = 2d of WAE-MMD (arXiv 1711.01558) on N(0, I).
+Every rule gives a typical squared distance R between two draws, and each kernel converts it to its own
+parameter: RBF uses l^2 = R / 2, IMQ uses C = R. A rule therefore means the same for every kernel.
+``sqrt_dim`` gives the common l = sqrt(d), and for N(0, I) the C = 2d of WAE-MMD (arXiv 1711.01558).
 """
 
 import math
@@ -13,39 +13,51 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.precision import full_precision
+from mmdprior.kernels.distance import squared_distance
 from mmdprior.priors import Prior
 from mmdprior.seeding import stream
 
-__all__ = ["Rule", "check", "decay", "median_of_prior", "median_squared_distance", "squared_distance"]
+__all__ = ["Rule", "check_bandwidth", "median_of_prior", "median_squared_distance"]
 
 Rule = Literal["sqrt_dim", "median_prior", "median_batch"]
-"""``sqrt_dim``: R = 2d. ``median_prior``: median over pairs of prior draws, once, when the kernel is
-bound. ``median_batch``: median over the pooled batch and prior draws (the first 512 of each), anew at
-each estimate and without a gradient."""
+"""``sqrt_dim``: R = 2d. ``median_prior``: median over pairs of prior draws, computed once, when the kernel
+is bound. ``median_batch``: median over the pooled batch and prior draws (the first 512 rows of each),
+computed for every estimate and without gradient."""
 
-_MEDIAN_DRAWS = 1024
-_SMALLEST = 1e-9
-_LARGEST = 80.0
+_PRIOR_DRAWS = 1024
+_MIN_BANDWIDTH = 1e-9
+_MAX_BANDWIDTH = 1 / _MIN_BANDWIDTH
 
 
-def check(name: str, value: float | Rule) -> float | Rule:
-    """Return a positive number or the name of a rule, or raise `InputError`."""
+def check_bandwidth(name: str, value: float | Rule) -> float | Rule:
+    """Return a bandwidth that is a positive number or the name of a rule.
+
+    Args:
+        name: argument name for the error.
+        value: what the user passed.
+
+    Raises:
+        InputError: the number is out of range, or the rule is unknown.
+    """
     if isinstance(value, str):
         if value not in get_args(Rule):
             raise InputError(f"{name}: {value!r} received; give a positive number or {get_args(Rule)}")
         return value
-    if isinstance(value, bool) or not _SMALLEST <= value <= 1 / _SMALLEST:
+    if isinstance(value, bool) or not _MIN_BANDWIDTH <= value <= _MAX_BANDWIDTH:
         raise InputError(
-            f"{name}: {value} received; give a number from {_SMALLEST:g} to {1 / _SMALLEST:g} or one of "
-            f"{get_args(Rule)}"
+            f"{name}: {value} received; give a number from {_MIN_BANDWIDTH:g} to {_MAX_BANDWIDTH:g} or one "
+            f"of {get_args(Rule)}"
         )
     return float(value)
 
 
 def median_of_prior(prior: Prior) -> float:
-    """Median squared distance between independent prior draws (1,024 of them, a fixed stream)."""
-    draws = prior.sample(_MEDIAN_DRAWS, stream(0, "bandwidth", device=prior.device))
+    """Return the median squared distance between 1,024 prior draws from a fixed random stream.
+
+    Raises:
+        InputError: the median is zero or not finite.
+    """
+    draws = prior.sample(_PRIOR_DRAWS, stream(0, "bandwidth", device=prior.device))
     median = float(median_squared_distance(draws))
     if not 0 < median < math.inf:
         raise InputError(
@@ -56,65 +68,11 @@ def median_of_prior(prior: Prior) -> float:
 
 
 def median_squared_distance(x: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """Median over the n(n-1)/2 pairs of rows, without a gradient; their mean where that is zero."""
+    """Return the median squared distance over the n(n-1)/2 pairs of rows, without gradient.
+
+    Where the median is zero, because most rows are equal, return the mean.
+    """
     with torch.no_grad():
         upper = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
         distances = squared_distance(x, x)[upper[0], upper[1]]
         return torch.where(distances.median() > 0, distances.median(), distances.mean())
-
-
-def squared_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    """Squared Euclidean distance of every pair, differentiable any number of times.
-
-    By one matrix product on centred inputs, clamped at zero; its gradient 2(x - y) is exact where a
-    root's would be infinite, also at distance zero.
-    """
-    distances: Tensor = _SquaredDistance.apply(x, None if y is x else y)
-    return distances
-
-
-def decay(squared: Float[Tensor, "*shape"], rate: float | Tensor) -> Float[Tensor, "*shape"]:
-    """Return exp(-rate * squared), no smaller than exp(-80).
-
-    Below 1e-38 float32 is subnormal, and a CPU takes ten times as long for it: short length-scales would
-    spend their time on zeros.
-    """
-    if squared.device.type == "cpu" and squared.numel() and bool(squared.detach().amax() * rate > _LARGEST):
-        squared = squared.clamp(max=_LARGEST / rate)
-    return torch.exp(squared * -rate)
-
-
-class _SquaredDistance(torch.autograd.Function):
-    """|x - y|^2, keeping only x and y for the backward pass; y None stands for x."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, y: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, y)  # type: ignore[arg-type]
-        with full_precision(x.device.type):
-            centre = x.mean(0) if y is None else y.mean(0)
-            x = x - centre
-            y = x if y is None else y - centre
-            norms = x.square().sum(1)
-            others = norms if y is x else y.square().sum(1)
-            distances = torch.addmm(norms[:, None] + others, x, y.T, alpha=-2.0)
-            distances.clamp_(min=0)
-        return distances.fill_diagonal_(0) if y is x else distances
-
-    @staticmethod
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, *grads: Tensor
-    ) -> tuple[Tensor | None, Tensor | None]:
-        x, y = ctx.saved_tensors  # type: ignore[attr-defined]
-        (grad,) = grads
-        if y is None:
-            return _pull(grad + grad.T, x, x), None
-        needs_x, needs_y = ctx.needs_input_grad  # type: ignore[attr-defined]
-        return (_pull(grad, x, y) if needs_x else None), (_pull(grad.T, y, x) if needs_y else None)
-
-
-def _pull(grad: Float[Tensor, "n m"], x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Tensor:
-    """Return 2 sum_b grad_ab (x_a - y_b)."""
-    centre = y.mean(0)
-    x, y = x - centre, y - centre
-    with full_precision(x.device.type):
-        return 2 * (x * grad.sum(1, keepdim=True) - grad @ y)

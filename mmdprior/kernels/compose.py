@@ -1,4 +1,4 @@
-"""Kernels made from kernels."""
+"""Kernels composed of other kernels."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ __all__ = ["ProductKernel", "Sum"]
 
 
 class _Composite(Kernel):
-    """A kernel of several kernels, bound and adapted together."""
+    """A kernel composed of several kernels, which are bound and adapted together."""
 
     def __init__(self, kernels: Sequence[Kernel]) -> None:
         super().__init__()
@@ -23,13 +23,13 @@ class _Composite(Kernel):
             raise InputError("kernels: an empty list received; give at least one kernel")
         self.kernels = nn.ModuleList(kernels)
 
-    def _of(self, kernels: Sequence[Kernel]) -> "_Composite":
+    def _with_kernels(self, kernels: Sequence[Kernel]) -> "_Composite":
         """Return the same composition of other kernels."""
         return type(self)(kernels)
 
     def bind(self, prior: Prior) -> "Kernel":
-        """Bind every kernel."""
-        return self._of([kernel.bind(prior) for kernel in self.terms()])
+        """Return the composition of the kernels bound to the prior."""
+        return self._with_kernels([kernel.bind(prior) for kernel in self.terms()])
 
     def adapt(
         self,
@@ -37,14 +37,16 @@ class _Composite(Kernel):
         y: Float[Tensor, "m d"],
         generator: torch.Generator | None = None,
     ) -> "Kernel":
-        """Adapt every kernel."""
-        if not self.adaptive:
+        """Return the composition of the adapted kernels; itself where none of them changes."""
+        terms = self.terms()
+        adapted = [kernel.adapt(x, y, generator) for kernel in terms]
+        if all(new is old for new, old in zip(adapted, terms, strict=True)):
             return self
-        return self._of([kernel.adapt(x, y, generator) for kernel in self.terms()])
+        return self._with_kernels(adapted)
 
     @property
     def adaptive(self) -> bool:
-        """Whether any of the kernels is."""
+        """Whether any of the kernels is adaptive."""
         return any(kernel.adaptive for kernel in self.terms())
 
     def terms(self) -> list[Kernel]:
@@ -53,14 +55,23 @@ class _Composite(Kernel):
 
 
 class Sum(_Composite):
-    """Weighted sum of kernels, sum_i w_i k_i; its terms are averaged and logged apart.
+    """Weighted sum of kernels, sum_i w_i k_i. Every term is averaged and logged separately.
 
     Args:
-        kernels: at least one.
-        weights: positive numbers, one a kernel; ones by default.
+        kernels: at least one kernel.
+        weights: positive numbers w_i, one per kernel; 1 by default.
 
     Raises:
-        InputError: no kernels, or weights that are not one positive number a kernel.
+        InputError: no kernels, or weights that are not one positive number per kernel.
+
+    Example:
+        The ANOVA kernel for pairs of dimensions with a joint kernel for everything else:
+
+        >>> from mmdprior.kernels import ANOVA, RBF
+        >>> from mmdprior.priors import Gaussian
+        >>> kernel = Sum([ANOVA(), RBF()], weights=[1.0, 10.0]).bind(Gaussian(3))
+        >>> kernel.part_names
+        ('anova_0_order_1', 'anova_0_order_2', 'rbf_1')
     """
 
     def __init__(self, kernels: Sequence[Kernel], weights: Sequence[float] | None = None) -> None:
@@ -80,18 +91,18 @@ class Sum(_Composite):
         )
 
     def evaluate(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-        """Evaluate every term and add."""
+        """Compute sum_i w_i k_i for every pair."""
         total = torch.zeros((), dtype=x.dtype, device=x.device)
         for weight, kernel in zip(self.weights, self.terms(), strict=True):
             total = total + weight * kernel.evaluate(x, y)
         return total
 
     def means_within(self, x: Float[Tensor, "n d"], *, unbiased: bool) -> Float[Tensor, "p"]:
-        """Average every term over the pairs of one sample."""
+        """Return the mean of every term over the pairs of rows of one sample."""
         return torch.cat([kernel.means_within(x, unbiased=unbiased) for kernel in self.terms()])
 
     def means_across(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "p"]:
-        """Average every term over all pairs of a row of x and a row of y."""
+        """Return the mean of every term over all pairs of a row of x and a row of y."""
         return torch.cat([kernel.means_across(x, y) for kernel in self.terms()])
 
     def extra_repr(self) -> str:
@@ -102,7 +113,7 @@ class Sum(_Composite):
         ]
         return " + ".join(shown)
 
-    def _of(self, kernels: Sequence[Kernel]) -> "Sum":
+    def _with_kernels(self, kernels: Sequence[Kernel]) -> "Sum":
         return Sum(kernels, self.weights)
 
 
@@ -110,14 +121,20 @@ class ProductKernel(_Composite):
     """Product of kernels, prod_i k_i.
 
     Args:
-        kernels: at least one.
+        kernels: at least one kernel.
 
     Raises:
         InputError: no kernels.
+
+    Example:
+        >>> from mmdprior.kernels import IMQ, RBF
+        >>> x, y = torch.zeros(1, 2), torch.ones(1, 2)  # r^2 = 2
+        >>> ProductKernel([RBF(1.0), IMQ(2.0)])(x, y).round(decimals=4)  # exp(-1) * 2 / (2 + 2)
+        tensor([[0.1839]])
     """
 
     def evaluate(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-        """Evaluate every factor and multiply."""
+        """Compute prod_i k_i for every pair."""
         total = torch.ones((), dtype=x.dtype, device=x.device)
         for kernel in self.terms():
             total = total * kernel.evaluate(x, y)

@@ -1,6 +1,7 @@
-"""Sums of a kernel over pairs, block by block: peak memory does not grow with n^2.
+"""Sums of a kernel over pairs of rows, block by block, so that peak memory does not grow with n^2.
 
-A kernel may return one matrix (n, m) or several (p, n, m); the sums are () or (p,).
+A kernel may return one matrix (n, m), whose sum has shape (), or p matrices (p, n, m), whose sums have
+shape (p,).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,59 +12,126 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["BLOCK", "SIDE", "recomputed", "sum_across", "sum_over", "sum_within"]
+__all__ = ["MAX_ENTRIES", "checkpointed", "sum_across", "sum_over_rows", "sum_within"]
 
-BLOCK = 2**22
-"""Most pairs that are summed from one matrix, which spares the backward pass a second evaluation."""
-SIDE = 2**10
-"""Rows of the squares into which more are cut: few, since a kernel of many scales holds one a scale."""
+MAX_ENTRIES = 2**22
+"""Largest matrix, in entries, that is held at once. Up to this size a sum over pairs is one matrix, which
+autograd keeps: the backward pass needs no second evaluation."""
+BLOCK_ROWS = 2**10
+"""Rows and columns of the blocks of a larger matrix. Smaller than the square root of `MAX_ENTRIES`, because
+a kernel with several scales holds one matrix per scale."""
 
 PairKernel = Callable[[Tensor, Tensor], Tensor]
 
 
 def sum_within(kernel: PairKernel, x: Tensor, *, diagonal: bool, parameters: Sequence[Tensor] = ()) -> Tensor:
-    """Sum a symmetric kernel over the pairs of one sample, with or without a row's pair with itself.
+    """Sum a symmetric kernel over the pairs of rows of one sample.
 
     Args:
-        kernel: of two samples.
-        x: the sample.
-        diagonal: whether a row's pair with itself counts.
-        parameters: of the kernel; with more than `BLOCK` pairs, gradients reach x and these, once.
+        kernel: function of two samples that returns (n, m) or (p, n, m).
+        x: the sample, (n, d).
+        diagonal: whether to include the pairs of a row with itself.
+        parameters: tensors that the kernel depends on. In blocks, gradients reach only x and these, and
+            only first derivatives exist.
     """
 
-    def block(rows: Tensor, others: Tensor) -> Tensor:
-        gram = kernel(rows, others)
+    def block_sum(rows: Tensor, columns: Tensor) -> Tensor:
+        gram = kernel(rows, columns)
         total = gram.sum((-2, -1))
-        if rows is not others:
+        # Only blocks of the upper triangle are evaluated, so an off-diagonal block counts twice.
+        if rows is not columns:
             return 2 * total
         return total if diagonal else total - gram.diagonal(dim1=-2, dim2=-1).sum(-1)
 
-    if len(x) ** 2 <= BLOCK:
-        return block(x, x)
-    total: Tensor = _BlockSum.apply(block, x, None, *parameters)
+    if len(x) ** 2 <= MAX_ENTRIES:
+        return block_sum(x, x)
+    total: Tensor = _PairSum.apply(block_sum, x, None, *parameters)
     return total
 
 
 def sum_across(kernel: PairKernel, x: Tensor, y: Tensor, parameters: Sequence[Tensor] = ()) -> Tensor:
-    """Sum a kernel over all pairs of a row of x and a row of y; `parameters` as in `sum_within`."""
+    """Sum a kernel over all pairs of a row of x and a row of y; arguments as for `sum_within`."""
 
-    def block(rows: Tensor, others: Tensor) -> Tensor:
-        return kernel(rows, others).sum((-2, -1))
+    def block_sum(rows: Tensor, columns: Tensor) -> Tensor:
+        return kernel(rows, columns).sum((-2, -1))
 
-    if len(x) * len(y) <= BLOCK:
-        return block(x, y)
-    total: Tensor = _BlockSum.apply(block, x, y, *parameters)
+    if len(x) * len(y) <= MAX_ENTRIES:
+        return block_sum(x, y)
+    total: Tensor = _PairSum.apply(block_sum, x, y, *parameters)
     return total
 
 
-def sum_over(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
-    """Add a function of rows over blocks of so many; gradients reach x, once."""
+def sum_over_rows(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
+    """Sum a function of rows over blocks of ``size`` rows; gradients reach only x, first derivatives only."""
     total: Tensor = _RowSum.apply(function, x, size)
     return total
 
 
+def checkpointed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """Evaluate a function and keep only its inputs; the backward pass evaluates it a second time."""
+    if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)):
+        return function(*inputs)
+    result: Tensor = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return result
+
+
+class _PairSum(torch.autograd.Function):
+    """Sum of a function over blocks of pairs; the backward pass evaluates every block a second time.
+
+    `checkpointed` per block would do the same with one graph node per block. This is one node for all blocks,
+    because nodes leave small tensors between the large ones, and glibc does not reuse the holes of aligned
+    allocations (bug 14581): the heap grew by one block per training step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, block_sum: PairKernel, x: Tensor, y: Tensor | None, *parameters: Tensor) -> Tensor:
+        ctx.block_sum = block_sum
+        ctx.save_for_backward(x, y, *parameters)
+        total = x.new_zeros(())
+        for a, b in _blocks(x, y):
+            rows = x[a]
+            # On the diagonal of x with itself, both arguments are the same object: see `sum_within`.
+            columns = rows if y is None and a == b else (x if y is None else y)[b]
+            total = total + block_sum(rows, columns)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, *parameters = ctx.saved_tensors
+        grad_x, grad_y, *grad_parameters = [
+            torch.zeros_like(tensor) if needed else None
+            for tensor, needed in zip((x, y, *parameters), ctx.needs_input_grad[1:], strict=True)
+        ]
+        source, grad_source = (x, grad_x) if y is None else (y, grad_y)
+        for a, b in _blocks(x, y):
+            rows = x[a].detach().requires_grad_(grad_x is not None)
+            columns = rows
+            if y is not None or a != b:
+                columns = source[b].detach().requires_grad_(grad_source is not None)
+            with torch.enable_grad():
+                value = ctx.block_sum(rows, columns)
+            # Tensor -> where its gradient is accumulated. On the diagonal rows and columns are one tensor,
+            # and both entries name the same slice.
+            slices = [None if grad_x is None else grad_x[a], None if grad_source is None else grad_source[b]]
+            targets = dict(zip((rows, columns, *parameters), (*slices, *grad_parameters), strict=True))
+            wanted = {tensor: target for tensor, target in targets.items() if target is not None}
+            gradients = torch.autograd.grad(value, list(wanted), grad, allow_unused=True)
+            for target, gradient in zip(wanted.values(), gradients, strict=True):
+                if gradient is not None:
+                    target += gradient
+        return (None, grad_x, grad_y, *grad_parameters)
+
+
+def _blocks(x: Tensor, y: Tensor | None) -> Iterator[tuple[slice, slice]]:
+    """Yield the blocks of x with y, or of the upper triangle of x with itself where y is None."""
+    for a in range(0, len(x), BLOCK_ROWS):
+        for b in range(a if y is None else 0, len(x if y is None else y), BLOCK_ROWS):
+            yield slice(a, a + BLOCK_ROWS), slice(b, b + BLOCK_ROWS)
+
+
 class _RowSum(torch.autograd.Function):
-    """Sum of a function over blocks of rows, evaluated once more in the backward pass; see `_BlockSum`."""
+    """Sum of a function over blocks of rows; one graph node, for the reason given in `_PairSum`."""
 
     @staticmethod
     def forward(ctx: Any, function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
@@ -79,70 +147,10 @@ class _RowSum(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
-        found = torch.empty_like(x)
-        for rows, place in zip(x.split(ctx.size), found.split(ctx.size), strict=True):
-            part = rows.detach().requires_grad_()
+        grad_x = torch.empty_like(x)
+        for rows, grad_rows in zip(x.split(ctx.size), grad_x.split(ctx.size), strict=True):
+            block = rows.detach().requires_grad_()
             with torch.enable_grad():
-                value = ctx.function(part)
-            place.copy_(torch.autograd.grad(value, part, grad)[0])
-        return None, found, None
-
-
-class _BlockSum(torch.autograd.Function):
-    """Sum of a function over blocks of pairs, evaluated once more in the backward pass.
-
-    One node of the graph for all blocks: a node for each leaves small tensors between the large ones, and
-    glibc's aligned allocations do not come back to holes of their own size (bug 14581), so that the heap
-    would grow by a block at every step.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, block: PairKernel, x: Tensor, y: Tensor | None, *parameters: Tensor) -> Tensor:
-        ctx.block = block
-        ctx.save_for_backward(x, y, *parameters)
-        total = x.new_zeros(())
-        for a, b in _places(x, y):
-            rows = x[a]
-            total = total + block(rows, rows if y is None and a == b else (x if y is None else y)[b])
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, y, *parameters = ctx.saved_tensors
-        grads = [
-            torch.zeros_like(tensor) if needed else None
-            for tensor, needed in zip((x, y, *parameters), ctx.needs_input_grad[1:], strict=True)
-        ]
-        source, target = (x, grads[0]) if y is None else (y, grads[1])
-        for a, b in _places(x, y):
-            rows = x[a].detach().requires_grad_(grads[0] is not None)
-            others = rows
-            if y is not None or a != b:
-                others = source[b].detach().requires_grad_(target is not None)
-            with torch.enable_grad():
-                value = ctx.block(rows, others)
-            # Where others are the rows themselves, both name one place.
-            places = [None if grads[0] is None else grads[0][a], None if target is None else target[b]]
-            named = dict(zip((rows, others, *parameters), (*places, *grads[2:]), strict=True))
-            into = {tensor: place for tensor, place in named.items() if place is not None}
-            found = torch.autograd.grad(value, list(into), grad, allow_unused=True)
-            for place, part in zip(into.values(), found, strict=True):
-                if part is not None:
-                    place += part
-        return (None, *grads)
-
-
-def _places(x: Tensor, y: Tensor | None) -> Iterator[tuple[slice, slice]]:
-    """Return the blocks: of rows of x and of y, or of the upper triangle of x with itself."""
-    for a in range(0, len(x), SIDE):
-        for b in range(a if y is None else 0, len(x if y is None else y), SIDE):
-            yield slice(a, a + SIDE), slice(b, b + SIDE)
-
-
-def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """Evaluate, keeping the inputs alone; the backward pass evaluates once more."""
-    if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)):
-        return function(*inputs)
-    result: Tensor = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
-    return result
+                value = ctx.function(block)
+            grad_rows.copy_(torch.autograd.grad(value, block, grad)[0])
+        return None, grad_x, None

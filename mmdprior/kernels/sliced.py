@@ -1,14 +1,14 @@
 """The RBF of one-dimensional projections."""
 
-import copy
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.kernels.bandwidth import decay, squared_distance
+from mmdprior.kernels.distance import decay, squared_distance
 from mmdprior.kernels.kernel import Kernel
 from mmdprior.kernels.quadrature import projection_nodes
 from mmdprior.seeding import stream
@@ -17,18 +17,23 @@ __all__ = ["Sliced"]
 
 
 class Sliced(Kernel):
-    """Mean over unit directions u of exp(-(u'(x - y))^2 / (2 l^2)).
+    """Mean over unit directions u of the RBF of the projected codes, exp(-(u'(x - y))^2 / (2 l^2)).
 
-    Per direction this is, up to a constant, the statistic of SIGReg (LeJEPA, arXiv 2511.08544) and the
-    relative of the Cramer-Wold autoencoder (arXiv 1805.09235) and the sliced Wasserstein distance.
+    For one direction the MMD is, up to a constant, the statistic of SIGReg (LeJEPA, arXiv 2511.08544). It is
+    closely related to the Cramer-Wold autoencoder (arXiv 1805.09235) and to the sliced Wasserstein distance.
 
     Args:
         lengthscale: l, in units of the projected codes.
-        directions: how many random directions, drawn anew for each estimate; None averages over the
-            whole sphere by quadrature: no chance, and the cost of a few RBFs.
+        directions: number of random directions, redrawn for each estimate. None, the default, averages
+            over the whole sphere by quadrature: deterministic, and as expensive as a few RBFs.
 
     Raises:
         InputError: a length-scale or a number of directions that is not positive.
+
+    Example:
+        >>> kernel = Sliced()
+        >>> kernel(torch.zeros(1, 3), torch.tensor([[1.0, 0.0, 0.0]])).round(decimals=4)
+        tensor([[0.8556]])
     """
 
     def __init__(self, lengthscale: float = 1.0, directions: int | None = None) -> None:
@@ -43,7 +48,7 @@ class Sliced(Kernel):
 
     @property
     def adaptive(self) -> bool:
-        """Whether directions are drawn."""
+        """Whether directions are still to be drawn."""
         return self.directions is not None and self._drawn is None
 
     def adapt(
@@ -52,19 +57,23 @@ class Sliced(Kernel):
         y: Float[Tensor, "m d"],
         generator: torch.Generator | None = None,
     ) -> "Kernel":
-        """Draw the directions of one estimate."""
+        """Return the kernel with directions drawn for one estimate; itself over the whole sphere."""
         if not self.adaptive:
             return self
-        fixed = copy.copy(self)
-        fixed._drawn = self._draw(x.shape[1], generator)
-        return fixed
+        drawn = self._shallow_copy()
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        device = x.device if generator is None else generator.device
+        drawn._drawn = self._draw(x.shape[1], generator, device).to(x.device, dtype)
+        return drawn
 
     def evaluate(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-        """Average over the directions; over a fixed draw of them where none was made by `adapt`."""
+        """Compute the mean over the directions; without `adapt`, over directions from a fixed stream."""
         dim = x.shape[1]
         if self.directions is None:
-            return self._over_the_sphere(squared_distance(x, y), dim)
-        drawn = self._draw(dim, stream(0, "directions")) if self._drawn is None else self._drawn
+            return self._mean_over_sphere(squared_distance(x, y), dim)
+        drawn = self._drawn
+        if drawn is None:
+            drawn = self._draw(dim, stream(0, "directions"), torch.device("cpu"))
         directions = drawn.to(x)
         total = x.new_zeros(len(x), len(y))
         for a, b in zip((x @ directions).T, (y @ directions).T, strict=True):
@@ -72,24 +81,31 @@ class Sliced(Kernel):
         return total / directions.shape[1]
 
     def rbf_mixture(self, dim: int) -> tuple[Tensor, Tensor] | None:
-        """Return RBFs with l'^2 = l^2 / u^2, u a coordinate of a uniform direction; None if drawn."""
+        """Return RBFs with l_j^2 = l^2 / u_j^2, u one coordinate of a uniform direction; None if drawn."""
         if self.directions is not None:
             return None
+        # u'(x - y) = |x - y| u_1 in distribution, so the mean over directions is one over u_1.
         squared, weights = projection_nodes(dim)
         return weights, self.lengthscale**2 / squared
 
-    def _over_the_sphere(self, squared: Tensor, dim: int) -> Tensor:
-        nodes, weights = projection_nodes(dim)
+    def _mean_over_sphere(self, squared: Tensor, dim: int) -> Tensor:
+        """Compute sum_j w_j exp(-u_j^2 r^2 / (2 l^2))."""
         total = torch.zeros_like(squared)
-        for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True):
+        for node, weight in _sphere_nodes(dim):
             total = total + weight * decay(squared, 0.5 * node / self.lengthscale**2)
         return total
 
-    def _draw(self, dim: int, generator: torch.Generator | None) -> Tensor:
-        device = None if generator is None else generator.device
+    def _draw(self, dim: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
         draw = torch.randn(dim, self.directions or 1, generator=generator, device=device)
         return draw / draw.norm(dim=0).clamp(min=torch.finfo(draw.dtype).tiny)
 
     def extra_repr(self) -> str:
         """Show the settings."""
         return f"lengthscale={self.lengthscale}, directions={self.directions or 'all'}"
+
+
+@lru_cache(maxsize=64)
+def _sphere_nodes(dim: int) -> list[tuple[float, float]]:
+    """Return pairs (u^2, weight) as numbers, which need no copy to the device of the codes."""
+    squared, weights = projection_nodes(dim)
+    return list(zip(squared.tolist(), weights.tolist(), strict=True))

@@ -1,7 +1,10 @@
-"""Marginals seen through the frequencies of a one-dimensional RBF.
+"""The one-dimensional RBF as a sum over frequencies, and the marginals of a prior seen through it.
 
-k(x, y) = exp(-(x - y)^2 / (2 l^2)) = sum_j w_j cos(w_j (x - y)), so phi(x) = (sqrt(w_j) cos, sqrt(w_j) sin)
-are its features, and the mean of phi under a marginal is that marginal's characteristic function.
+    k(x, y) = exp(-(x - y)^2 / (2 l^2)) = sum_j w_j cos(omega_j (x - y)) = phi(x)' phi(y),
+    phi(x) = (sqrt(w_j) cos(omega_j x), sqrt(w_j) sin(omega_j x))_j.
+
+The mean of phi under a marginal consists of values of its characteristic function, so that every mean
+over a marginal has a closed form.
 """
 
 import math
@@ -12,32 +15,46 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmdprior.kernels.pairs import BLOCK, recomputed, sum_over
-from mmdprior.kernels.quadrature import spectral_nodes, spectral_trapezoid
+from mmdprior.kernels.constants import Constant
+from mmdprior.kernels.pairs import MAX_ENTRIES, checkpointed, sum_over_rows
+from mmdprior.kernels.quadrature import gauss_hermite_frequencies, trapezoid_frequencies
 from mmdprior.precision import full_precision
 from mmdprior.priors import Marginal
 
-__all__ = ["CentredFeatures", "Spectrum", "spread"]
+__all__ = ["CentredFeatures", "Spectrum", "central_interval"]
 
 _TAIL = 1e-9
+"""Mass of a marginal outside its central interval, on either side."""
 _T = TypeVar("_T")
 
 
 class Spectrum:
-    """Frequencies of an RBF and the mean features of d marginals, in float64 on the CPU.
+    """Frequencies of a one-dimensional RBF, and the means of its features under d marginals.
 
     Args:
-        marginals: one a dimension.
+        marginals: d marginals, one per dimension.
         lengthscale: l.
-        count: that many frequencies by Gauss-Hermite quadrature, a kernel of its own; None takes as
-            many as reach the accuracy over the marginals' range.
-        accuracy: of the kernel, absolute, where codes lie within ``period / 2`` of the marginals' middle.
+        count: number of Gauss-Hermite frequencies, which give a kernel that only approximates the RBF.
+            None, the default, uses as many equally spaced frequencies as ``accuracy`` needs over the range of
+            the marginals.
+        accuracy: absolute error of the kernel at codes within ``period / 2`` of the centre of the range.
 
     Attributes:
-        frequencies: (j,) positive ones; a frequency of zero adds a constant, kept as ``constant``.
-        weights: (j,).
-        means: (d, 2j) mean of (cos, sin) under each marginal, unweighted.
-        middle, period: codes are told apart within the period; infinite under Gauss-Hermite.
+        frequencies: (j,) positive frequencies omega_j.
+        weights: (j,) weights w_j.
+        roots: (2j,) sqrt(w_j), once for the cosines and once for the sines.
+        means: (d, 2j) means of (cos(omega_j y), sin(omega_j y)) under each marginal, without weights.
+        weighted_means: (d, 2j) the same, multiplied by w_j.
+        energies: (d,) E k(y, y') for two independent draws of each marginal.
+        constant: weight of the frequency zero, which adds a constant to the kernel.
+        centre: centre of the range of the marginals.
+        period: distance after which the kernel repeats; infinite with Gauss-Hermite frequencies.
+
+    Example:
+        >>> from mmdprior.priors import Gaussian
+        >>> spectrum = Spectrum(Gaussian(1).marginals(), lengthscale=1.0)
+        >>> round(float(spectrum.energies.value), 6)  # (1 + 2 / l^2)^(-1/2)
+        0.57735
     """
 
     def __init__(
@@ -47,62 +64,87 @@ class Spectrum:
         count: int | None = None,
         accuracy: float = 1e-9,
     ) -> None:
-        low, high = spread(marginals)
+        low, high = central_interval(marginals)
         self.marginals = list(marginals)
         self.lengthscale = lengthscale
-        self.middle = (low + high) / 2
+        self.centre = (low + high) / 2
         if count is not None:
-            nodes, weights = spectral_nodes(count)
+            nodes, weights = gauss_hermite_frequencies(count)
             self.period, self.constant = math.inf, 0.0
         else:
-            reach = math.sqrt(-2 * math.log(accuracy))
+            reach = _reach(accuracy)
+            # Beyond a distance of reach * l the kernel is below the accuracy, so that the repetition does
+            # no harm once the period exceeds the range by that much on both sides.
             self.period = high - low + 2 * reach * lengthscale
-            nodes, weights = spectral_trapezoid(self.period / lengthscale, reach)
+            nodes, weights = trapezoid_frequencies(self.period / lengthscale, reach)
             self.constant = float(weights[0])
             nodes, weights = nodes[1:], weights[1:]
-        self.frequencies, self.weights = nodes / lengthscale, weights
-        values = distinct(marginals, lambda m: m.characteristic(self.frequencies))
-        self.means = torch.stack([torch.cat([v.real, v.imag]) for v in values])
+        frequencies = nodes / lengthscale
+        # E exp(i omega y) = E cos(omega y) + i E sin(omega y).
+        values = _once_per_marginal(marginals, lambda m: m.characteristic(frequencies))
+        means = torch.stack([torch.cat([v.real, v.imag]) for v in values])
+        # E k(y, y') = |E phi(y)|^2 = sum_j w_j ((E cos)^2 + (E sin)^2).
+        energies = self.constant + means.square().unflatten(1, (2, -1)).sum(1) @ weights
+        twice = torch.cat([weights, weights])
+        self.frequencies, self.weights = Constant(frequencies), Constant(weights)
+        self.roots, self.means = Constant(twice.sqrt()), Constant(means)
+        self.weighted_means, self.energies = Constant(means * twice), Constant(energies)
 
     @staticmethod
-    def size(marginals: Sequence[Marginal], lengthscale: float, accuracy: float = 1e-9) -> float:
-        """Return how many frequencies that accuracy needs."""
-        low, high = spread(marginals)
-        reach = math.sqrt(-2 * math.log(accuracy))
+    def frequencies_needed(
+        marginals: Sequence[Marginal], lengthscale: float, accuracy: float = 1e-9
+    ) -> float:
+        """Return how many equally spaced frequencies this accuracy needs: cutoff * period / (2 pi)."""
+        low, high = central_interval(marginals)
+        reach = _reach(accuracy)
         return reach * ((high - low) / lengthscale + 2 * reach) / (2 * math.pi)
 
-    def mean(self, x: Tensor, dims: slice = slice(None)) -> Tensor:
-        """Return E k(x_i, y_i) over each marginal's y, for the dimensions of the slice; shape of x.
+    def mean(self, x: Float[Tensor, "n d"], dims: slice = slice(None)) -> Float[Tensor, "n d"]:
+        """Return mu_i(x_i) = E k(x_i, y_i) over each marginal's y_i.
 
-        Beyond the period, where the kernel is zero to its accuracy, so is its mean.
+        Args:
+            x: codes of the dimensions in ``dims``.
+            dims: the dimensions; all by default.
         """
-        weighted = (self.means * torch.cat([self.weights, self.weights]))[dims].to(x)
-        angles = x[:, :, None] * self.frequencies.to(x)
+        # mu(x) = sum_j w_j (cos(omega_j x) E cos(omega_j y) + sin(omega_j x) E sin(omega_j y)).
+        angles = x[:, :, None] * self.frequencies.like(x)
         features = torch.cat([angles.cos(), angles.sin()], 2)
-        mean = self.constant + torch.einsum("ndj,dj->nd", features, weighted)
-        return torch.where((x - self.middle).abs() <= self.period / 2, mean, 0.0)
+        mean = self.constant + torch.einsum("ndj,dj->nd", features, self.weighted_means.like(x)[dims])
+        # The sum repeats, while the RBF is zero that far from every draw, to the accuracy.
+        return torch.where((x - self.centre).abs() <= self.period / 2, mean, 0.0)
 
-    def energies(self) -> Tensor:
-        """Return (d,) E k(y, y'), both from one marginal."""
-        squares = self.means.square().unflatten(1, (2, -1)).sum(1)
-        return self.constant + squares @ self.weights
+    def null_variances(self) -> Float[Tensor, "d"]:
+        """Return h_i = E kt_i(y, y')^2, the mean square of the kernel centred by each marginal.
 
-    def null_variances(self) -> Tensor:
-        """Return (d,) E of the squared centred kernel under each marginal: the h of the ANOVA kernel.
-
-        It is the squared norm of the features' covariance, whose entries are characteristic functions at
-        sums and differences of frequencies.
+        With kt = (phi - E phi)' (phi' - E phi'), h is the squared Frobenius norm of Cov(phi). The entries
+        of that covariance are values of the characteristic function at sums and differences of frequencies.
         """
-        w = self.frequencies
+        w = self.frequencies.value
         grid = torch.stack([w[:, None] - w, w[:, None] + w])
-        root = torch.cat([self.weights, self.weights]).sqrt()
-        values = distinct(self.marginals, lambda m: _covariance(m.characteristic(grid)))
-        seconds = torch.stack(values) - self.means[:, :, None] * self.means[:, None, :]
-        return (seconds * root[:, None] * root).square().sum((1, 2))
+        seconds = _once_per_marginal(self.marginals, lambda m: _second_moments(m.characteristic(grid)))
+        means, roots = self.means.value, self.roots.value
+        covariances = torch.stack(seconds) - means[:, :, None] * means[:, None, :]
+        return (covariances * roots[:, None] * roots).square().sum((1, 2))
 
 
-def _covariance(characteristic: Tensor) -> Tensor:
-    """Return second moments of (cos, sin) from the characteristic function at differences and sums."""
+def central_interval(marginals: Sequence[Marginal]) -> tuple[float, float]:
+    """Return an interval that holds all but 1e-9 of the mass of every marginal on either side."""
+    tails = torch.tensor([_TAIL, 1 - _TAIL], dtype=torch.float64)
+    quantiles = torch.stack(_once_per_marginal(marginals, lambda m: m.quantile(tails)))
+    return float(quantiles[:, 0].min()), float(quantiles[:, 1].max())
+
+
+def _reach(accuracy: float) -> float:
+    """Return r with exp(-r^2 / 2) = accuracy."""
+    return math.sqrt(-2 * math.log(accuracy))
+
+
+def _second_moments(characteristic: Tensor) -> Tensor:
+    """Return E (cos, sin)(cos, sin)' from the characteristic function at differences and sums a -+ b.
+
+    cos a cos b = (cos(a - b) + cos(a + b)) / 2, sin a sin b = (cos(a - b) - cos(a + b)) / 2 and
+    sin a cos b = (sin(a - b) + sin(a + b)) / 2.
+    """
     difference, total = characteristic
     cos_cos = (difference.real + total.real) / 2
     sin_sin = (difference.real - total.real) / 2
@@ -110,129 +152,145 @@ def _covariance(characteristic: Tensor) -> Tensor:
     return torch.cat([torch.cat([cos_cos, sin_cos.T], 1), torch.cat([sin_cos, sin_sin], 1)])
 
 
-def spread(marginals: Sequence[Marginal]) -> tuple[float, float]:
-    """Return the ends between which all but 1e-9 of every marginal's mass lies, on either side."""
-    ends = torch.tensor([_TAIL, 1 - _TAIL], dtype=torch.float64)
-    quantiles = torch.stack(distinct(marginals, lambda m: m.quantile(ends)))
-    return float(quantiles[:, 0].min()), float(quantiles[:, 1].max())
-
-
-def distinct(marginals: Sequence[Marginal], function: Callable[[Marginal], _T]) -> list[_T]:
-    """Apply a function to every marginal, once to equal ones."""
-    known: dict[Any, _T] = {}
-    results = []
+def _once_per_marginal(marginals: Sequence[Marginal], function: Callable[[Marginal], _T]) -> list[_T]:
+    """Apply a function to every marginal, but only once to equal ones."""
+    results: dict[Any, _T] = {}
+    keys: list[Any] = []
     for marginal in marginals:
         try:
             hash(marginal)
-            key: Any = marginal
+            keys.append(marginal)
         except TypeError:
-            key = id(marginal)
-        if key not in known:
-            known[key] = function(marginal)
-        results.append(known[key])
-    return results
+            keys.append(id(marginal))
+        if keys[-1] not in results:
+            results[keys[-1]] = function(marginal)
+    return [results[key] for key in keys]
 
 
 class CentredFeatures:
-    """Features phi_i(x_i) - E phi_i of every dimension, so that kt_i(x, y) = phi_i(x_i)' phi_i(y_i).
+    """Centred features psi_i(x_i) = phi_i(x_i) - E phi_i, so that kt_i(x, y) = psi_i(x_i)' psi_i(y_i).
+
+    With them, sums of K_1 = sum_i kt_i and K_2 = sum_{i<j} kt_i kt_j over all pairs of rows take time
+    linear in the number of rows: with F the (n, d m) matrix of the features of x, G that of y, and
+    F_i, G_i their m columns of dimension i,
+
+        sum_ab K_1 = (sum_a F_a)' (sum_b G_b)
+        sum_ab K_2 = (sum_ab (sum_i kt_i)^2 - sum_ab sum_i kt_i^2) / 2
+        sum_ab (sum_i kt_i)^2 = |F G'|^2 = <F'F, G'G>
+        sum_ab sum_i kt_i^2 = sum_i <F_i'F_i, G_i'G_i>
 
     Args:
-        spectrum: frequencies, weights and the marginals' mean features.
+        spectrum: frequencies, weights and the means of the features.
     """
 
     def __init__(self, spectrum: Spectrum) -> None:
         self.spectrum = spectrum
 
     def __call__(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d m"]:
-        """Evaluate the features."""
-        root = self.spectrum.weights.sqrt().to(x)
-        angles = x[:, :, None] * self.spectrum.frequencies.to(x)
-        means = self.spectrum.means.to(x)
-        return (torch.cat([angles.cos(), angles.sin()], 2) - means) * torch.cat([root, root])
+        """Return psi_i(x_i) of every dimension."""
+        angles = x[:, :, None] * self.spectrum.frequencies.like(x)
+        means, roots = self.spectrum.means.like(x), self.spectrum.roots.like(x)
+        return (torch.cat([angles.cos(), angles.sin()], 2) - means) * roots
 
     def sums_within(self, x: Float[Tensor, "n d"], *, pairs: bool, diagonal: bool) -> list[Float[Tensor, ""]]:
-        """Sum K_1, and K_2 if pairs, over the pairs of one sample, or over pairs of different rows."""
+        """Sum K_1, and K_2 if ``pairs``, over the pairs of rows of one sample.
+
+        Args:
+            x: the sample.
+            pairs: whether to compute K_2.
+            diagonal: whether to include the pairs of a row with itself.
+        """
         with full_precision(x.device.type):
-            sums, own = self._moments(x, pairs)
-            linear = sums.square().sum()
+            total, diagonals = self._row_sums(x, pairs)
+            linear = total.square().sum()
             if not pairs:
-                return [linear if diagonal else linear - own[0]]
-            block, blocks = self._squares(x, x)
+                return [linear if diagonal else linear - diagonals[0]]
+            squared_sum, sum_of_squares = self._square_sums(x, x)
             if diagonal:
-                return [linear, (block - blocks) / 2]
-            return [linear - own[0], (block - own[1] - (blocks - own[2])) / 2]
+                return [linear, (squared_sum - sum_of_squares) / 2]
+            return [
+                linear - diagonals[0],
+                (squared_sum - diagonals[1] - (sum_of_squares - diagonals[2])) / 2,
+            ]
 
     def sums_across(
         self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], *, pairs: bool
     ) -> list[Float[Tensor, ""]]:
-        """Sum K_1, and K_2 if pairs, over all pairs of a row of x and a row of y."""
+        """Sum K_1, and K_2 if ``pairs``, over all pairs of a row of x and a row of y."""
         with full_precision(x.device.type):
-            linear = (self._moments(x, False)[0] * self._moments(y, False)[0]).sum()
+            linear = (self._row_sums(x, False)[0] * self._row_sums(y, False)[0]).sum()
             if not pairs:
                 return [linear]
-            block, blocks = self._squares(x, y)
-            return [linear, (block - blocks) / 2]
+            squared_sum, sum_of_squares = self._square_sums(x, y)
+            return [linear, (squared_sum - sum_of_squares) / 2]
 
-    def _moments(self, x: Tensor, pairs: bool) -> tuple[Tensor, Tensor]:
-        """Return sum_a phi(a) and sums over a of s, s^2 and sum_i s_i^2, where s_i = |phi_i(a)|^2."""
+    def _row_sums(self, x: Tensor, pairs: bool) -> tuple[Tensor, Tensor]:
+        """Return sum_a psi(a), and the diagonal's share of the three sums over pairs.
 
-        def of(rows: Tensor) -> Tensor:
+        With s_i = kt_i(a, a) = |psi_i(a)|^2 these are sum_a sum_i s_i for K_1 and, if ``pairs``,
+        sum_a (sum_i s_i)^2 and sum_a sum_i s_i^2 for the two parts of K_2.
+        """
+
+        def sums(rows: Tensor) -> Tensor:
             features = self(rows)
-            own = features.square().sum(2)
-            total = own.sum(1)
-            lengths = [total.sum(), *([total.square().sum(), own.square().sum()] if pairs else [])]
-            return torch.cat([features.sum(0).flatten(), torch.stack(lengths)])
+            s = features.square().sum(2)
+            total = s.sum(1)
+            diagonals = [total.sum(), *([total.square().sum(), s.square().sum()] if pairs else [])]
+            return torch.cat([features.sum(0).flatten(), torch.stack(diagonals)])
 
-        result = self._over_rows(of, x)
+        result = self._sum_over_rows(sums, x)
         width = x.shape[1] * self._width
         return result[:width], result[width:]
 
-    def _squares(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return sum_ab (sum_i kt_i)^2 and sum_ab sum_i kt_i^2, by the cheaper of two Gram matrices."""
+    def _square_sums(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return sum_ab (sum_i kt_i)^2 and sum_ab sum_i kt_i^2, by the smaller of F'F and F G'."""
         dim = x.shape[1]
         width = dim * self._width
         if 2 * width < len(x) + len(y):
-            first = self._over_rows(self._outer, x)
-            second = first if x is y else self._over_rows(self._outer, y)
-            both = (first * second).view(dim, self._width, dim, self._width)
-            return both.sum(), both.diagonal(dim1=0, dim2=2).sum()
-        own = self._over_rows(self._own_outer, x)
-        others = own if x is y else self._over_rows(self._own_outer, y)
-        return self._gram(x, y), (own * others).sum()
+            first = self._sum_over_rows(self._gram_of_features, x)
+            second = first if x is y else self._sum_over_rows(self._gram_of_features, y)
+            products = (first * second).view(dim, self._width, dim, self._width)
+            return products.sum(), products.diagonal(dim1=0, dim2=2).sum()
+        first = self._sum_over_rows(self._gram_per_dimension, x)
+        second = first if x is y else self._sum_over_rows(self._gram_per_dimension, y)
+        return self._squared_norm_of_rows(x, y), (first * second).sum()
 
-    def _outer(self, rows: Tensor) -> Tensor:
+    def _gram_of_features(self, rows: Tensor) -> Tensor:
+        """Return F'F, (d m, d m)."""
         features = self(rows).flatten(1)
         return features.T @ features
 
-    def _own_outer(self, rows: Tensor) -> Tensor:
+    def _gram_per_dimension(self, rows: Tensor) -> Tensor:
+        """Return F_i'F_i of every dimension, (d, m, m)."""
         features = self(rows).transpose(0, 1)
         return features.transpose(1, 2) @ features
 
-    def _gram(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the squared norm of F_x F_y'."""
+    def _squared_norm_of_rows(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return |F G'|^2, block by block."""
 
-        def squared(rows: Tensor, others: Tensor) -> Tensor:
+        def squared_norm(rows: Tensor, columns: Tensor) -> Tensor:
             first = self(rows).flatten(1)
-            second = first if others is rows else self(others).flatten(1)
+            second = first if columns is rows else self(columns).flatten(1)
             return (first @ second.T).square().sum()
 
-        size = max(1, BLOCK // (x.shape[1] * self._width))
+        size = self._block_rows(x)
         if len(x) <= size and len(y) <= size:
-            return squared(x, y)
+            return squared_norm(x, y)
         total = x.new_zeros(())
         for rows in x.split(size):
-            for others in y.split(size):
-                total = total + recomputed(squared, rows, others)
+            for columns in y.split(size):
+                total = total + checkpointed(squared_norm, rows, columns)
         return total
 
-    def _over_rows(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """Add a function of rows over blocks of them."""
-        size = max(1, BLOCK // (x.shape[1] * self._width))
-        if len(x) <= size:
-            return function(x)
-        total: Tensor = sum_over(function, x, size)
-        return total
+    def _sum_over_rows(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Sum a function of rows, in blocks whose features are small enough to be held at once."""
+        size = self._block_rows(x)
+        return function(x) if len(x) <= size else sum_over_rows(function, x, size)
+
+    def _block_rows(self, x: Tensor) -> int:
+        return max(1, MAX_ENTRIES // (x.shape[1] * self._width))
 
     @property
     def _width(self) -> int:
-        return 2 * len(self.spectrum.frequencies)
+        """Number of features per dimension, m."""
+        return 2 * len(self.spectrum.frequencies.value)

@@ -1,4 +1,4 @@
-"""Penalties on the latents: the slot in which KL and MMD compete."""
+"""Penalties on the latent codes of a batch: KL, MMD, predictability, and sums of them."""
 
 from mmdprior.regularizers.estimators import Biased, Block, Estimator, KnownPrior, Unbiased
 from mmdprior.regularizers.kl import KL

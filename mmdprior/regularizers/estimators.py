@@ -1,4 +1,4 @@
-"""Estimators of MMD^2 from a batch of codes and a prior, part by part of the kernel."""
+"""Estimators of MMD^2 from a batch of codes and a prior, one value per term of the kernel."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -30,10 +30,24 @@ EstimatorName = Literal["unbiased", "biased", "known_prior", "block"]
 
 
 class Estimator(ABC):
-    """How the three means E k(z,z') - 2 E k(z,y) + E k(y,y') are estimated.
+    """How MMD^2 = E k(z,z') - 2 E k(z,y) + E k(y,y') is estimated from codes z and prior draws y.
 
     Attributes:
-        uses_draws: whether prior draws y are needed.
+        uses_draws: whether the estimator needs prior draws y.
+
+    Example:
+        The linear-time estimate of Gretton et al., JMLR 13, 2012, lemma 14, for n = m:
+
+        >>> class Linear(Estimator):
+        ...     def __call__(self, z, y, kernel):
+        ...         def mean(a, b):
+        ...             return kernel.parts(a, b).diagonal(dim1=-2, dim2=-1).mean(-1)
+        ...         within = mean(z[::2], z[1::2]) + mean(y[::2], y[1::2])
+        ...         return within - mean(z[::2], y[1::2]) - mean(z[1::2], y[::2])
+        >>> from mmdprior import MMD
+        >>> from mmdprior.priors import Gaussian
+        >>> MMD(Gaussian(2), estimator=Linear())(torch.randn(64, 2)).shape
+        torch.Size([])
     """
 
     uses_draws: bool = True
@@ -42,24 +56,44 @@ class Estimator(ABC):
     def __call__(
         self, z: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None, kernel: Kernel
     ) -> Float[Tensor, "p"]:
-        """Return the estimate of every part of the kernel; they are weighted and added elsewhere."""
+        """Return the estimate of every term of the kernel, unweighted.
 
-    def spread(self, n: int, m: int) -> float:
-        """Return (sd under the null)^2 / E kt^2 for n codes and m draws; see `null_variance`."""
+        Args:
+            z: codes.
+            y: prior draws; None if ``uses_draws`` is False.
+            kernel: bound to the prior and adapted to the samples.
+        """
+
+    def variance_factor(self, n: int, m: int) -> float:
+        """Return the null variance of the estimate, divided by zeta = E kt(y, y')^2.
+
+        zeta is computed by `mmdprior.kernels.null_variance`. By default this is the factor of two samples.
+
+        Args:
+            n: number of codes.
+            m: number of prior draws.
+        """
         return 2 / (n * (n - 1)) + 2 / (m * (m - 1)) + 4 / (n * m)
 
 
 class Unbiased(Estimator):
-    """U-statistic (Gretton et al., JMLR 13, 2012, lemma 6): off-diagonal means within, the full mean across.
+    """U-statistic (Gretton et al., JMLR 13, 2012, lemma 6): off-diagonal means within, full mean across.
 
-    May be negative: take neither root nor logarithm.
+    It may be negative, so never take its root or logarithm.
+
+    Example:
+        >>> from mmdprior import mmd
+        >>> from mmdprior.kernels import RBF
+        >>> x = torch.tensor([[0.0], [1.0]])
+        >>> mmd(x, x, RBF(1.0), Unbiased()).round(decimals=4)  # exp(-1/2) - 1
+        tensor(-0.3935)
     """
 
     def __call__(
         self, z: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None, kernel: Kernel
     ) -> Float[Tensor, "p"]:
-        """Return the estimate of every part."""
-        y = _needed(y)
+        """Return the estimate of every term."""
+        y = _require_draws(y)
         within = kernel.means_within(z, unbiased=True) + kernel.means_within(y, unbiased=True)
         return within - 2 * kernel.means_across(z, y)
 
@@ -67,26 +101,42 @@ class Unbiased(Estimator):
 class Biased(Estimator):
     """V-statistic (Gretton et al., JMLR 13, 2012, eq. 5): full means.
 
-    At least zero, and under the null too large by (1/n + 1/m)(1 - E k) where k(x, x) = 1.
+    It is at least zero. Under the null its mean is (1/n + 1/m)(1 - E k) where k(x, x) = 1.
+
+    Example:
+        >>> from mmdprior import mmd
+        >>> from mmdprior.kernels import RBF
+        >>> x = torch.tensor([[0.0], [1.0]])
+        >>> bool(mmd(x, x, RBF(1.0), Biased()).abs() < 1e-6)
+        True
     """
 
     def __call__(
         self, z: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None, kernel: Kernel
     ) -> Float[Tensor, "p"]:
-        """Return the estimate of every part."""
-        y = _needed(y)
+        """Return the estimate of every term."""
+        y = _require_draws(y)
         within = kernel.means_within(z, unbiased=False) + kernel.means_within(y, unbiased=False)
         return within - 2 * kernel.means_across(z, y)
 
 
 @dataclass
 class KnownPrior(Estimator):
-    """The prior by its mean embedding in place of draws: mean_{a!=b} k(z_a,z_b) - (2/n) sum mu(z_a) + c.
+    """U-statistic with the prior's mean embedding instead of draws; unbiased.
 
-    Half the standard deviation of `Unbiased` at n = m, and unbiased too.
+    mean_{a != b} k(z_a, z_b) - (2/n) sum_a mu(z_a) + c. Its standard deviation under the null is half that of
+    `Unbiased` at n = m.
 
     Args:
-        embedding: of the prior under the kernel.
+        embedding: mean embedding of the prior under the kernel.
+
+    Example:
+        >>> from mmdprior.kernels import RBF
+        >>> from mmdprior.kernels.embedding import embedding
+        >>> from mmdprior.priors import Gaussian
+        >>> estimator = KnownPrior(embedding(RBF(1.0), Gaussian(1)))
+        >>> estimator(torch.tensor([[0.0], [1.0]]), None, RBF(1.0)).round(decimals=4)
+        tensor([-0.0739])
     """
 
     embedding: Embedding
@@ -95,21 +145,29 @@ class KnownPrior(Estimator):
     def __call__(
         self, z: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None, kernel: Kernel
     ) -> Float[Tensor, "p"]:
-        """Return the estimate of every part."""
+        """Return the estimate of every term."""
         within = kernel.means_within(z, unbiased=True)
-        return within - 2 * self.embedding.mean(z).mean(1) + self.embedding.energies.to(within)
+        return within - 2 * self.embedding.mean(z).mean(1) + self.embedding.energies_like(within)
 
-    def spread(self, n: int, m: int) -> float:
+    def variance_factor(self, n: int, m: int) -> float:
         """Return 2 / (n(n-1))."""
         return 2 / (n * (n - 1))
 
 
 @dataclass
 class Block(Estimator):
-    """Mean of U-statistics over disjoint blocks of rows: linear in n, and noisier (Zaremba et al., 2013).
+    """Mean of U-statistics of disjoint blocks of rows: linear in n, with more noise.
+
+    Reference: Zaremba, Gretton & Blaschko, NeurIPS 2013.
 
     Args:
-        size: rows a block, at least 2; rows that fill no block are left out.
+        size: rows per block, at least 2. The last rows are left out if they do not fill a block.
+
+    Example:
+        >>> from mmdprior import MMD
+        >>> from mmdprior.priors import Gaussian
+        >>> MMD(Gaussian(2), estimator=Block(16))(torch.randn(64, 2)).shape
+        torch.Size([])
     """
 
     size: int = 64
@@ -121,25 +179,25 @@ class Block(Estimator):
     def __call__(
         self, z: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None, kernel: Kernel
     ) -> Float[Tensor, "p"]:
-        """Return the estimate of every part."""
-        y = _needed(y)
+        """Return the estimate of every term."""
+        y = _require_draws(y)
         size = min(self.size, len(z), len(y))
         pairs = [
             (a, b) for a, b in zip(z.split(size), y.split(size), strict=False) if len(a) == len(b) == size
         ]
         return torch.stack([Unbiased()(a, b, kernel) for a, b in pairs]).mean(0)
 
-    def spread(self, n: int, m: int) -> float:
-        """Return that of a block over the number of blocks."""
+    def variance_factor(self, n: int, m: int) -> float:
+        """Return the factor of one block, divided by the number of blocks."""
         size = min(self.size, n, m)
-        return super().spread(size, size) / (min(n, m) // size)
+        return super().variance_factor(size, size) / (min(n, m) // size)
 
 
 class FromFunction(Estimator):
-    """A function of the user's own, ``fn(z, y, kernel)``, that returns a 0-dim tensor.
+    """An estimator from a function ``fn(z, y, kernel)`` that returns a 0-dim tensor.
 
     Args:
-        fn: the function; y are as many prior draws as there are codes.
+        fn: the function; y has as many prior draws as there are codes.
     """
 
     def __init__(self, fn: Callable[[Tensor, Tensor, Kernel], Tensor]) -> None:
@@ -148,8 +206,8 @@ class FromFunction(Estimator):
     def __call__(
         self, z: Float[Tensor, "n d"], y: Float[Tensor, "m d"] | None, kernel: Kernel
     ) -> Float[Tensor, "p"]:
-        """Return its value, as the kernel's only part."""
-        value = self.fn(z, _needed(y), kernel)
+        """Return the value of the function, as the only term."""
+        value = self.fn(z, _require_draws(y), kernel)
         if not isinstance(value, Tensor) or value.shape != ():
             kind = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InputError(f"estimator: {kind} returned; return a 0-dim tensor")
@@ -157,14 +215,14 @@ class FromFunction(Estimator):
 
 
 ESTIMATORS: Mapping[str, Callable[..., Estimator]] = {"unbiased": Unbiased, "biased": Biased, "block": Block}
-"""Those that need nothing but samples, by name."""
+"""Estimators that need only samples, by name."""
 
 
 def as_estimator(estimator: object) -> Estimator:
     """Return an `Estimator` for a name of `ESTIMATORS`, an estimator, or a function of (z, y, kernel).
 
     Raises:
-        InputError: anything else.
+        InputError: any other object.
     """
     if isinstance(estimator, Estimator):
         return estimator
@@ -178,7 +236,7 @@ def as_estimator(estimator: object) -> Estimator:
     )
 
 
-def _needed(y: Tensor | None) -> Tensor:
+def _require_draws(y: Tensor | None) -> Tensor:
     if y is None:
         raise InputError("estimator: no prior draws received; it needs them")
     return y

@@ -17,19 +17,31 @@ __all__ = ["KL"]
 class KL(Regularizer):
     """Mean over the batch of KL(q(z|x) || p), in nats.
 
-    For p = N(m, diag(s^2)) in closed form, 1/2 sum_i ((mean_i - m_i)^2 + var_i) / s_i^2 - 1 -
-    log(var_i / s_i^2) (Kingma & Welling, arXiv 1312.6114, appendix B); for any other prior with a
-    ``log_prob`` by one draw a sample, log q(z|x) - log p(z). With a capacity C the value is
-    |KL - C(t)|, C growing linearly to its end (Burgess et al., arXiv 1804.03599, eq. 8); its gamma
-    is the weight.
+    For p = N(m, diag(s^2)) it has a closed form (Kingma & Welling, arXiv 1312.6114, appendix B),
+
+        1/2 sum_i ((mean_i - m_i)^2 + var_i) / s_i^2 - 1 - log(var_i / s_i^2).
+
+    For any other prior with a ``log_prob`` it is estimated by one draw per sample, log q(z|x) - log p(z).
+
+    With a capacity C, the value is |KL - C(step)|, where C(step) grows linearly to C (Burgess et al., arXiv
+    1804.03599, eq. 8). The gamma of that equation is the weight of the penalty.
 
     Args:
-        prior: N(0, I) by default, else anything that `as_prior` takes and that has ``log_prob``.
-        capacity: C at the end, in nats; None for the plain KL.
-        capacity_steps: steps over which C grows from 0.
+        prior: N(0, I) by default, otherwise anything that `as_prior` accepts and that has a ``log_prob``.
+        capacity: final capacity C in nats; None, the default, for the plain KL.
+        capacity_steps: steps over which the capacity grows from 0 to C.
 
     Raises:
         InputError: a prior without density, or a negative capacity.
+
+    Example:
+        >>> from mmdprior import Latent
+        >>> mean, log_var = torch.full((8, 2), 1.0), torch.zeros(8, 2)
+        >>> latent = Latent(mean + torch.randn(8, 2), mean, log_var)
+        >>> KL()(latent)  # 1/2 per dimension
+        tensor(1.)
+        >>> KL(capacity=4.0, capacity_steps=100)(latent, step=50)  # |1 - 2|
+        tensor(1.)
     """
 
     def __init__(
@@ -41,7 +53,7 @@ class KL(Regularizer):
         super().__init__()
         self.prior = None if prior is None else as_prior(prior)
         if self.prior is not None:
-            self.prior.log_prob(self.prior.sample(1))
+            self.prior.log_prob(self.prior.sample(1))  # raises now, not during training
         if capacity is not None and not (math.isfinite(capacity) and capacity >= 0):
             raise InputError(f"capacity: {capacity} received; give nats >= 0, or leave it out")
         if capacity_steps < 1:
@@ -50,7 +62,7 @@ class KL(Regularizer):
         self.capacity_steps = capacity_steps
 
     def check(self, *, dim: int, stochastic: bool) -> None:
-        """Ask for a posterior with a variance, and for a prior of the latent's dimension."""
+        """Check that the posterior has a variance and that prior and latent have the same dimension."""
         if not stochastic:
             raise InputError("latent: deterministic received; a kl penalty needs model.posterior: gaussian")
         if self.prior is not None and self.prior.dim != dim:
@@ -62,7 +74,7 @@ class KL(Regularizer):
         """Return the penalty of a batch.
 
         Raises:
-            InputError: codes without a posterior variance, or of another dimension than the prior.
+            InputError: codes without a posterior variance, or a prior of another dimension.
         """
         if not isinstance(latent, Latent):
             raise InputError("latent: a tensor received; a kl penalty needs a Latent with log_var")
@@ -75,20 +87,15 @@ class KL(Regularizer):
 
     def _per_sample(self, latent: Latent) -> Float[Tensor, "n"]:
         dtype = torch.promote_types(latent.mean.dtype, torch.float32)
-        mean, log_var = latent.mean.to(dtype), _log_var(latent).to(dtype)
+        assert latent.log_var is not None  # by `check`
+        mean, log_var = latent.mean.to(dtype), latent.log_var.to(dtype)
         if self.prior is None:
             return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1)
         if isinstance(self.prior, Gaussian):
             m, s = self.prior.mean.to(mean), self.prior.scale.to(mean)
-            ratio = log_var - 2 * s.log()
-            return 0.5 * (((mean - m) / s).square() + ratio.exp() - 1 - ratio).sum(1)
+            log_ratio = log_var - 2 * s.log()  # log(var / s^2)
+            return 0.5 * (((mean - m) / s).square() + log_ratio.exp() - 1 - log_ratio).sum(1)
         z = latent.sample.to(mean)
         standardised = (z - mean) * torch.exp(-0.5 * log_var)
         log_q = -0.5 * (standardised.square() + log_var + math.log(2 * math.pi)).sum(1)
         return log_q - self.prior.log_prob(z)
-
-
-def _log_var(latent: Latent) -> Tensor:
-    if latent.log_var is None:
-        raise InputError("latent: log_var None received; a kl penalty needs a gaussian posterior")
-    return latent.log_var

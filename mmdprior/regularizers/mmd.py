@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from mmdprior.errors import InputError
 from mmdprior.kernels import RBF, Kernel
-from mmdprior.kernels.embedding import embedding, null_variance
+from mmdprior.kernels.embedding import embedding
+from mmdprior.kernels.null_variance import null_variance
 from mmdprior.latent import Latent
 from mmdprior.priors import PriorLike, as_prior
 from mmdprior.regularizers.estimators import (
@@ -27,54 +28,7 @@ from mmdprior.seeding import stream
 
 __all__ = ["CodeQueue", "MMD", "mmd"]
 
-
-class CodeQueue(nn.Module):
-    """The last codes seen, first in, first out; part of the state dict.
-
-    Args:
-        size: how many; 0 keeps none.
-        dim: number of latent dimensions.
-
-    Raises:
-        InputError: a negative size.
-    """
-
-    def __init__(self, size: int, dim: int) -> None:
-        super().__init__()
-        if size < 0:
-            raise InputError(f"queue: {size} received; give a number of codes >= 0")
-        self.size = size
-        self.register_buffer("codes", torch.zeros(size, dim))
-        self.codes: Tensor
-        self._filled = 0
-
-    def joined(self, z: Tensor, *, keep: bool) -> Tensor:
-        """Return a batch with the past codes below it, and keep it for later if asked.
-
-        The values are those of the codes; the gradient of the batch is scaled by the growth of the sample.
-        """
-        if self.size == 0:
-            return z
-        past = self.codes[: self._filled].to(z, copy=True)
-        if keep:
-            recent = torch.cat([z.detach().to(self.codes), self.codes[: self._filled]])[: self.size]
-            self.codes[: len(recent)] = recent
-            self._filled = len(recent)
-        if len(past) == 0:
-            return z
-        growth = (len(z) + len(past)) / len(z)
-        return torch.cat([growth * z - (growth - 1) * z.detach(), past])
-
-    def get_extra_state(self) -> Tensor:
-        """Return how many codes are there, for the state dict."""
-        return torch.tensor(self._filled)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Take back how many codes are there."""
-        self._filled = int(state)
-
-
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 def mmd(
@@ -83,52 +37,68 @@ def mmd(
     kernel: Kernel,
     estimator: Literal["unbiased", "biased", "block"] | Estimator = "unbiased",
 ) -> Float[Tensor, ""]:
-    """Estimate MMD^2 = E k(x,x') - 2 E k(x,y) + E k(y,y') from two samples.
+    """Estimate MMD^2 = E k(x,x') - 2 E k(x,y) + E k(y,y') from two samples (Gretton et al., JMLR 13, 2012).
 
     Peak memory does not grow with n^2: large samples are compared block by block.
 
     Args:
         x: one sample, n >= 2.
-        y: the other, m >= 2.
-        kernel: evaluated in float32 at least.
-        estimator: ``unbiased``, the U-statistic, which may be negative, so take neither root nor log of it;
+        y: the other sample, m >= 2.
+        kernel: evaluated in float32 or float64.
+        estimator: ``unbiased``, the U-statistic, which may be negative, so never take its root or logarithm;
             ``biased``, the V-statistic; ``block``, the mean of U-statistics of 64 rows; or an `Estimator`.
 
     Raises:
-        InputError: samples of different width, an unknown estimator, or fewer than two rows for the
-            unbiased one.
+        InputError: samples of different width, an unknown estimator, or fewer than two rows for an
+            unbiased estimator.
+
+    Example:
+        >>> from mmdprior.kernels import RBF
+        >>> x, y = torch.randn(200, 2), torch.randn(200, 2)
+        >>> bool(mmd(x, y, RBF()) < mmd(x, y + 1, RBF()))
+        True
     """
-    how = as_estimator(estimator)
-    if not isinstance(how, Biased) and min(len(x), len(y)) < 2:
+    estimator = as_estimator(estimator)
+    if not isinstance(estimator, Biased) and min(len(x), len(y)) < 2:
         raise InputError(f"mmd: {len(x)} and {len(y)} rows received; the unbiased estimator needs 2")
     dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
     x, y = x.to(dtype), y.to(dtype)
     kernel = kernel.adapt(x, y)
-    return weighted(how(x, y, kernel), kernel, how)
+    return _sum_of_parts(estimator(x, y, kernel), kernel, estimator)
 
 
 class MMD(Regularizer):
     """MMD^2 between the codes of a batch, z ~ q(z), and a prior p (arXiv 2510.11953).
 
-    Terms for the log, besides ``mmd``: ``standardised``, MMD^2 in standard deviations of its null (a batch of
-    prior draws in place of the codes), comparable across kernels, priors and batch sizes; and each
-    part of a kernel that is a sum, ANOVA's orders among them.
+    ``terms`` has ``mmd``, the value; ``standardised``, the value in standard deviations of its null
+    distribution (prior draws in place of the codes), comparable between kernels, priors and batch sizes;
+    and the terms of a kernel that is a sum, such as the orders of ANOVA.
 
     Args:
-        prior: anything that `as_prior` takes.
-        kernel: ``RBF()`` (l = sqrt(d)) by default; bound to the prior here.
-        estimator: ``auto`` takes ``known_prior`` where the pair of kernel and prior has a mean embedding and
-            ``unbiased`` elsewhere, and says which in `describe`; or ``biased``, ``block``, an
-            `Estimator`, or a function of (z, y, kernel).
-        num_samples: prior draws per value; as many as there are codes by default.
-        queue: codes of past batches to compare along, without a gradient; the batch's own gradient is
-            scaled by (n + queue) / n, so that the weight keeps its meaning.
-        seed: draw from the stream of (seed, step), the same on every device of a run and after a
-            resume; None draws from torch's global generator.
+        prior: anything that `as_prior` accepts.
+        kernel: ``RBF()``, with l = sqrt(d), by default. It is bound to the prior here.
+        estimator: ``auto``, the default, uses ``known_prior`` where the prior has a closed mean embedding
+            under the kernel, and ``unbiased`` otherwise; `describe` says which. Or ``biased``, ``block``,
+            an `Estimator`, or a function of (z, y, kernel).
+        num_samples: number of prior draws per value; by default as many as there are codes.
+        queue: number of codes of past batches to add to the sample, without gradient. The gradient of
+            the batch is scaled by (n + queue) / n, so that the weight of the penalty keeps its meaning.
+        seed: draw from the random stream of (seed, step), equal on all devices of a run and after a resume.
+            None, the default, draws from torch's global generator.
 
     Raises:
-        InputError: something that cannot be sampled, an unknown estimator, ``known_prior`` for a pair without
-            an embedding, or num_samples below 2.
+        InputError: a prior that cannot be sampled, an unknown estimator, ``known_prior`` for a pair without
+            an embedding, or ``num_samples`` below 2.
+
+    Example:
+        >>> from mmdprior.kernels import WAE_IMQ
+        >>> from mmdprior.priors import Uniform
+        >>> encoder = torch.nn.Linear(20, 4)
+        >>> penalty = MMD(Uniform(4), WAE_IMQ(), seed=0)
+        >>> loss = penalty(encoder(torch.randn(256, 20)), step=0)
+        >>> loss.backward()
+        >>> list(penalty.terms)
+        ['mmd', 'standardised']
     """
 
     def __init__(
@@ -143,21 +113,27 @@ class MMD(Regularizer):
         super().__init__()
         if num_samples is not None and num_samples < 2:
             raise InputError(f"num_samples: {num_samples} received; give at least 2")
-        self.prior = as_prior(prior)
-        self.kernel = (RBF() if kernel is None else kernel).bind(self.prior)
-        self.estimator = self._choose(estimator, num_samples)
         self.num_samples = num_samples
         self.seed = seed
+        self.prior = as_prior(prior)
+        self._derive(RBF() if kernel is None else kernel, estimator)
         self.queue = CodeQueue(queue, self.prior.dim)
-        self._null: float | None = None
-        _log.info("%s", self.describe())
+        _logger.info("%s", self.describe())
 
-    def _choose(self, estimator: object, num_samples: int | None) -> Estimator:
+    def _derive(self, kernel: Kernel, estimator: object) -> None:
+        """Set everything that depends on the prior: bound kernel, mean embedding and null variance."""
+        self.kernel = kernel.bind(self.prior)
+        self.estimator = self._choose_estimator(estimator)
+        self._null_variance: float | None = None  # computed with the first value
+
+    def _choose_estimator(self, estimator: object) -> Estimator:
         if estimator not in ("auto", "known_prior"):
             return as_estimator(estimator)
-        found = embedding(self.kernel, self.prior) if num_samples is None or estimator != "auto" else None
-        if found is not None:
-            return KnownPrior(found)
+        # A number of draws asks for draws, unless the known prior is requested by name.
+        if self.num_samples is None or estimator == "known_prior":
+            known = embedding(self.kernel, self.prior)
+            if known is not None:
+                return KnownPrior(known)
         if estimator == "known_prior":
             raise InputError(
                 f"estimator: 'known_prior' received; {type(self.prior).__name__} has no closed mean "
@@ -166,7 +142,7 @@ class MMD(Regularizer):
         return Unbiased()
 
     def describe(self) -> str:
-        """Say in a line what is compared, and how."""
+        """Return a one-line description of the penalty: prior, kernel and estimator."""
         draws = f"{self.num_samples or 'as many'} prior draws"
         if isinstance(self.estimator, KnownPrior):
             draws = "the prior by its mean embedding, no draws"
@@ -178,7 +154,7 @@ class MMD(Regularizer):
         )
 
     def check(self, *, dim: int, stochastic: bool) -> None:
-        """Ask for a prior of the latent's dimension."""
+        """Check that prior and latent have the same dimension."""
         if self.prior.dim != dim:
             raise InputError(f"prior: dim {self.prior.dim} received; the latent has {dim}")
 
@@ -194,32 +170,32 @@ class MMD(Regularizer):
         self.check(dim=z.shape[1], stochastic=False)
         if len(z) < 2 and not isinstance(self.estimator, Biased):
             raise InputError(f"mmd: {len(z)} rows received; the unbiased estimator needs 2")
-        z = self.queue.joined(z.to(torch.promote_types(z.dtype, torch.float32)), keep=self.training)
+        z = self.queue.extend(z.to(torch.promote_types(z.dtype, torch.float32)), keep=self.training)
         y = self._draw(len(z), step).to(z) if self.estimator.uses_draws else None
         kernel = self.kernel.adapt(z, z if y is None else y, self._stream("kernel", step))
         parts = self.estimator(z, y, kernel)
-        value = weighted(parts, kernel, self.estimator)
-        self._log(parts.detach(), value.detach(), kernel, z.detach(), y)
+        value = _sum_of_parts(parts, kernel, self.estimator)
+        self._set_terms(parts.detach(), value.detach(), kernel, z.detach(), y)
         return value
 
-    def _log(self, parts: Tensor, value: Tensor, kernel: Kernel, z: Tensor, y: Tensor | None) -> None:
-        if self._null is None:
-            self._null = null_variance(self.kernel, self.prior)
-        count = len(z) if y is None else len(y)
-        deviation = math.sqrt(self._null * self.estimator.spread(len(z), count))
+    def _set_terms(self, parts: Tensor, value: Tensor, kernel: Kernel, z: Tensor, y: Tensor | None) -> None:
+        if self._null_variance is None:
+            self._null_variance = null_variance(self.kernel, self.prior)
+        draws = len(z) if y is None else len(y)
+        deviation = math.sqrt(self._null_variance * self.estimator.variance_factor(len(z), draws))
         self.terms = {"mmd": value, "standardised": (value - self._bias(kernel, z, y)) / deviation}
         if len(parts) > 1:
             self.terms |= dict(zip(kernel.part_names, parts, strict=True))
 
     @torch.no_grad()
     def _bias(self, kernel: Kernel, z: Tensor, y: Tensor | None) -> Tensor | float:
-        """Return what the diagonals add to the biased estimate; zero for the others."""
+        """Return the contribution of the diagonals to the biased estimate; 0 for other estimators."""
         if not isinstance(self.estimator, Biased) or y is None:
             return 0.0
         parts = torch.stack(
             [kernel.means_within(c, unbiased=False) - kernel.means_within(c, unbiased=True) for c in (z, y)]
         )
-        return weighted(parts.sum(0), kernel, self.estimator)
+        return _sum_of_parts(parts.sum(0), kernel, self.estimator)
 
     def _draw(self, n: int, step: int) -> Tensor:
         return self.prior.sample(self.num_samples or n, self._stream("prior", step))
@@ -228,9 +204,59 @@ class MMD(Regularizer):
         return None if self.seed is None else stream(self.seed, name, step, self.prior.device)
 
 
-def weighted(parts: Float[Tensor, "p"], kernel: Kernel, estimator: Estimator) -> Float[Tensor, ""]:
-    """Add the estimates of a kernel's parts by their weights; a user's function has returned the sum."""
+def _sum_of_parts(parts: Float[Tensor, "p"], kernel: Kernel, estimator: Estimator) -> Float[Tensor, ""]:
+    """Return sum_p w_p parts_p. A user's function has already returned the sum."""
     if isinstance(estimator, FromFunction) or kernel.part_weights == (1.0,):
         return parts[0]
     terms = [weight * part for weight, part in zip(kernel.part_weights, parts, strict=True)]
     return torch.stack(terms).sum()
+
+
+class CodeQueue(nn.Module):
+    """First-in, first-out queue of the codes of past batches, part of the state dict.
+
+    Args:
+        size: number of codes; 0 disables the queue.
+        dim: number of latent dimensions.
+
+    Raises:
+        InputError: a negative size.
+    """
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        if size < 0:
+            raise InputError(f"queue: {size} received; give a number of codes >= 0")
+        self.size = size
+        self.register_buffer("codes", torch.zeros(size, dim))
+        self.codes: Tensor
+        self._filled = 0
+
+    def extend(self, z: Float[Tensor, "n d"], *, keep: bool) -> Float[Tensor, "m d"]:
+        """Return a batch followed by the past codes.
+
+        Args:
+            z: codes of the batch. Their gradient is scaled by the growth of the sample, m / n.
+            keep: whether to add the batch to the queue, dropping the oldest codes.
+        """
+        if self.size == 0:
+            return z
+        past = self.codes[: self._filled].to(z, copy=True)
+        if keep:
+            recent = torch.cat([z.detach().to(self.codes), self.codes[: self._filled]])[: self.size]
+            self.codes[: len(recent)] = recent
+            self._filled = len(recent)
+        if len(past) == 0:
+            return z
+        growth = (len(z) + len(past)) / len(z)
+        # Equal to z in value, with `growth` times its gradient.
+        scaled = growth * z - (growth - 1) * z.detach()
+        return torch.cat([scaled, past])
+
+    def get_extra_state(self) -> Tensor:
+        """Return the number of codes in the queue, for the state dict."""
+        return torch.tensor(self._filled)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Load the number of codes in the queue from a state dict."""
+        self._filled = int(state)

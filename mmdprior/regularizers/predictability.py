@@ -1,4 +1,4 @@
-"""What small networks can predict of each code dimension from the others, as a penalty."""
+"""A penalty on what networks predict of each code dimension from the others."""
 
 from collections.abc import Sequence
 
@@ -15,39 +15,53 @@ from mmdprior.seeding import stream
 
 __all__ = ["Predictability"]
 
-_TINY = 1e-6
+_MIN_VARIANCE = 1e-6
+"""Lower bound on the variance by which codes are standardised, so that collapsed codes have a gradient."""
 
 
 class Predictability(Regularizer):
-    """sum_i max(0, Cov(z_i, zhat_i)), zhat_i the prediction of dimension i by a network from all others.
+    """sum_i max(0, Cov(z_i, p_i)), where a network predicts p_i of z_i from all other dimensions.
 
-    The networks are learned parts: the loop trains them beside the model on detached codes to predict, in
-    squared error, and the model is trained to be unpredictable (NashAE, Yeats et al., arXiv 2209.10677, whose
-    penalty this is but for two things). Codes are standardised by the batch first, so the penalty does not
-    shrink them and does not fight the prior; and only positive covariances count, since a predictor that is
-    wrong needs no correction. At the networks' optimum Cov(z_i, zhat_i) is the R2 of dimension i, so the
-    penalty is d times the LPS of these predictors.
+    The training loop trains the networks, on detached codes, to predict in squared error, while the model
+    learns to be unpredictable. This is the penalty of NashAE (Yeats et al., arXiv 2209.10677) with two
+    changes. Codes are first standardised by the batch, so that the penalty does not shrink them and does not
+    oppose the prior. And only positive covariances count, because a predictor that is wrong needs no
+    correction. At the optimum of the networks, Cov(z_i, p_i) is the R2 of dimension i, so the penalty is
+    d times the LPS of these predictors.
 
-    In a loop of your own the networks, and nothing else, go into an optimizer of their own::
-
-        optimizer = torch.optim.Adam(penalty.networks.parameters(), lr=2e-3)
-        for _ in range(penalty.auxiliary_steps):
-            optimizer.zero_grad(), penalty.auxiliary_loss(z).backward(), optimizer.step()
-        loss = reconstruction + weight * penalty(z)
-
-    Terms for the log: ``predictability``, the penalty over d, and ``predictability_max`` over dimensions.
+    ``terms`` has ``predictability``, the penalty divided by d, and ``predictability_max``, the maximum over
+    dimensions.
 
     Args:
-        dim: d, number of latent dimensions, at least 2.
-        hidden: widths of each network's hidden layers.
+        dim: number of latent dimensions d, at least 2.
+        hidden: widths of the hidden layers of each network.
         steps: updates of the networks per update of the model.
         standardise: predict (z - mean) / std of the batch; False gives NashAE's plain covariances.
-        through_predictions: let the gradient flow into the predictions' inputs too, as NashAE does; False
-            moves each z_i away from what is predicted of it, and nothing to mislead the networks.
-        seed: of the networks' start.
+        through_predictions: whether the gradient also flows through the inputs of the predictions, as in
+            NashAE. False only moves each z_i away from its prediction, and does not mislead the networks.
+        seed: seed of the initial weights; 0 by default.
 
     Raises:
         InputError: fewer than two dimensions, or a width or number of steps below 1.
+
+    Example:
+        In your own training loop, only the networks go into a separate optimizer:
+
+        >>> encoder, penalty = torch.nn.Linear(8, 3), Predictability(3)
+        >>> main = torch.optim.Adam(encoder.parameters(), lr=1e-3)
+        >>> auxiliary = torch.optim.Adam(penalty.networks.parameters(), lr=2e-3)
+        >>> for _ in range(3):
+        ...     z = encoder(torch.randn(64, 8))
+        ...     for _ in range(penalty.auxiliary_steps):
+        ...         auxiliary.zero_grad()
+        ...         penalty.auxiliary_loss(z).backward()
+        ...         auxiliary.step()
+        ...     main.zero_grad()
+        ...     loss = 10.0 * penalty(z)  # plus the reconstruction loss
+        ...     loss.backward()
+        ...     main.step()
+        >>> list(penalty.terms)
+        ['predictability', 'predictability_max']
     """
 
     def __init__(
@@ -68,21 +82,21 @@ class Predictability(Regularizer):
             raise InputError(f"hidden: {list(hidden)} received; give positive widths")
         if steps < 1:
             raise InputError(f"steps: {steps} received; give at least 1 update of the predictors")
-        start = stream(seed or 0, "predictability")
-        self.networks = BatchedMLP(dim, hidden, [start], torch.zeros(1, dim, 1))
+        generator = stream(seed or 0, "predictability")
+        self.networks = BatchedMLP(dim, hidden, [generator], torch.zeros(1, dim, 1))
         self.dim = dim
         self.auxiliary_steps = steps
         self.standardise = standardise
         self.through_predictions = through_predictions
 
     def describe(self) -> str:
-        """Say in a line what is penalised, and how."""
+        """Return a one-line description of the penalty."""
         widths = " x ".join(str(w.shape[2]) for w in list(self.networks.weights)[:-1])
         codes = "standardised" if self.standardise else "plain"
         return f"predictability of {codes} codes by {self.dim} networks of {widths} hidden units"
 
     def check(self, *, dim: int, stochastic: bool) -> None:
-        """Ask for a latent of the networks' dimension."""
+        """Check that the networks have the dimension of the latent."""
         if dim != self.dim:
             raise InputError(f"dim: {self.dim} received; the latent has {dim}")
 
@@ -91,11 +105,13 @@ class Predictability(Regularizer):
     ) -> Float[Tensor, ""]:
         """Return the penalty of a batch of at least two codes.
 
+        The gradient reaches only the codes, not the networks.
+
         Raises:
             InputError: codes of another dimension, or a batch of one.
         """
-        z = self._prepared(latent)
-        predicted = self._predict(z if self.through_predictions else z.detach(), learn=False)
+        z = self._standardised(latent)
+        predicted = self._predict(z if self.through_predictions else z.detach(), train_networks=False)
         covariance = (z * (predicted - predicted.mean(0))).mean(0).clamp(min=0)
         self.terms = {
             "predictability": covariance.detach().mean(),
@@ -108,14 +124,15 @@ class Predictability(Regularizer):
         return [self.networks]
 
     def auxiliary_loss(self, latent: Latent | Tensor) -> Float[Tensor, ""]:
-        """Return the networks' squared error, averaged over the batch and summed over dimensions.
+        """Return the squared error of the networks, averaged over the batch and summed over dimensions.
 
-        It has a gradient in the networks alone, as the penalty has one in the codes alone.
+        The gradient reaches only the networks, not the codes.
         """
-        z = self._prepared(latent).detach()
-        return (self._predict(z, learn=True) - z).square().mean(0).sum()
+        z = self._standardised(latent).detach()
+        return (self._predict(z, train_networks=True) - z).square().mean(0).sum()
 
-    def _prepared(self, latent: Latent | Tensor) -> Float[Tensor, "n d"]:
+    def _standardised(self, latent: Latent | Tensor) -> Float[Tensor, "n d"]:
+        """Return the codes centred by the batch, and scaled if ``standardise``, in float32 or float64."""
         z = codes_of(latent)
         self.check(dim=z.shape[1], stochastic=False)
         if len(z) < 2:
@@ -124,10 +141,13 @@ class Predictability(Regularizer):
         centred = z - z.mean(0)
         if not self.standardise:
             return centred
-        return centred / centred.square().mean(0).clamp(min=_TINY).sqrt()
+        return centred / centred.square().mean(0).clamp(min=_MIN_VARIANCE).sqrt()
 
-    def _predict(self, z: Float[Tensor, "n d"], *, learn: bool) -> Float[Tensor, "n d"]:
-        held = {name: p if learn else p.detach() for name, p in self.networks.named_parameters()}
+    def _predict(self, z: Float[Tensor, "n d"], *, train_networks: bool) -> Float[Tensor, "n d"]:
+        """Return the predictions; without gradient for the networks unless they are trained."""
+        parameters = {
+            name: p if train_networks else p.detach() for name, p in self.networks.named_parameters()
+        }
         rows = z[None].to(self.networks.weights[0].dtype)
         with torch.autocast(z.device.type, enabled=False):
-            return functional_call(self.networks, held, (rows,)).squeeze(2).T.to(z.dtype)
+            return functional_call(self.networks, parameters, (rows,)).squeeze(2).T.to(z.dtype)

@@ -20,12 +20,17 @@ def _constant(step: int) -> float:
 
 @dataclass(frozen=True)
 class Weighted:
-    """A penalty with its place in a sum.
+    """A penalty with its weight and schedule in a sum.
 
     Attributes:
         penalty: any regularizer.
-        weight: its factor, at least 0.
-        schedule: factor on the weight, a function of the step.
+        weight: factor of the penalty, at least 0.
+        schedule: function from the training step to a factor on the weight; constant 1 by default.
+
+    Example:
+        >>> from mmdprior import KL
+        >>> Weighted(KL(), weight=4.0, schedule=lambda step: min(step / 1000, 1.0)).factor(500)
+        2.0
     """
 
     penalty: Regularizer
@@ -42,17 +47,27 @@ class Weighted:
 
 
 class SumOfPenalties(Regularizer):
-    """sum_k weight_k schedule_k(step) penalty_k, such as an MMD beside a `Predictability`.
+    """Weighted sum of penalties, sum_k weight_k schedule_k(step) penalty_k.
 
-    Terms for the log: those of every penalty under their own names, a number appended where two share
-    one, and what each adds to the sum under ``weighted_<its class>``. The learned parts of all penalties are
-    trained together, as often a step as the one that asks for most.
+    ``terms`` has the terms of every penalty under their own names, with a number appended where two have
+    the same name, and the contribution of every penalty to the sum as ``weighted_<its class>``. The auxiliary
+    modules of all penalties are trained together, with the largest ``auxiliary_steps`` of any of them.
 
     Args:
-        penalties: regularizers, or `Weighted` ones.
+        penalties: regularizers, or `Weighted` ones; at least one.
 
     Raises:
         InputError: no penalty.
+
+    Example:
+        >>> from mmdprior import MMD
+        >>> from mmdprior.priors import Gaussian
+        >>> from mmdprior.regularizers import Predictability
+        >>> penalty = SumOfPenalties([Weighted(MMD(Gaussian(4)), 64.0), Predictability(4)])
+        >>> _ = penalty(torch.randn(32, 4))
+        >>> list(penalty.terms)
+        ['weighted_mmd', 'mmd', 'standardised', 'weighted_predictability', 'predictability',
+         'predictability_max']
     """
 
     def __init__(self, penalties: Sequence[Regularizer | Weighted]) -> None:
@@ -65,11 +80,11 @@ class SumOfPenalties(Regularizer):
         self.auxiliary_steps = max(learned, default=1)
 
     def describe(self) -> str:
-        """Say in a line what is penalised, and how."""
+        """Return a one-line description of the penalty."""
         return "; ".join(f"{entry.weight:g} x [{entry.penalty.describe()}]" for entry in self.weighted)
 
     def check(self, *, dim: int, stochastic: bool) -> None:
-        """Ask what every penalty asks for."""
+        """Check that every penalty can take the latents."""
         for entry in self.weighted:
             entry.penalty.check(dim=dim, stochastic=stochastic)
 
@@ -81,22 +96,22 @@ class SumOfPenalties(Regularizer):
         values = []
         for entry in self.weighted:
             values.append(entry.factor(step) * entry.penalty(latent, step=step, labels=labels))
-            self._keep(f"weighted_{type(entry.penalty).__name__.lower()}", values[-1].detach())
+            self._add_term(f"weighted_{type(entry.penalty).__name__.lower()}", values[-1].detach())
             for name, term in entry.penalty.terms.items():
-                self._keep(name, term)
+                self._add_term(name, term)
         return torch.stack(values).sum()
 
     def auxiliary_modules(self) -> list[nn.Module]:
-        """Return the learned parts of all penalties."""
+        """Return the auxiliary modules of all penalties."""
         return [module for entry in self.weighted for module in entry.penalty.auxiliary_modules()]
 
     def auxiliary_loss(self, latent: Latent) -> Float[Tensor, ""]:
-        """Return the summed losses of the learned parts; weights do not touch them."""
+        """Return the sum of the auxiliary losses; the weights of the penalties do not apply."""
         losses = [e.penalty.auxiliary_loss(latent) for e in self.weighted if e.penalty.auxiliary_modules()]
         return torch.stack(losses).sum() if losses else super().auxiliary_loss(latent)
 
-    def _keep(self, name: str, term: Tensor) -> None:
-        taken, number = name, 2
-        while taken in self.terms:
-            taken, number = f"{name}_{number}", number + 1
-        self.terms[taken] = term
+    def _add_term(self, name: str, term: Tensor) -> None:
+        unique, number = name, 2
+        while unique in self.terms:
+            unique, number = f"{name}_{number}", number + 1
+        self.terms[unique] = term

@@ -12,7 +12,8 @@ import torch
 
 from mmdprior import MMD, InputError, mmd
 from mmdprior.kernels import ANOVA, IMQ, RBF, WAE_IMQ, Energy, Laplacian, RationalQuadratic, Sliced, Sum
-from mmdprior.kernels.embedding import embedding, null_variance
+from mmdprior.kernels.embedding import embedding
+from mmdprior.kernels.null_variance import null_variance
 from mmdprior.priors import Gaussian, GaussianMixture, Product, Samples, Uniform
 from mmdprior.regularizers import Block, KnownPrior
 
@@ -92,7 +93,7 @@ def test_null_spread(name, estimator, generator):
     penalty = MMD(prior, RBF(1.5), estimator)
     values = torch.stack([penalty(prior.sample(64, generator)) for _ in range(200)])
     assert abs(values.mean()) < 4 * values.std() / 200**0.5
-    expected = math.sqrt(null_variance(penalty.kernel, prior) * penalty.estimator.spread(64, 64))
+    expected = math.sqrt(null_variance(penalty.kernel, prior) * penalty.estimator.variance_factor(64, 64))
     assert abs(values.std() / expected - 1) < 0.25
 
 

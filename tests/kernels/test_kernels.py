@@ -24,7 +24,8 @@ from mmdprior.kernels import (
     Sliced,
     Sum,
 )
-from mmdprior.kernels.bandwidth import median_of_prior, squared_distance
+from mmdprior.kernels.bandwidth import median_of_prior
+from mmdprior.kernels.distance import squared_distance
 from mmdprior.priors import FromCallable, FromDistribution, Gaussian, Prior, Uniform
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -281,8 +282,8 @@ def test_blocks_give_the_same_averages_and_gradients(make, monkeypatch):
     estimators = ("unbiased", "biased")
     whole = sum(mmd(x, y, kernel, how) for how in estimators)
     expected = torch.autograd.grad(whole, sources)
-    monkeypatch.setattr("mmdprior.kernels.pairs.SIDE", 16)
-    monkeypatch.setattr("mmdprior.kernels.pairs.BLOCK", 16**2)
+    monkeypatch.setattr("mmdprior.kernels.pairs.BLOCK_ROWS", 16)
+    monkeypatch.setattr("mmdprior.kernels.pairs.MAX_ENTRIES", 16**2)
     in_blocks = sum(mmd(x, y, kernel, how) for how in estimators)
     assert torch.allclose(in_blocks, whole, rtol=1e-12)
     for gradient, exact in zip(torch.autograd.grad(in_blocks, sources), expected, strict=True):
@@ -292,8 +293,8 @@ def test_blocks_give_the_same_averages_and_gradients(make, monkeypatch):
 
 
 def test_blocks_keep_the_samples_alone_for_the_backward_pass(monkeypatch):
-    monkeypatch.setattr("mmdprior.kernels.pairs.SIDE", 16)
-    monkeypatch.setattr("mmdprior.kernels.pairs.BLOCK", 16**2)
+    monkeypatch.setattr("mmdprior.kernels.pairs.BLOCK_ROWS", 16)
+    monkeypatch.setattr("mmdprior.kernels.pairs.MAX_ENTRIES", 16**2)
     x, y = torch.randn(200, 3, requires_grad=True), torch.randn(150, 3)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
