@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy.random  # noqa: F401, seeded by the system on import: before the fork, so that all runs agree
 import torch
 
 from mmdprior.cli.main import main as command
