@@ -12,9 +12,14 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy.random  # noqa: F401, seeded by the system on import: before the fork, so that all runs agree
+# The training imports these on first use. Imported here, they are loaded once for all forked runs, and these
+# share the state of NumPy's global generator, which is seeded on import.
+import numpy.random  # noqa: F401
 import torch
+import torch._dynamo  # imported by the optimizer
+import torch.utils.tensorboard
 
+import mmdprior.cli.train  # noqa: F401
 from mmdprior.cli.main import main as command
 from mmdprior.errors import InputError
 from mmdprior.training import newest_checkpoint, read_checkpoint
