@@ -61,6 +61,15 @@ class Independence(Result):
         distance_correlation: squared distance correlation of pairs; None unless ``thorough``.
         dhsic: joint statistic of all dimensions; None unless ``thorough``.
         match: standardised MMD of all dimensions to the intended prior; None without a prior.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior import independence
+        >>> result = independence(torch.randn(200, 2), thorough=False)
+        >>> result.active_units, result.mutual_information
+        (2, None)
+        >>> sorted(result.scalars())[:3]
+        ['active_units', 'covariance_ratio', 'effective_rank']
     """
 
     n: int

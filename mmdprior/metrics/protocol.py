@@ -44,9 +44,9 @@ class Protocol:
         >>> from mmdprior.metrics import Protocol
         >>> Protocol(folds=5).null
         1
-        >>> Protocol(transform="whiten")
+        >>> Protocol(folds=0)
         Traceback (most recent call last):
-        mmdprior.errors.InputError: transform: 'whiten' received; give one of ('standardise', ...)
+        mmdprior.errors.InputError: folds: 0 received; give at least 1
     """
 
     transform: Transform = "standardise"

@@ -20,6 +20,15 @@ class Outcome(ABC):
 
     Attributes:
         extra: further numbers to report, (p, d) by name.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.predictors import LinearPredictor
+        >>> codes = torch.randn(1, 200, 1).repeat(1, 1, 2)  # one problem, two equal dimensions
+        >>> fitted = LinearPredictor().fit(codes[:, :150], codes[:, :0], [torch.Generator()])
+        >>> outcome = fitted(codes[:, 150:])
+        >>> outcome.r2().round(decimals=3)
+        tensor([[1., 1.]], dtype=torch.float64)
     """
 
     extra: Mapping[str, Tensor]

@@ -1,4 +1,4 @@
-"""The answers that `scripts/bench.py lps --validate` holds LPS to."""
+"""The true values that `scripts/bench.py lps --validate` compares LPS with."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from mmdprior import InputError
 CASES = {(family.name, family.level): family for family in families(8)}
 
 
-def test_a_gaussian_pair_has_its_squared_correlation_in_every_sense():
+def test_every_measure_of_a_gaussian_pair_is_its_squared_correlation():
     assert np.allclose(gaussian_pair(0.6), 0.36, atol=1e-6)
 
 
@@ -42,13 +42,13 @@ def test_pairs_against_closed_forms_and_adaptive_quadrature():
     assert parabola(2.0).information[0] == pytest.approx(1 - math.exp(-2 * nats), abs=1e-3)
 
 
-def test_a_ring_without_noise_is_known_but_for_a_sign():
+def test_a_ring_with_little_noise_is_known_up_to_a_sign():
     assert ring(0.02).best_function[0] > 0.98
     assert ring(2.0).information[0] < 0.001
     assert ring(0.2).mean == pytest.approx([0, 0], abs=1e-6)
 
 
-def test_a_grid_that_cuts_the_density_is_refused():
+def test_a_grid_that_cuts_the_density_raises():
     with pytest.raises(InputError, match="ends beyond"):
         reach_of_pair(lambda x, y: torch.exp(-x.square() - y.square()), (-1, 1), (-5, 5))
 
@@ -60,10 +60,10 @@ def test_equicorrelated_normals(rho):
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case[0] != "duplicate"], ids=str)
-def test_draws_have_the_linear_r2_that_is_stated(case):
+def test_draws_have_the_stated_linear_r2(case):
     z = CASES[case].draw(50_000, torch.Generator().manual_seed(0)).double().numpy()
-    found = 1 - 1 / np.diag(np.linalg.inv(np.corrcoef(z.T)))
-    assert found == pytest.approx(CASES[case].reach.linear, abs=0.012)
+    r2 = 1 - 1 / np.diag(np.linalg.inv(np.corrcoef(z.T)))
+    assert r2 == pytest.approx(CASES[case].reach.linear, abs=0.012)
 
 
 def test_the_mean_of_uniform_marginals_by_its_formula():
@@ -75,19 +75,19 @@ def test_the_mean_of_uniform_marginals_by_its_formula():
     assert CASES["uniform", 0.6].target("mlp") == pytest.approx(12 * variance, abs=1e-6)
 
 
-def test_an_exclusive_or_says_a_sign():
-    """By counting: of 2 n rows the others tell the sign of all but a share that is flipped."""
+def test_xor_determines_a_sign():
+    """By counting: the others determine the sign of every row that is not flipped."""
     z = CASES["xor", 0.1].draw(200_000, torch.Generator().manual_seed(0))[:, :3].double()
-    said = torch.sign(z[:, 0] * z[:, 1])
-    right = float((said == torch.sign(z[:, 2])).double().mean())
+    sign = torch.sign(z[:, 0] * z[:, 1])
+    right = float((sign == torch.sign(z[:, 2])).double().mean())
     nats = math.log(2) + right * math.log(right) + (1 - right) * math.log(1 - right)
     reach = CASES["xor", 0.1].reach
     assert reach.information[2] == pytest.approx(1 - math.exp(-2 * nats), abs=0.01)
-    assert reach.mean[2] == pytest.approx(float((said * z[:, 2]).mean() ** 2), abs=0.01)
+    assert reach.mean[2] == pytest.approx(float((sign * z[:, 2]).mean() ** 2), abs=0.01)
 
 
-def test_a_validation_in_small_is_written_kept_and_drawn(tmp_path, capsys):
-    out, figure = tmp_path / "found.json", tmp_path / "found.png"
+def test_a_small_validation_writes_continues_and_draws(tmp_path, capsys):
+    out, figure = tmp_path / "validation.json", tmp_path / "validation.png"
     codes = [tmp_path / f"{seed}.npy" for seed in range(2)]
     for seed, path in enumerate(codes):
         np.save(path, np.random.default_rng(seed).normal(size=(60, 3)))
@@ -95,13 +95,13 @@ def test_a_validation_in_small_is_written_kept_and_drawn(tmp_path, capsys):
     bench.main([*common, "--predictor", "linear", "--repeats", "1", "--codes"])
     first = json.loads(out.read_text())["cells"]
     bench.main([*common, "--predictor", "linear", "--repeats", "2", "--codes", *map(str, codes)])
-    found = json.loads(out.read_text())
-    assert found["cells"][: len(first)] == first
-    assert len(found["cells"]) == 2 * len(first)
-    (row,) = found["summary"]
+    results = json.loads(out.read_text())
+    assert results["cells"][: len(first)] == first
+    assert len(results["cells"]) == 2 * len(first)
+    (row,) = results["summary"]
     assert row["spearman_copulas"] > 0.9
     assert abs(row["bias"]) < 0.05
     assert row["largest_bias_at"] != ""
-    assert len(found["agreement"]["scores"]["experts"]) == 2
+    assert len(results["agreement"]["scores"]["experts"]) == 2
     assert figure.stat().st_size > 10_000
     assert "linear" in capsys.readouterr().out

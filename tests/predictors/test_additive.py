@@ -13,9 +13,9 @@ from mmdprior.predictors import AdditivePredictor, Ranks
 
 def test_additive_is_the_best_canonical_function_by_brute_force():
     """Ridge regressions of the features of one coordinate on those of the others, then an eigenproblem."""
-    z, held, test = dependent(1, 500), dependent(1, 200), dependent(1, 200)
+    z, validation, test = dependent(1, 500), dependent(1, 200), dependent(1, 200)
     ridge, m = 0.01, 4
-    outcome = AdditivePredictor(m, [ridge]).fit(z, held, [torch.Generator().manual_seed(0)])(test)
+    outcome = AdditivePredictor(m, [ridge]).fit(z, validation, [torch.Generator().manual_seed(0)])(test)
 
     def features(codes):
         u = Ranks(z).uniform(codes)[0].double().numpy()
@@ -41,11 +41,11 @@ def test_additive_is_the_best_canonical_function_by_brute_force():
         a = eigh(residual, total)[1][:, 0]
         target = (psi[:, i] - center[i]) @ a
         others = np.delete(psi - center, i, 1).reshape(200, -1)
-        scale = slopes(held, i, slope @ a, a)
+        scale = slopes(validation, i, slope @ a, a)
         assert float(outcome.r2()[0, i]) == pytest.approx(
             r2_score(target, scale * others @ slope @ a), abs=1e-4
         )
         plain = np.linalg.solve(gram, x.T @ (z[0, :, i].double().numpy() - z[0, :, i].mean().item()) / 500)
-        scale = slopes(held, i, plain, None)
+        scale = slopes(validation, i, plain, None)
         expected = r2_score(test[0, :, i] - z[0, :, i].mean(), scale * others @ plain)
         assert float(outcome.extra["plain_r2"][0, i]) == pytest.approx(expected, abs=1e-4)

@@ -227,16 +227,16 @@ def test_a_broken_predictor_is_rejected(broken, message):
 
 
 def test_problems_fitted_together_equal_problems_fitted_one_by_one(predictor):
-    z, held, test = dependent(3, 300), dependent(3, 100), dependent(3, 80)
-    together = predictor.fit(z, held, generators(1, 2, 3))(test)
+    z, validation, test = dependent(3, 300), dependent(3, 100), dependent(3, 80)
+    together = predictor.fit(z, validation, generators(1, 2, 3))(test)
     for i in range(3):
-        single = predictor.fit(z[i : i + 1], held[i : i + 1], generators(i + 1))(test[i : i + 1])
+        single = predictor.fit(z[i : i + 1], validation[i : i + 1], generators(i + 1))(test[i : i + 1])
         torch.testing.assert_close(together.r2()[i], single.r2()[0], atol=2e-3, rtol=0)
 
 
 def test_a_dimension_is_not_predicted_from_itself(predictor):
-    z, held, test = dependent(1, 400), dependent(1, 100), dependent(1, 60)
-    fitted = predictor.fit(z, held, generators(0))
+    z, validation, test = dependent(1, 400), dependent(1, 100), dependent(1, 60)
+    fitted = predictor.fit(z, validation, generators(0))
     changed = test.clone()
     changed[:, :, 0] = torch.randn(60)
     before, after = predictions(fitted(test)), predictions(fitted(changed))
@@ -245,26 +245,26 @@ def test_a_dimension_is_not_predicted_from_itself(predictor):
 
 
 def test_equal_generators_give_equal_fits(predictor):
-    z, held, test = dependent(1, 300), dependent(1, 100), dependent(1, 60)
-    first, second = (predictor.fit(z, held, generators(5))(test).r2() for _ in range(2))
+    z, validation, test = dependent(1, 300), dependent(1, 100), dependent(1, 60)
+    first, second = (predictor.fit(z, validation, generators(5))(test).r2() for _ in range(2))
     assert torch.equal(first, second)
 
 
 def test_mode_and_dtype_have_no_effect(predictor):
-    z, held, test = dependent(1, 300), dependent(1, 100), dependent(1, 60)
-    plain = predictor.fit(z, held, generators(5))(test).r2()
+    z, validation, test = dependent(1, 300), dependent(1, 100), dependent(1, 60)
+    plain = predictor.fit(z, validation, generators(5))(test).r2()
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        guarded = predictor.fit(z * 1, held * 1, generators(5))(test * 1).r2()
+        guarded = predictor.fit(z * 1, validation * 1, generators(5))(test * 1).r2()
     torch.testing.assert_close(plain, guarded, atol=1e-6, rtol=0)
-    wide = predictor.fit(z.double(), held.double(), generators(5))(test.double()).r2()
+    wide = predictor.fit(z.double(), validation.double(), generators(5))(test.double()).r2()
     torch.testing.assert_close(plain, wide, atol=2e-3, rtol=0)
 
 
 @pytest.mark.gpu
 def test_devices_agree(predictor):
-    z, held, test = dependent(2, 2000), dependent(2, 600), dependent(2, 600)
-    here = predictor.fit(z, held, generators(1, 2))(test).r2()
-    there = predictor.fit(z.cuda(), held.cuda(), generators(1, 2))(test.cuda()).r2().cpu()
+    z, validation, test = dependent(2, 2000), dependent(2, 600), dependent(2, 600)
+    here = predictor.fit(z, validation, generators(1, 2))(test).r2()
+    there = predictor.fit(z.cuda(), validation.cuda(), generators(1, 2))(test.cuda()).r2().cpu()
     exact = isinstance(predictor, LinearPredictor | AdditivePredictor)
     torch.testing.assert_close(here, there, atol=1e-4 if exact else 0.01, rtol=0)
 
