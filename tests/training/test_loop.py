@@ -208,7 +208,12 @@ def test_steps_between_logged_ones_never_wait_for_the_gpu(parts):
     run.steps = 3
     run.run()
     run.steps = 20
-    run.stop = lambda: torch.cuda.set_sync_debug_mode("error" if run.step < 18 else "default")
+
+    def never_stop():
+        torch.cuda.set_sync_debug_mode("error" if run.step < 18 else "default")
+        return False
+
+    run.stop = never_stop
     try:
         run.run()
     finally:  # a mode left in force would fail every later test
