@@ -15,7 +15,7 @@ __all__ = ["Result", "finite_or_none", "to_plain"]
 class Result:
     """Base class of result dataclasses.
 
-    Subclasses are dataclasses that define ``__str__``, the text printed for people. They override `to_dict`
+    Subclasses are dataclasses that define ``__str__``. They override `to_dict`
     where the JSON is not a plain copy of the fields.
 
     Example:
