@@ -182,7 +182,9 @@ def signal_when(condition):
 
 
 class TestRunning:
-    def test_a_sweep_continues_after_an_interruption_and_prints_one_table(self, plan_file, capsys, tmp_path):
+    def test_a_sweep_continues_after_an_interruption_and_prints_one_table(
+        self, plan_file, capsys, tmp_path, monkeypatch
+    ):
         path = plan_file(
             config="base.yaml",
             list=[
@@ -212,13 +214,17 @@ class TestRunning:
         assert steps == sorted(steps)
         assert len((first / "commands.txt").read_text().splitlines()) == 2
         assert (tmp_path / "r" / "p" / "comparison" / "index.html").is_file()
+        pages = []
+        monkeypatch.setattr("mmdprior.cli.plan.write_page", lambda comparison, folder: pages.append(folder))
         assert main([*command, "--table"]) == 0
+        assert pages == [tmp_path / "r" / "p" / "comparison"]
         assert main([*command, "trainer.steps=59"]) == 2
         assert "holds a run of another config (trainer.steps 60, not 59)" in capsys.readouterr().err
 
     def test_a_directory_of_another_config_is_refused_before_any_run_starts(
-        self, plan_file, capsys, tmp_path
+        self, plan_file, capsys, tmp_path, monkeypatch
     ):
+        monkeypatch.setattr("mmdprior.cli.plan.write_page", lambda comparison, folder: None)
         other = plan_file(name="q", runs={"b": "base.yaml"}, overrides={"trainer.steps": 3})
         runs = ["--runs", str(tmp_path / "r")]
         assert main(["study", str(other), *runs]) == 0
