@@ -18,6 +18,10 @@ _LISTED = 8
 """Dimensions that the printed table lists."""
 
 
+_OLD_EXTRA = "beside"
+"""Name of ``LPSResult.extra`` in the previous release."""
+
+
 @dataclass(frozen=True)
 class LPSResult(Result):
     """Latent Predictability Score with its statistics and settings.
@@ -112,7 +116,7 @@ class LPSResult(Result):
     def beside(self) -> Mapping[str, Float[np.ndarray, "d"]]:
         """Old name of ``extra``, which warns for one release."""
         warnings.warn(
-            "LPSResult.beside is now LPSResult.extra; the old name will be removed in the next release",
+            f"LPSResult.{_OLD_EXTRA} is now LPSResult.extra; the old name will be removed in the next release",
             DeprecationWarning,
             stacklevel=2,
         )
@@ -129,8 +133,8 @@ class LPSResult(Result):
         """Return the result that `to_json` wrote, in this or the previous release."""
         fields: dict[str, Any] = json.loads(text)
         del fields["excess"]
-        if "beside" in fields:  # name of ``extra`` in the previous release
-            fields["extra"] = fields.pop("beside")
+        if _OLD_EXTRA in fields:
+            fields["extra"] = fields.pop(_OLD_EXTRA)
         for name in ("r2", "p_values", "null_r2"):
             fields[name] = np.array(fields[name], dtype=float)
         fields["active"] = np.array(fields["active"], dtype=bool)
