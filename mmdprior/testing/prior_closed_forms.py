@@ -30,7 +30,7 @@ _ROUNDING = 1e-5
 _LARGEST_SHARE = 0.05
 """Largest share of one draw in a sum. Above it the tails are too heavy for a standard error."""
 
-_MOST_DIMS = 64
+_MAX_DIMS = 64
 """Most dimensions whose marginals are compared with the draws, evenly spaced."""
 
 _CENTRES = 256
@@ -116,7 +116,7 @@ def _tolerance(standard_deviation: Tensor, scale: Tensor, n: int) -> Tensor:
 
 
 def _has_heavy_tails(centred: Tensor, power: int) -> Tensor:
-    """Return for each dimension whether one draw dominates the mean of this power."""
+    """Return for each dimension whether one draw has more than _LARGEST_SHARE of the sum of this power."""
     powers = (centred / centred.abs().amax(0).clamp(min=1e-300)) ** power
     return powers.sum(0) < 1 / _LARGEST_SHARE
 
@@ -140,7 +140,11 @@ def check_components(prior: Prior, z: Tensor, seed: int) -> None:
     components: Any = _optional("components", prior.components)
     if components is None:
         return
-    weights, means, scales = components
+    if not (isinstance(components, tuple) and all(isinstance(part, Tensor) for part in components)):
+        raise InputError(f"prior.components: {type(components).__name__} returned; expected three tensors")
+    if len(components) != 3:
+        raise InputError(f"prior.components: {len(components)} tensors returned; expected three")
+    weights, means, scales = (part.to(z) for part in components)
     shape = (len(weights), prior.dim)
     if weights.ndim != 1 or means.shape != shape or scales.shape != shape:
         shapes = ", ".join(str(tuple(part.shape)) for part in components)
@@ -180,7 +184,7 @@ def check_marginals(prior: Prior, z: Tensor) -> None:
     if not isinstance(marginals, list) or len(marginals) != prior.dim:
         count = len(marginals) if isinstance(marginals, list) else type(marginals).__name__
         raise InputError(f"prior.marginals: {count} returned; expected a list of {prior.dim}")
-    dims = torch.linspace(0, prior.dim - 1, min(prior.dim, _MOST_DIMS)).round().long().tolist()
+    dims = torch.linspace(0, prior.dim - 1, min(prior.dim, _MAX_DIMS)).round().long().tolist()
     spread = _spread(z)
     for i in dims:
         if not isinstance(marginals[i], Marginal):
@@ -255,7 +259,7 @@ def _check_independence(dims: list[int], u: Tensor) -> None:
     n, k = u.shape
     columns = torch.cat([u, (u - 0.5).abs()], 1)
     centred = columns - columns.mean(0)
-    # Columns that vary in a few draws only have no useful correlation.
+    # A column that differs from its mean in fewer than about 100 draws has no useful correlation.
     rare = centred.square().amax(0) * 100 > centred.square().sum(0)
     standardised = torch.where(rare, 0.0, centred / centred.std(0).clamp(min=1e-300))
     correlation = (standardised.T @ standardised / n).abs()
@@ -334,11 +338,13 @@ class _Bumps:
         self.scale = width * _spread(z)
 
     def sample(self, n: int) -> Tensor:
+        """Draw n points."""
         rows = torch.randint(len(self.centres), (n,), generator=self.generator)
         noise = torch.randn(n, len(self.scale), generator=self.generator, dtype=self.centres.dtype)
         return self.centres[rows] + self.scale * noise
 
     def log_prob(self, z: Tensor) -> Tensor:
+        """Return the log-density of each row of z."""
         log_norm = float(self.scale.log().sum()) + 0.5 * z.shape[1] * math.log(2 * math.pi)
         log_norm += math.log(len(self.centres))
         blocks = z.split(4096)

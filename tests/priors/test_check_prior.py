@@ -230,6 +230,14 @@ BROKEN = {
         broken(components=lambda self: (torch.ones(1), torch.zeros(1, 4), torch.ones(1))),
         "prior.components: shapes (1,), (1, 4), (1,) returned; expected (k,), (k, d) and (k, d)",
     ),
+    "components_type": (
+        broken(components=lambda self: [1.0]),
+        "prior.components: list returned; expected three tensors",
+    ),
+    "components_count": (
+        broken(components=lambda self: (torch.ones(1), torch.zeros(1, 4))),
+        "prior.components: 2 tensors returned; expected three",
+    ),
     "components_weights": (
         broken(components=lambda self: (torch.ones(2), torch.zeros(2, 4), torch.ones(2, 4))),
         "prior.components: weights that are not probabilities returned; expected a sum of 1",
