@@ -80,7 +80,7 @@ def number_table(name: str, value: object, expected: str, *, columns: int | None
     Args:
         name: argument name for the error.
         value: nested sequence or tensor of two axes.
-        expected: what the error asks for.
+        expected: phrase for the error that describes a valid value.
         columns: required number of columns; any number by default.
 
     Raises:

@@ -19,7 +19,7 @@ from mmdprior.priors.marginals import (
     UniformMarginal,
     per_dimension,
 )
-from mmdprior.priors.prior import Marginal, Moments, Prior, check_draws, checked_draws, function_name
+from mmdprior.priors.prior import Marginal, Moments, Prior, check_draws, function_name, require_draws
 
 __all__ = ["Affine", "Product", "Rotation", "Transform"]
 
@@ -334,7 +334,7 @@ class Transform(Prior):
         """Draw n points."""
         with torch.no_grad():
             draws = self.fn(self.base.sample(n, generator))
-        return checked_draws(draws, n, self.dim, self._name).to(self.device, self.dtype)
+        return require_draws(draws, n, self.dim, self._name).to(self.device, self.dtype)
 
 
 def _output_dim(base: Prior, fn: Callable[[Tensor], Tensor]) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 from mmdprior.errors import InputError, reason
 from mmdprior.precision import full_matmul
 from mmdprior.priors.marginals import AtomsMarginal
-from mmdprior.priors.prior import Marginal, Moments, Prior, check_draws, checked_draws, function_name
+from mmdprior.priors.prior import Marginal, Moments, Prior, check_draws, function_name, require_draws
 
 __all__ = ["FromCallable", "FromDistribution", "PriorLike", "Samples", "as_prior"]
 
@@ -149,7 +149,7 @@ class _GlobalGeneratorPrior(Prior):
             return self._checked(n)
 
     def _checked(self, n: int) -> Tensor:
-        return checked_draws(self._draw(n), n, self.dim, self._name).to(self.device, self.dtype)
+        return require_draws(self._draw(n), n, self.dim, self._name).to(self.device, self.dtype)
 
 
 class FromCallable(_GlobalGeneratorPrior):

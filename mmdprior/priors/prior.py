@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mmdprior.errors import InputError
 from mmdprior.priors.arguments import positive_int, to_tensor
 
-__all__ = ["Marginal", "Moments", "Prior", "check_draws", "checked_draws", "function_name"]
+__all__ = ["Marginal", "Moments", "Prior", "check_draws", "require_draws", "function_name"]
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ class Prior(nn.Module, ABC):
         self.register_buffer("high", upper)
 
 
-def checked_draws(draws: object, n: int, dim: int, name: str) -> Tensor:
+def require_draws(draws: object, n: int, dim: int, name: str) -> Tensor:
     """Return draws of user code, detached, after checking type and shape.
 
     Args:
@@ -246,7 +246,7 @@ def check_draws(prior: Prior) -> None:
     """
     n = 8
     with torch.random.fork_rng([]):
-        draws = checked_draws(prior.sample(n), n, prior.dim, prior._name)
+        draws = require_draws(prior.sample(n), n, prior.dim, prior._name)
     if not bool(torch.isfinite(draws).all()):
         raise InputError(f"{prior._name}: NaN or infinity returned; expected finite draws")
 
