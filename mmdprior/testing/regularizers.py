@@ -134,8 +134,8 @@ class _Check:
         self.check_state_dict()
         self.check_auxiliary()
 
-    def evaluate(self, latent: Latent, penalty: Regularizer | None = None) -> tuple[Tensor, Regularizer]:
-        """Return the value of a penalty, by default of a fresh copy, and the penalty."""
+    def evaluate(self, latent: Latent, penalty: Regularizer | None = None) -> tuple[Any, Regularizer]:
+        """Return what a penalty, by default a fresh copy, returns for a latent, and the penalty."""
         if penalty is None:
             penalty = copy.deepcopy(self.original).to(latent.sample.dtype)
         torch.manual_seed(self.seed)
@@ -152,8 +152,9 @@ class _Check:
             raise self.violation(f"has describe() = {line!r}; return one line of text")
 
     def check_value_and_terms(self) -> None:
+        latent = _mapped(self.latent, lambda part: part.clone().requires_grad_())
         with _RandomOperations() as random:
-            value, penalty = self.evaluate(self.latent)
+            value, penalty = self.evaluate(latent)
         self.draws = random.any
         if not isinstance(value, Tensor) or value.shape != ():
             kind = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
@@ -258,7 +259,8 @@ class _Check:
                 f"raised {type(error).__name__} in auxiliary_loss ({reason(error)})"
             ) from error
         if not isinstance(loss, Tensor) or loss.shape != () or not bool(torch.isfinite(loss)):
-            raise self.violation(f"has auxiliary_loss = {loss}; return a finite 0-dim tensor")
+            shown = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) and loss.ndim else repr(loss)
+            raise self.violation(f"has an auxiliary_loss of {shown}; return a finite 0-dim tensor")
         parts = [latent.sample, latent.mean]
         gradients = (
             torch.autograd.grad(loss, [*parameters, *parts], allow_unused=True) if loss.requires_grad else []

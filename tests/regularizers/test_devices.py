@@ -104,3 +104,12 @@ def test_fake_cuda_sees_copies_numbers_and_mismatches():
         assert [wait.partition(" at ")[0] for wait in gpu.waits] == ["cpu to cuda", "number", "cpu to cuda"]
         with pytest.raises(Exception, match="device"):
             z + constant
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kernel", [RBF(), WAE_IMQ(), ANOVA(), ANOVA(frequencies=2), ANOVA(order=3)])
+def test_every_form_on_cuda_equals_the_cpu(kernel):
+    z = torch.randn(300, 12)
+    prior = Gaussian(12)
+    expected = MMD(prior, kernel)(z)
+    assert abs(MMD(Gaussian(12).cuda(), kernel)(z.cuda()).cpu() - expected) < 1e-5

@@ -6,7 +6,6 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from mmdprior import KL, InputError, Latent
 from mmdprior.priors import FromCallable, Gaussian, GaussianMixture
-from mmdprior.regularizers import NoPenalty
 
 
 def latent(n=50, d=4, dtype=torch.float64):
@@ -31,11 +30,11 @@ def test_closed_form_to_a_diagonal_gaussian():
 
 def test_monte_carlo_form_averages_to_the_closed_form():
     """A mixture of one component is a Gaussian, but has no closed form here."""
-    z = latent(n=200_000)
+    z = latent(n=100_000)
     one = GaussianMixture([[0.5, -0.5, 0.0, 1.0]], 1.5).double()
     same = Gaussian(4, mean=[0.5, -0.5, 0.0, 1.0], scale=1.5).double()
     q = Independent(Normal(z.mean, (0.5 * z.log_var).exp()), 1)
-    spread = (q.log_prob(z.sample) - one.log_prob(z.sample)).std() / 200_000**0.5
+    spread = (q.log_prob(z.sample) - one.log_prob(z.sample)).std() / 100_000**0.5
     assert abs(KL(one)(z) - KL(same)(z)) < 5 * spread
 
 
@@ -45,17 +44,13 @@ def test_gradient():
     assert torch.autograd.gradcheck(lambda m, v: KL()(Latent(m, m, v)), (mean, log_var))
 
 
-def test_capacity_grows_linearly_then_stays():
+def test_capacity_grows_linearly_and_then_stays():
     z = latent()
     kl = KL()(z)
     annealed = KL(capacity=4.0, capacity_steps=100)
     for step, target in ((0, 0.0), (50, 2.0), (100, 4.0), (500, 4.0)):
         assert torch.allclose(annealed(z, step=step), (kl - target).abs())
     assert torch.allclose(annealed.terms["kl"], kl)
-
-
-def test_no_penalty_is_zero():
-    assert NoPenalty()(latent()) == 0
 
 
 @pytest.mark.parametrize(
