@@ -1,12 +1,16 @@
-"""Settings in which resolved configs differ, and those that they share."""
+"""Compare the configs of runs: settings that differ, and settings that all share.
+
+A slot is a setting that names an implementation: a mapping with a ``name`` (or a ``target``, an import path)
+and the arguments of that implementation, such as ``{"name": "kl", "capacity": 5.0}``.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["MACHINE", "differences", "fingerprint", "setting_text", "shared_settings"]
+__all__ = ["MACHINE_SETTINGS", "differences", "fingerprint", "setting_text", "shared_settings"]
 
-MACHINE = frozenset(
+MACHINE_SETTINGS = frozenset(
     {
         "data.resident",
         "data.root",
@@ -19,30 +23,31 @@ MACHINE = frozenset(
         "trainer.log_every",
     }
 )
-"""Settings of where a run computes and what it keeps, which do not change what it computes."""
+"""Settings of hardware, file locations, logging and checkpoints; they do not define the experiment."""
 
 _IDENTITY = ("name", "seed")
-"""Settings that identify a run among runs of the same configuration."""
+"""Settings that distinguish runs of the same experiment."""
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Return a string that is equal for configs that differ only in name, seed and machine settings."""
-    kept = {
-        section: {k: v for k, v in value.items() if f"{section}.{k}" not in MACHINE}
-        if isinstance(value, Mapping)
-        else value
-        for section, value in config.items()
-        if section not in _IDENTITY
-    }
-    return json.dumps(kept, sort_keys=True, default=str)
+    compared: dict[str, Any] = {}
+    for section, value in config.items():
+        if section in _IDENTITY:
+            continue
+        if isinstance(value, Mapping):
+            value = {k: v for k, v in value.items() if f"{section}.{k}" not in MACHINE_SETTINGS}
+        compared[section] = value
+    return json.dumps(compared, sort_keys=True, default=str)
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return the settings that differ, by path, with one value per config.
+    """Return the settings that differ: dotted path -> one value per config.
 
-    Slots with different names count as one difference, whose value is the slot with all its arguments. Slots
-    with the same name are compared argument by argument. The value is None for a config without the setting.
-    Name, seed and settings of the machine are left out.
+    Slots with the same name are compared argument by argument. Slots with different names count as one
+    difference, whose values are the whole slots. Settings that all configs have next to the slot in a
+    section, such as the weight of the regularizer, are still compared one by one. The value is None for a
+    config without the setting. Name, seed and `MACHINE_SETTINGS` are left out.
 
     Args:
         configs: resolved configs as nested mappings.
@@ -56,7 +61,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """
     values: dict[str, list[Any]] = {}
     _compare("", list(configs), values)
-    return {path: v for path, v in values.items() if path not in _IDENTITY and path not in MACHINE}
+    return {path: v for path, v in values.items() if path not in _IDENTITY and path not in MACHINE_SETTINGS}
 
 
 def shared_settings(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -65,7 +70,7 @@ def shared_settings(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def setting_text(value: Any) -> str:
-    """Return the value of a setting on one line; arguments that are None are left out.
+    """Format the value of a setting as one line of text, without arguments that are None.
 
     Example:
         >>> from mmdprior.comparison.differences import setting_text
@@ -74,9 +79,9 @@ def setting_text(value: Any) -> str:
     """
     if isinstance(value, Mapping):
         arguments = {k: v for k, v in value.items() if k not in ("name", "target") and v is not None}
-        inside = ", ".join(f"{key}={setting_text(argument)}" for key, argument in arguments.items())
-        title = value.get("name") or str(value.get("target") or "").rpartition(":")[2]
-        return f"{title}({inside})" if inside or not title else str(title)
+        arguments_text = ", ".join(f"{key}={setting_text(v)}" for key, v in arguments.items())
+        name = value.get("name") or str(value.get("target") or "").rpartition(":")[2]
+        return f"{name}({arguments_text})" if arguments_text or not name else str(name)
     if isinstance(value, list):
         return f"[{', '.join(setting_text(entry) for entry in value)}]"
     if isinstance(value, float):
@@ -85,16 +90,23 @@ def setting_text(value: Any) -> str:
 
 
 def _compare(path: str, values: list[Any], result: dict[str, list[Any]]) -> None:
-    """Add the differences of the values at a path to ``result``."""
+    """Add the differences between the values at ``path`` to ``result``.
+
+    Args:
+        path: dotted path of the values; empty for whole configs.
+        values: one value per config.
+        result: dictionary that is filled, path -> one value per config.
+    """
     if all(value == values[0] for value in values):
         return
     if all(isinstance(value, Mapping) for value in values):
+        # Equal for slots with the same implementation, and for mappings that are not slots.
         if len({_slot_name(value) for value in values}) == 1 or not path:
             _compare_keys(path, values, result)
             return
         if "." not in path:
-            # A section with different slots: keys that all have (such as the weight) are compared one by
-            # one; the others are arguments of the slots.
+            # A section whose slots differ. Keys that all sections have (such as the weight) are compared one
+            # by one. The other keys are arguments of the slots.
             common = set.intersection(*(set(value) for value in values)) - {"name", "target"}
             result[path] = [{k: v for k, v in value.items() if k not in common} for value in values]
             _compare_keys(path, [{k: v for k, v in value.items() if k in common} for value in values], result)
@@ -108,30 +120,33 @@ def _compare(path: str, values: list[Any], result: dict[str, list[Any]]) -> None
 
 
 def _compare_keys(path: str, values: list[Any], result: dict[str, list[Any]]) -> None:
+    """Compare mappings key by key, over all keys that any of them has."""
     for key in dict.fromkeys(key for value in values for key in value):
         _compare(f"{path}.{key}" if path else str(key), [value.get(key) for value in values], result)
 
 
 def _same_slots_in_order(values: list[Any]) -> bool:
-    """Return whether all values are lists of slots of equal length with the same names in the same order."""
+    """Return whether all values are lists of slots, with the same names in the same order."""
     if not all(isinstance(value, list) and value for value in values):
         return False
     names = {tuple(_slot_name(v) if isinstance(v, Mapping) else None for v in value) for value in values}
     return len(names) == 1 and None not in next(iter(names))
 
 
-def _slot_name(value: Mapping[str, Any]) -> Any:
+def _slot_name(value: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return name and target of a slot; (None, None) for other mappings."""
     return value.get("name"), value.get("target")
 
 
 def _common(values: list[Any]) -> dict[str, Any]:
+    """Return the entries that are equal in all mappings, including those of nested mappings."""
     common: dict[str, Any] = {}
     for key, first in values[0].items():
         entries = [value.get(key) for value in values]
         if all(entry == first for entry in entries):
             common[key] = first
         elif all(isinstance(entry, Mapping) for entry in entries):
-            inside = _common(entries)
-            if inside:
-                common[key] = inside
+            nested = _common(entries)
+            if nested:
+                common[key] = nested
     return common
