@@ -1,4 +1,4 @@
-"""dHSIC of all dimensions together, a measure of joint independence, with its permutation null."""
+"""dHSIC: a kernel measure of the joint dependence of all code dimensions, with a permutation test."""
 
 import math
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ __all__ = ["JointStatistic", "dhsic"]
 
 @dataclass(frozen=True)
 class JointStatistic(Result):
-    """One statistic of all dimensions together.
+    """A statistic of the joint dependence of all dimensions, and its permutation test.
 
     Attributes:
-        value: V-statistic; its size depends on d and the bandwidth.
-        standardised: (value - null mean) / null standard deviation.
-        p_value: share of null draws at least as large as the value, counting the value itself.
-        n: number of rows.
-        permutations: number of null draws.
+        value: V-statistic. Values are comparable only for equal d and bandwidth.
+        standardised: (value - mean) / standard deviation, of the statistics of the permuted codes.
+        p_value: (1 + number of permutations whose statistic is at least the value) / (1 + permutations).
+        n: number of rows that were used.
+        permutations: number of permutations.
     """
 
     value: float
@@ -36,7 +36,7 @@ class JointStatistic(Result):
     permutations: int
 
     def __str__(self) -> str:
-        """Return the standardised value, the p-value, the rows and the permutations, in one line."""
+        """Return standardised value, p-value, number of rows and number of permutations in one line."""
         return (
             f"{self.standardised:+.1f} null standard deviations, p {self.p_value:.2g} ({self.n} rows, "
             f"{self.permutations} permutations)"
@@ -46,23 +46,29 @@ class JointStatistic(Result):
 def dhsic(
     codes: Float[Tensor, "n d"], *, permutations: int = 99, max_rows: int = 1000, seed: int = 0
 ) -> JointStatistic:
-    """Compute dHSIC, the distance of the codes from the product of their marginals (Pfister et al., 2018).
+    """Compute dHSIC and its permutation test of joint independence (Pfister et al., 2018).
 
-    mean_ab prod_l k_ab^l + prod_l mean_ab k_ab^l - 2 mean_a prod_l mean_b k_ab^l, with Gaussian kernels
-    of l^2 = d/4 on standardised codes. This bandwidth is narrow enough for a circle at d = 3, and wide enough
-    that the product over d = 32 still sees a duplicated dimension.
+    dHSIC is the squared MMD between the distribution of the codes and the product of its marginals. With
+    rows a and b, dimensions i, standardised codes x and the Gaussian kernel
+    k(x_ai, x_bi) = exp(-(x_ai - x_bi)^2 / (2 l^2)) in every dimension, it is
 
-    Of the companions of LPS, only dHSIC sees dependence of three dimensions whose pairs are independent. From
-    d = 32 on it sees little but duplicates, as any joint kernel.
+        mean_ab prod_i k(x_ai, x_bi) + prod_i mean_ab k(x_ai, x_bi) - 2 mean_a prod_i mean_b k(x_ai, x_bi).
+
+    The bandwidth is l^2 = d/4. It is narrow enough to detect codes on a circle at d = 3, and wide enough to
+    detect a duplicated dimension at d = 32.
+
+    Unlike pairwise measures, dHSIC detects dependence among three dimensions whose pairs are independent.
+    From about d = 32 on, it detects little except duplicated dimensions.
 
     Args:
-        codes: (n, d) codes; every dimension must vary.
-        permutations: number of null draws; each shuffles every dimension separately.
-        max_rows: largest number of rows. The cost is quadratic in it; more rows are subsampled at random.
-        seed: seed of the rows and the permutations.
+        codes: (n, d) codes; no dimension may be constant.
+        permutations: number of permutations; each shuffles the rows of every dimension independently.
+        max_rows: largest number of rows that are used; of more rows, a random subset is used. The cost is
+            quadratic in this number.
+        seed: seed of the random subset and of the permutations.
 
     Raises:
-        InputError: fewer than two permutations.
+        InputError: ``permutations`` is less than 2.
 
     Example:
         >>> import torch
@@ -74,19 +80,20 @@ def dhsic(
     """
     if permutations < 2:
         raise InputError(f"permutations: {permutations} received; give at least 2")
-    z = in_float64(random_rows(codes, max_rows, seed, "dhsic"))
-    n, d = z.shape
-    # exp(-(x_a - x_b)^2 / 2 l^2) with l^2 = d/4 is exp(-(z_a - z_b)^2), the kernel of dhsic_statistic, with
-    # z = x sqrt(2 / d).
-    z = (z - z.mean(0)) / z.std(0) * math.sqrt(2 / d)
-    logs = log_row_means(z)
-    value = dhsic_statistic(z, logs)
+    x = in_float64(random_rows(codes, max_rows, seed, "dhsic"))
+    n, d = x.shape
+    x = (x - x.mean(0)) / x.std(0)
+    # dhsic_statistic has the kernel exp(-(z_a - z_b)^2). With z = x sqrt(2 / d) this is
+    # exp(-(x_a - x_b)^2 / (2 l^2)) for l^2 = d/4.
+    z = x * math.sqrt(2 / d)
+    log_means = log_row_means(z)
+    value = dhsic_statistic(z, log_means)
     generator = stream(seed, "dhsic permutations")
     null = torch.empty(permutations, dtype=torch.float64)
-    for draw in range(permutations):
+    for i in range(permutations):
         order = torch.rand(n, d, generator=generator).argsort(0).to(z.device)
-        # The row means move with their rows, so they need no second computation.
-        null[draw] = dhsic_statistic(z.gather(0, order), logs.gather(0, order))
+        # The row means are per dimension, so they are permuted with the rows instead of recomputed.
+        null[i] = dhsic_statistic(z.gather(0, order), log_means.gather(0, order))
     return JointStatistic(
         value=value,
         standardised=float((value - null.mean()) / null.std()),
