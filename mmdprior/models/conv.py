@@ -1,4 +1,4 @@
-"""The convolutional encoder and decoder of the disentanglement literature."""
+"""The convolutional encoder and decoder that are standard in work on disentanglement."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,25 +11,26 @@ from mmdprior.models.layers import Activation, activation_layer, check_sizes, ha
 __all__ = ["ConvDecoder", "ConvEncoder"]
 
 _SIDES = range(32, 129)
+"""Heights and widths of images, in pixels, that the networks accept."""
+
 _CHANNELS = (32, 32, 64, 64)
 
 
 class ConvEncoder(nn.Module):
-    """4 x 4 convolutions of stride 2, then one hidden layer.
+    """4 x 4 convolutions with stride 2, one hidden linear layer and a linear output layer.
 
-    The defaults are those of Burgess et al. (arXiv 1804.03599) and of Locatello et al. (arXiv 1811.12359,
-    table 1): channels 32-32-64-64, 256 hidden units, ReLU.
+    The default channels, hidden units and activation are those of Locatello et al. (arXiv 1811.12359,
+    table 1).
 
     Args:
-        image_shape: (channels, height, width), square, 32 to 128 pixels.
-        num_params: number of outputs per image, the parameters of the posterior.
-        channels: output channels of each convolution; each convolution halves the side.
-        hidden: units of the hidden layer.
-        activation: activation after every layer except the last.
+        image_shape: (channels, height, width) of the input; height = width, 32 to 128 pixels.
+        num_params: number of outputs per image, such as 2 d for means and log-variances of d dimensions.
+        channels: output channels of each convolution; each convolution halves height and width.
+        hidden: number of units of the hidden layer.
+        activation: name of the activation after every layer except the output layer.
 
     Raises:
-        InputError: the images have another size, or there are more stride-2 layers than the image size
-            allows.
+        InputError: ``image_shape`` is not accepted, or it is too small for this number of convolutions.
 
     Example:
         >>> import torch
@@ -51,9 +52,9 @@ class ConvEncoder(nn.Module):
         side = halved_sides(image_shape, _SIDES, len(channels), "convolutions")[-1]
         check_sizes("hidden", [hidden])
         layers: list[nn.Module] = []
-        for before, after in pairwise(widths):
+        for in_channels, out_channels in pairwise(widths):
             layers += [
-                nn.Conv2d(before, after, 4, stride=2, padding=1),
+                nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1),
                 activation_layer(activation),
             ]
         self.convolutions = nn.Sequential(*layers)
@@ -62,24 +63,23 @@ class ConvEncoder(nn.Module):
         self.last = nn.Linear(hidden, num_params)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p"]:
-        """Return the parameters of the posterior."""
+        """Return the parameters of the posterior, one row per image."""
         features = self.convolutions(images).flatten(1)
         return self.last(self.activation(self.hidden(features)))
 
 
 class ConvDecoder(nn.Module):
-    """The mirror image of `ConvEncoder`.
+    """Two linear layers and 4 x 4 transposed convolutions with stride 2: `ConvEncoder` in reverse.
 
     Args:
-        image_shape: (channels, height, width) of the output, square, 32 to 128 pixels.
+        image_shape: (channels, height, width) of the output; height = width, 32 to 128 pixels.
         latent_dim: number of latent dimensions d.
-        channels: channels of the encoder's convolutions, in the encoder's order.
-        hidden: units of the hidden layer.
-        activation: activation after every layer except the last.
+        channels: ``channels`` of the `ConvEncoder`, in the same order.
+        hidden: number of units of the hidden layer.
+        activation: name of the activation after every layer except the output layer.
 
     Raises:
-        InputError: the images have another size, or there are more stride-2 layers than the image size
-            allows.
+        InputError: ``image_shape`` is not accepted, or it is too small for this number of convolutions.
 
     Example:
         >>> import torch
@@ -100,7 +100,7 @@ class ConvDecoder(nn.Module):
         widths = check_sizes("channels", [image_shape[0], *channels])[::-1]
         sides = halved_sides(image_shape, _SIDES, len(channels), "convolutions")[::-1]
         check_sizes("hidden", [hidden])
-        self.start = (widths[0], sides[0], sides[0])
+        self.feature_shape = (widths[0], sides[0], sides[0])
         self.hidden = nn.Sequential(
             nn.Linear(latent_dim, hidden),
             activation_layer(activation),
@@ -108,14 +108,17 @@ class ConvDecoder(nn.Module):
             activation_layer(activation),
         )
         layers: list[nn.Module] = []
-        for before, after, small, large in zip(widths, widths[1:], sides, sides[1:], strict=False):
-            # Doubling gives 2 * small pixels; the encoder rounded down where the larger side was odd.
+        layer_sizes = zip(pairwise(widths), pairwise(sides), strict=True)
+        for (in_channels, out_channels), (small, large) in layer_sizes:
+            # Without output_padding the output has 2 * small pixels per side. That is one too few if large is
+            # odd, because the encoder's convolution rounds down.
+            extra = large - 2 * small
             layers += [
-                nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, output_padding=large - 2 * small),
+                nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, output_padding=extra),
                 activation_layer(activation),
             ]
-        self.convolutions = nn.Sequential(*layers[:-1])
+        self.convolutions = nn.Sequential(*layers[:-1])  # no activation after the output layer
 
     def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
-        """Return logits or means of the pixels, as the likelihood reads them."""
-        return self.convolutions(self.hidden(z).unflatten(1, self.start))
+        """Return one number per pixel and channel: its logit or its mean, depending on the likelihood."""
+        return self.convolutions(self.hidden(z).unflatten(1, self.feature_shape))

@@ -91,7 +91,7 @@ class ResNetDecoder(nn.Module):
         check_sizes("blocks", [blocks])
         widths = check_sizes("channels", channels)[::-1]
         side = halved_sides(image_shape, _SIDES, len(widths), "stages")[-1]
-        self.start = (widths[0], side, side)
+        self.feature_shape = (widths[0], side, side)
         self.first = nn.Linear(latent_dim, widths[0] * side**2)
         layers: list[nn.Module] = []
         before = widths[0]
@@ -104,7 +104,7 @@ class ResNetDecoder(nn.Module):
 
     def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
         """Return logits or means of the pixels, as the likelihood reads them."""
-        return self.last(self.stages(self.first(z).unflatten(1, self.start)))
+        return self.last(self.stages(self.first(z).unflatten(1, self.feature_shape)))
 
 
 class _Block(nn.Module):
