@@ -1,17 +1,19 @@
-"""Gradient caching: the exact gradient of a large batch with the memory of a small one, in two passes.
+"""Gradient caching: the gradient of a large batch with the memory of a small one.
 
-The penalty depends on all codes of the batch together. Plain gradient accumulation would average the
-penalties of the parts, which is another loss. Gradient caching (Gao et al., arXiv 2101.06983) splits the
-chain rule at the encoder's outputs P instead. With part k of the batch and encoder weights w,
+The penalty depends on all codes of the batch jointly. Plain gradient accumulation would average the penalties
+of the parts (micro-batches) of a batch, which is a different loss. Gradient caching (Gao et al., arXiv
+2101.06983) applies the chain rule at the encoder's outputs P instead. For the loss L = reconstruction +
+weight * penalty, the encoder weights w and the outputs P_k of part k,
 
     dL/dw = sum over k of (dP_k/dw)^T dL/dP_k.
 
 Pass 1 encodes all parts without a graph, and computes L and dL/dP from the outputs of the whole batch. Pass 2
-encodes each part again, now with a graph, and back-propagates its cached dL/dP_k. Every term is exact. Only
-the order of summation differs from one pass.
+encodes each part again, now with a graph, and back-propagates its cached dL/dP_k. The result equals the
+gradient of a single pass up to rounding, provided that encoder and decoder process every image independently
+of the others (no batch normalisation).
 
-With several ranks, each rank caches the outputs of its own rows and the outputs are gathered before the
-penalty, so L is still the loss of the global batch (see `mmdprior.world.World.gather` for its gradient).
+With several ranks, each rank encodes its own rows. The outputs of all ranks are gathered before the penalty,
+so L is the loss of the global batch (see `mmdprior.world.World.gather` for the gradient).
 """
 
 from collections.abc import Callable, Iterator
@@ -32,21 +34,22 @@ from mmdprior.world import World
 
 __all__ = ["GradientCache"]
 
-_State = tuple[Tensor, Tensor | None]
+_RNGState = tuple[Tensor, Tensor | None]
+"""States of the global CPU generator and of that of the CUDA device."""
 
 
 @dataclass(frozen=True)
 class GradientCache:
-    """Adds the gradient of reconstruction + weight * penalty to the weights, part by part.
+    """Backward pass of reconstruction + weight * penalty in which the networks process a batch part by part.
 
     Attributes:
-        network: autoencoder as it is run: plain, compiled, or with encoder and decoder under DDP.
+        network: autoencoder; its encoder and decoder may be compiled or wrapped in DDP.
         regularizer: the penalty.
-        device: device of both.
+        device: device of network and regularizer.
         world: ranks that share each batch.
-        precision: precision of encoder and decoder.
+        precision: precision of encoder and decoder; ``"bfloat16"`` runs them under autocast.
         memory_format: memory format of the images.
-        parts: number of parts into which each rank splits its rows.
+        parts: number of parts into which each rank splits its rows; the number of rows must be a multiple.
 
     Example:
         >>> from torch import nn
@@ -89,20 +92,21 @@ class GradientCache:
         """Add the gradient of a batch to ``.grad`` of the weights, and return the losses.
 
         Args:
-            batch: rows of this rank.
+            batch: this rank's rows of the global batch.
             noise: generator of the posterior noise of the global batch, in the same state on every rank.
-            step: training step, for penalties that change with it.
+            step: training step, for penalties with a schedule.
             weight: weight of the penalty.
-            mark: called with the name of each phase as it begins.
+            mark: called with the name of each phase when it begins, for profiling.
         """
-        # Pass 1: encode without a graph. The outputs become leaves, so that backward stops at them.
+        # Pass 1: encode without a graph. The outputs are leaves of the graph of the loss, so that backward
+        # stops there and fills their .grad with dL/dP.
         mark("encoder")
         parts = batch.images.chunk(self.parts)
         images = [part.contiguous(memory_format=self.memory_format) for part in parts]
         states, outputs = self._encode(images)
         params = torch.cat(outputs).requires_grad_()
         latent = self.network.posterior(self.world.gather(params), noise)
-        codes = latent.sample[self.world.rows(len(latent.sample))]
+        codes = latent.sample[self.world.rows(len(latent.sample))]  # each rank decodes its own rows
 
         mark("decoder")
         reconstruction, codes_gradient = self._decode(images, codes.detach())
@@ -110,71 +114,78 @@ class GradientCache:
         mark("penalty")
         penalty = self.regularizer(latent, step=step, labels=self.world.gather(batch.labels))
 
-        # (codes * codes_gradient).sum() has the gradient codes_gradient in the codes: it stands in for the
-        # reconstruction loss, whose graph is already freed. This backward fills dL/dP for the whole batch.
+        # The graph of the reconstruction loss was freed part by part. (codes * codes_gradient).sum() replaces
+        # it: its gradient with respect to the codes is codes_gradient.
         mark("backward")
         (weight * penalty + (codes * codes_gradient).sum()).backward()
-        # Pass 2: dL/dw, part by part.
-        self._encode_again(images, states, _gradient_of(params))
+
+        # Pass 2: encode again with a graph and back-propagate dL/dP to the encoder.
+        self._encoder_backward(images, states, _grad_or_zeros(params))
         return Losses.of(reconstruction, penalty, weight, latent, self.world)
 
-    def _encode(self, images: list[Tensor]) -> tuple[list[_State], list[Tensor]]:
-        """Return the encoder's outputs per part, without a graph, and the RNG states before each part."""
+    def _encode(self, images: list[Tensor]) -> tuple[list[_RNGState], list[Tensor]]:
+        """Return the RNG state before each part, and the encoder's outputs per part, without a graph."""
         states, outputs = [], []
         for part in images:
-            states.append(_random_state(self.device))
+            states.append(_rng_state(self.device))
             with torch.no_grad(), autocast(self.precision, self.device):
                 outputs.append(self.network.posterior_params(part))
         return states, outputs
 
     def _decode(self, images: list[Tensor], codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean reconstruction loss and its gradient in the codes; add the decoder's gradient."""
+        """Return the mean reconstruction loss and its gradient with respect to the codes.
+
+        The gradient of the decoder's weights is added to their ``.grad``.
+        """
         total = torch.zeros((), device=self.device)
         gradients = []
         for index, (part, z) in enumerate(zip(images, codes.chunk(self.parts), strict=True)):
             z.requires_grad_()
-            with self._deferred_reduction(self.network.decoder, last=index == self.parts - 1):
+            with self._all_reduce_if(index == self.parts - 1, self.network.decoder):
                 with autocast(self.precision, self.device):
                     output = self.network.decode_raw(z, part.shape)
-                # The parts are of equal size, so the mean over the batch is the mean of their means.
+                # All parts have the same size, so the mean over the batch is the mean of the parts' means.
                 loss = self.network.likelihood.loss(output, part) / self.parts
                 loss.backward()
             total = total + loss.detach()
-            gradients.append(_gradient_of(z))
+            gradients.append(_grad_or_zeros(z))
         return total, torch.cat(gradients)
 
-    def _encode_again(self, images: list[Tensor], states: list[_State], gradient: Tensor) -> None:
-        """Add the encoder's gradient: encode each part with a graph and back-propagate dL/dP_k."""
+    def _encoder_backward(self, images: list[Tensor], states: list[_RNGState], gradient: Tensor) -> None:
+        """Encode each part with a graph and back-propagate its rows of ``gradient``, which is dL/dP."""
         parts = zip(images, states, gradient.chunk(self.parts), strict=True)
         for index, (part, state, part_gradient) in enumerate(parts):
             last = index == self.parts - 1
-            # Dropout must drop the same units as in pass 1, otherwise dL/dP belongs to other outputs.
-            with self._deferred_reduction(self.network.encoder, last=last), _replayed(state, self.device):
+            # Dropout must drop the same units as in pass 1; otherwise dL/dP belongs to different outputs.
+            with self._all_reduce_if(last, self.network.encoder), _replay_rng(state, self.device):
                 with autocast(self.precision, self.device):
                     params = self.network.posterior_params(part)
                 if params.requires_grad:  # False for an encoder without trainable weights
                     params.backward(part_gradient)
 
-    def _deferred_reduction(self, module: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
-        """Let DDP add up gradients locally, and average them over ranks once, with the last part."""
+    def _all_reduce_if(self, last: bool, module: nn.Module) -> AbstractContextManager[Any]:
+        """Return a context manager in which DDP averages gradients over ranks for the last part only.
+
+        For the other parts, gradients accumulate on each rank.
+        """
         if last or not isinstance(module, DistributedDataParallel):
             return nullcontext()
         return module.no_sync()
 
 
-def _gradient_of(tensor: Tensor) -> Tensor:
-    """Return the gradient of a leaf; zeros where the loss does not depend on it."""
+def _grad_or_zeros(tensor: Tensor) -> Tensor:
+    """Return ``.grad`` of a leaf; zeros if the loss does not depend on the leaf."""
     return torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
 
 
-def _random_state(device: torch.device) -> _State:
-    """Return the states of the global generators, which modules such as dropout draw from."""
+def _rng_state(device: torch.device) -> _RNGState:
+    """Return the states of torch's global generators, which dropout draws from."""
     return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
 
 @contextmanager
-def _replayed(state: _State, device: torch.device) -> Iterator[None]:
-    """Replay the RNG from a saved state, then restore the current one."""
+def _replay_rng(state: _RNGState, device: torch.device) -> Iterator[None]:
+    """Return a context manager that sets the RNG to a saved state and restores the current one on exit."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.set_rng_state(state[0])
         if state[1] is not None:
