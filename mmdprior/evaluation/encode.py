@@ -1,4 +1,4 @@
-"""Encode a data set; every score is computed from these codes."""
+"""Encode a data set. All scores of the codes are computed from the result."""
 
 from dataclasses import dataclass
 
@@ -20,15 +20,15 @@ __all__ = ["Codes", "encode", "representations", "rows_of_rank"]
 
 @dataclass(frozen=True)
 class Codes:
-    """Codes and labels of a data set, in its order.
+    """Codes and labels of a data set, in the order of its images.
 
     Attributes:
-        latent: samples, means and log-variances, one row per image, on the device of the model.
-        labels: (n, k) labels or factors; k is 0 without labels.
+        latent: samples, means and log-variances of the codes, one row per image, on the model's device.
+        labels: (n, k) labels or generative factors, on the CPU; k is 0 without labels.
         label_names: one name per label column.
 
     Example:
-        Codes of your own encoder, without labels:
+        Codes that another encoder has computed, without labels:
 
         >>> import torch
         >>> from mmdprior import Latent
@@ -53,23 +53,24 @@ def encode(
     device: torch.device | str = "cpu",
     world: World = World(),  # noqa: B008, it is frozen
 ) -> Codes:
-    """Encode a data set in order.
+    """Encode all images of a data set, in order.
 
-    The codes do not depend on the batch size, and only within rounding error on the device: the posterior
-    noise of all images is drawn in one call on the CPU, and the encoder runs in full precision even under
-    autocast or TF32.
+    Up to rounding error, the codes do not depend on the batch size, the device or the number of processes.
+    For this, the posterior noise of all images is drawn in one call on the CPU, and the encoder runs in
+    full float32 precision, with autocast and TF32 switched off.
 
     Args:
-        model: model on ``device``; it encodes in evaluation mode and gets its modes back.
-        images: data set, uint8 or float.
+        model: model on ``device``. It runs in evaluation mode; the training flags of its modules are
+            restored afterwards.
+        images: data set of uint8 or float images.
         batch_size: images per forward pass.
         seed: seed of the posterior noise.
         device: device of the model.
-        world: processes that share the work, each with the whole model; one process by default. Each encodes
-            some of the images and returns the codes of all.
+        world: processes that share the work, each with the whole model; one process by default. Every
+            process encodes some of the images and returns the codes of all images.
 
     Raises:
-        InputError: codes are not finite.
+        InputError: a code is NaN or infinite.
 
     Example:
         >>> from mmdprior.data import sprites
@@ -95,26 +96,26 @@ def encode(
     bad = ~torch.isfinite(latent.sample).all(1)
     if bool(bad.any()):
         raise InputError(
-            f"encoder: NaN or infinity in {int(bad.sum())} of {len(bad)} codes; check its weights and "
-            "the images"
+            f"encoder: NaN or infinity in {int(bad.sum())} of {len(bad)} codes; check the encoder's weights "
+            "and the images"
         )
     return Codes(latent, world.gather_ragged(torch.cat(labels)), images.label_names)
 
 
 def rows_of_rank(n: int, batch_size: int, world: World) -> Tensor:
-    """Return the rows of n that a rank computes.
+    """Return the indices of the rows, out of n, that this rank processes: one contiguous block per rank.
 
-    Whole batches, if there are at least as many as ranks, so that most batches are the same for any number of
-    processes.
+    With at least one batch per rank, each rank gets whole batches, so that the batches are the same for any
+    number of processes. Otherwise the rows are divided evenly.
     """
-    batches = -(-n // batch_size)
+    batches = -(-n // batch_size)  # rounded up
     unit, count = (batch_size, batches) if batches >= world.size else (1, n)
     first, last = (unit * (rank * count // world.size) for rank in (world.rank, world.rank + 1))
     return torch.arange(min(first, n), min(last, n))
 
 
 def representations(latent: Latent) -> dict[str, Float[Tensor, "n d"]]:
-    """Return the codes to score by name: ``mean``, and ``sample`` for a stochastic posterior.
+    """Return the codes that are scored: ``mean``, and ``sample`` if the posterior is stochastic.
 
     Example:
         >>> import torch
