@@ -1,6 +1,8 @@
 """The contract of a kernel, checked."""
 
+import copy
 import pickle
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -26,7 +28,8 @@ def check_kernel(kernel: Kernel, *, dim: int = 4, n: int = 24, seed: int = 0) ->
     The kernel is bound to N(0, I) and adapted to two samples. Then these are checked: shape, dtype and
     finite values; symmetry; a positive semi-definite Gram matrix where ``positive_definite`` is True; its
     means over pairs; the gradient against finite differences, and at equal points; full precision under
-    autocast; the device, where there is a GPU; and that pickling keeps its values.
+    autocast; the device, where there is a GPU; and that copying keeps its values, and pickling, where the
+    class can be imported.
 
     Args:
         kernel: the kernel.
@@ -64,7 +67,7 @@ def check_kernel(kernel: Kernel, *, dim: int = 4, n: int = 24, seed: int = 0) ->
     _check_precision(name, adapted, x, y)
     if torch.cuda.is_available():
         _check_device(name, adapted, x, y)
-    _check_pickling(name, adapted, x, y)
+    _check_copies(name, adapted, x, y)
 
 
 def _call(name: str, what: str, function: Callable[[], _T]) -> _T:
@@ -186,7 +189,7 @@ def _check_precision(name: str, kernel: Kernel, x: Tensor, y: Tensor) -> None:
 
 def _check_device(name: str, kernel: Kernel, x: Tensor, y: Tensor) -> None:
     """Compare the values on a GPU with those on the CPU."""
-    moved = pickle.loads(pickle.dumps(kernel)).cuda()
+    moved = copy.deepcopy(kernel).cuda()
     gram = _call(name, "evaluate on cuda", lambda: moved(x.cuda(), y.cuda()))
     if gram.device.type != "cuda":
         raise InputError(f"kernel: {name} returned values on {gram.device} for codes on cuda; return cuda")
@@ -194,12 +197,21 @@ def _check_device(name: str, kernel: Kernel, x: Tensor, y: Tensor) -> None:
         raise InputError(f"kernel: {name} has other values on cuda than on the cpu; expected equal ones")
 
 
-def _check_pickling(name: str, kernel: Kernel, x: Tensor, y: Tensor) -> None:
-    try:
-        copy = pickle.loads(pickle.dumps(kernel))
-    except Exception as error:
-        raise InputError(
-            f"kernel: {name} cannot be pickled ({reason(error)}); define its class in a module"
-        ) from error
-    if not torch.equal(copy(x, y), kernel(x, y)):
-        raise InputError(f"kernel: {name} has other values after pickling; keep its settings as attributes")
+def _check_copies(name: str, kernel: Kernel, x: Tensor, y: Tensor) -> None:
+    ways: dict[str, Callable[[Kernel], Kernel]] = {"copy.deepcopy": copy.deepcopy}
+    if all(_importable(type(module)) for module in kernel.modules()):
+        ways["pickling"] = lambda original: pickle.loads(pickle.dumps(original))
+    for way, function in ways.items():
+        try:
+            other = function(kernel)
+        except Exception as error:
+            raise InputError(
+                f"kernel: {name} fails in {way} ({reason(error)}); keep only picklable attributes"
+            ) from error
+        if not torch.equal(other(x, y), kernel(x, y)):
+            raise InputError(f"kernel: {name} has other values after {way}; keep its settings as attributes")
+
+
+def _importable(cls: type) -> bool:
+    """Whether a class can be imported by its name, as pickle does; one defined in a function cannot."""
+    return getattr(sys.modules.get(cls.__module__), cls.__qualname__, None) is cls

@@ -164,8 +164,8 @@ BROKEN = [
     (Rounded, "Rounded has an error of .* in float32 under autocast"),
     (NotBound, "NotBound.bind returned NoneType; return a Kernel"),
     (NotAdapted, "NotAdapted.adapt returned function; return a Kernel"),
-    (Forgetful, "Forgetful has other values after pickling"),
-    (WithLambda, r"WithLambda cannot be pickled \(.*lambda.*\); define its class in a module"),
+    (Forgetful, "Forgetful has other values after copy.deepcopy"),
+    (WithLambda, r"WithLambda fails in pickling \(.*lambda.*\); keep only picklable attributes"),
 ]
 
 
@@ -174,6 +174,13 @@ def test_rejects(broken, message):
     with pytest.raises(InputError, match=f"^kernel: {message}") as caught:
         check_kernel(broken())
     assert "\n" not in str(caught.value)
+
+
+def test_a_class_that_cannot_be_imported_need_not_be_picklable():
+    class Local(WithLambda):
+        pass
+
+    check_kernel(Local())
 
 
 def test_rejects_what_is_not_a_kernel():
