@@ -183,6 +183,8 @@ def shortened(arguments):
     command = arguments[0]
     if command == "train" and "--schema" not in arguments and "--resume" not in arguments:
         return [*arguments, *SMALL]
+    if command == "prior" and "--power" in arguments:
+        return [*arguments, "--repeats", "5"]
     if command in ("study", "sweep") and not {"--emit", "--table"} & set(arguments):
         return [*arguments, "--emit"]
     return arguments

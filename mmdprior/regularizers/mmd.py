@@ -129,7 +129,7 @@ class MMD(Regularizer):
     def _choose_estimator(self, estimator: object) -> Estimator:
         if estimator not in ("auto", "known_prior"):
             return as_estimator(estimator)
-        # A number of draws asks for draws, unless the known prior is requested by name.
+        # An explicit number of draws needs draws, unless the known prior is requested by name.
         if self.num_samples is None or estimator == "known_prior":
             known = embedding(self.kernel, self.prior)
             if known is not None:
