@@ -14,7 +14,7 @@ from mmdprior.comparison.quantities import (
     MATCH,
     RECONSTRUCTION,
     Quantity,
-    companions_in,
+    dependence_in,
     lps_in,
 )
 from mmdprior.comparison.table import Cell, Table
@@ -135,7 +135,7 @@ class Comparison(Result):
             "Reconstruction": self.table(RECONSTRUCTION),
             "LPS": self.table(lps_in(self.tags)),
             "Match to the prior": self.table(MATCH),
-            "Companions of LPS": self.table(companions_in(self.tags)),
+            "Other measures of dependence": self.table(dependence_in(self.tags)),
             "Cost": self.table(COST),
         }
         return {title: table for title, table in tables.items() if len(table.columns) > 1}

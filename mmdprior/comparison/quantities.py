@@ -13,7 +13,7 @@ __all__ = [
     "RECONSTRUCTION",
     "Quantity",
     "SeedStatistics",
-    "companions_in",
+    "dependence_in",
     "lps_in",
     "seed_statistics",
 ]
@@ -136,7 +136,7 @@ COST = (
     Quantity("cost/steps", "steps", ".0f", None, "training steps"),
     Quantity("cost/parameters", "parameters", ",.0f", None, "parameters of encoder and decoder"),
 )
-_COMPANIONS = {
+_DEPENDENCE = {
     "total_correlation": (
         "TC, Gaussian (nats)",
         "total correlation of a Gaussian with the codes' covariance",
@@ -169,12 +169,12 @@ def lps_in(tags: Iterable[str]) -> list[Quantity]:
     return [Quantity(tag, _lps_title(tag), ".4f", "low", _LPS_ABOUT) for tag in ordered]
 
 
-def companions_in(tags: Sequence[str]) -> list[Quantity]:
+def dependence_in(tags: Sequence[str]) -> list[Quantity]:
     """Return the other statistics of dependence among tags, those of mean codes first."""
     return [
         Quantity(f"independence/{name}{end}", f"{title}, {codes}", ".4f", None, about)
         for end, codes in (("", "means"), ("_sample", "samples"))
-        for name, (title, about) in _COMPANIONS.items()
+        for name, (title, about) in _DEPENDENCE.items()
         if f"independence/{name}{end}" in tags
     ]
 

@@ -1,4 +1,4 @@
-"""Scores of codes: LPS, the Latent Predictability Score, and its companions."""
+"""Scores of codes: LPS, the Latent Predictability Score, and other measures of dependence."""
 
 from mmdprior.metrics.activity import active_dimensions, effective_rank
 from mmdprior.metrics.importance import importance

@@ -1,4 +1,4 @@
-"""Companions of LPS: other measures of dependence, and the distance of the codes to their intended prior."""
+"""Measures of dependence other than LPS, and the distance of the codes to their intended prior."""
 
 import math
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ _PAIRS = ("mutual_information", "distance_correlation")
 
 @dataclass(frozen=True)
 class Independence(Result):
-    """Companions of LPS: other measures of the dependence between active dimensions.
+    """Measures of dependence between active dimensions, other than LPS.
 
     Attributes:
         n: number of rows of the codes.
@@ -112,7 +112,7 @@ class Independence(Result):
         return plain
 
     def __str__(self) -> str:
-        """Return one line per companion."""
+        """Return one line per measure."""
         lines = {
             "total correlation": f"{self.total_correlation:.4f} nats as if Gaussian (chance "
             f"{self.total_correlation_chance:.4f}); of ranks, a lower bound: "
@@ -138,7 +138,7 @@ def independence(
     thorough: bool = True,
     seed: int = 0,
 ) -> Independence:
-    """Compute the companions of LPS for one set of codes.
+    """Compute measures of dependence other than LPS for one set of codes.
 
     Args:
         codes: (n, d) codes of any real type, one row per sample. Closed forms are computed in float64.

@@ -201,7 +201,7 @@ class LinearSkipDecoder(nn.Module):
         _zero_last_layer(decoder, "decoder")
 
     def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
-        """Return logits or means of the pixels, as the likelihood reads them."""
+        """Return one value per pixel: its logit or its mean, depending on the likelihood."""
         with torch.autocast(z.device.type, enabled=False):
             linear = (z @ self.expansion + self.centre).unflatten(1, self.image_shape)
         return linear + self.decoder(z)

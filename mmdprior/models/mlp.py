@@ -44,7 +44,7 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """The mirror image of `MLPEncoder`.
+    """Multilayer perceptron with the layers of `MLPEncoder` in reverse order.
 
     Args:
         image_shape: (channels, height, width) of the output.
@@ -71,7 +71,7 @@ class MLPDecoder(nn.Module):
         self.layers = _mlp([latent_dim, *reversed(hidden), math.prod(image_shape)], activation)
 
     def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
-        """Return logits or means of the pixels, as the likelihood reads them."""
+        """Return one value per pixel: its logit or its mean, depending on the likelihood."""
         return self.layers(z).unflatten(1, self.image_shape)
 
 

@@ -25,7 +25,7 @@ class ResNetEncoder(nn.Module):
         blocks: number of residual blocks per stage.
 
     Raises:
-        InputError: the images have another size, or there are more stages than the image size allows.
+        InputError: ``image_shape`` is not accepted, or it is too small for this number of stages.
 
     Example:
         >>> import torch
@@ -61,7 +61,7 @@ class ResNetEncoder(nn.Module):
 
 
 class ResNetDecoder(nn.Module):
-    """The mirror image of `ResNetEncoder`, with nearest-neighbour upsampling before each stage.
+    """Residual decoder: the stages of `ResNetEncoder` in reverse order, each after nearest-neighbour upsampling.
 
     Args:
         image_shape: (channels, height, width) of the output, 32 or 64 pixels square.
@@ -70,7 +70,7 @@ class ResNetDecoder(nn.Module):
         blocks: number of residual blocks per stage.
 
     Raises:
-        InputError: the images have another size, or there are more stages than the image size allows.
+        InputError: ``image_shape`` is not accepted, or it is too small for this number of stages.
 
     Example:
         >>> import torch
@@ -103,7 +103,7 @@ class ResNetDecoder(nn.Module):
         self.last = nn.Conv2d(before, image_shape[0], 3, padding=1)
 
     def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
-        """Return logits or means of the pixels, as the likelihood reads them."""
+        """Return one value per pixel: its logit or its mean, depending on the likelihood."""
         return self.last(self.stages(self.first(z).unflatten(1, self.feature_shape)))
 
 

@@ -148,7 +148,9 @@ def read_run(directory: Path) -> Run:
     try:
         scalars = scalars_of(test) | _cost(facts, curves)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{run.report}: scores of another format ({reason(error)}); score it anew") from None
+        raise InputError(
+            f"{run.report}: scores of another format ({reason(error)}); score it again"
+        ) from None
     pictures = {path.stem: path for path in run.pictures}
     started = tuple(run.commands.read_text().split("\n")[:-1]) if run.commands.is_file() else ()
     return Run(directory, config, test, facts, curves, scalars, pictures, started)
@@ -242,7 +244,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable ({reason(error)}); score the run anew") from None
+        raise InputError(f"{path}: not readable ({reason(error)}); score the run again") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: {shorten(repr(content))} received; a report is a mapping")
     return content

@@ -84,7 +84,7 @@ def continue_run(run: str | Path, claims: ExitStack, log: Log = print, *, trust:
     if not directory.is_dir():
         raise InputError(f"--resume: {run} is not a folder; give a run directory")
     if not has_checkpoint(directory):
-        raise InputError(f"--resume: {run} holds no checkpoint; start the run anew")
+        raise InputError(f"--resume: {run} holds no checkpoint; start the run again")
     _claim(directory, claims)
     path, content = newest_checkpoint(directory, log)
     return assemble(config_of(content, str(path), trust=trust), directory, content)

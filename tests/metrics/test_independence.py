@@ -1,4 +1,4 @@
-"""The companions of LPS together."""
+"""All measures of dependence of one set of codes."""
 
 import json
 import math
@@ -19,7 +19,7 @@ def correlated(rho, n=2000, d=2):
     return equicorrelated(rho, d=d, n=n)[0]
 
 
-def test_all_companions_exclude_inactive_dimensions():
+def test_all_measures_exclude_inactive_dimensions():
     z = correlated(0.8, n=500, d=3)
     z = torch.cat([z[:, :1], torch.full((500, 1), 2.0), z[:, 1:]], dim=1)
     result = independence(z, match=PriorMatch(Gaussian(4), n=64))
