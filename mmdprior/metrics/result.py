@@ -116,7 +116,7 @@ class LPSResult(Result):
     def beside(self) -> Mapping[str, Float[np.ndarray, "d"]]:
         """Old name of ``extra``, which warns for one release."""
         warnings.warn(
-            f"LPSResult.{_OLD_EXTRA} is now LPSResult.extra; the old name will be removed in the next release",
+            f"LPSResult.{_OLD_EXTRA} is now LPSResult.extra; the next release removes the old name",
             DeprecationWarning,
             stacklevel=2,
         )

@@ -61,7 +61,9 @@ class ResNetEncoder(nn.Module):
 
 
 class ResNetDecoder(nn.Module):
-    """Residual decoder: the stages of `ResNetEncoder` in reverse order, each after nearest-neighbour upsampling.
+    """Residual decoder: the stages of `ResNetEncoder` in reverse order, each preceded by upsampling.
+
+    Upsampling repeats each pixel (nearest neighbour).
 
     Args:
         image_shape: (channels, height, width) of the output, 32 or 64 pixels square.

@@ -148,9 +148,7 @@ def read_run(directory: Path) -> Run:
     try:
         scalars = scalars_of(test) | _cost(facts, curves)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{run.report}: scores of another format ({reason(error)}); score it again"
-        ) from None
+        raise InputError(f"{run.report}: scores of another format ({reason(error)}); score again") from None
     pictures = {path.stem: path for path in run.pictures}
     started = tuple(run.commands.read_text().split("\n")[:-1]) if run.commands.is_file() else ()
     return Run(directory, config, test, facts, curves, scalars, pictures, started)
