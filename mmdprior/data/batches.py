@@ -215,8 +215,8 @@ class StreamingBatches(Batches):
             sampler=_GlobalBatchSampler(self, start),
             num_workers=self.workers,
             pin_memory=pinned,
-            # Otherwise each start of a loader draws a seed from the global generator. A resumed run starts one
-            # loader more than an uninterrupted run, and modules such as dropout would draw other numbers.
+            # Otherwise each loader draws its seed from the global generator. A resumed run starts one loader
+            # more than an uninterrupted run, and modules such as dropout would draw other numbers.
             generator=stream(self.seed, "loader"),
         )
         for step, (images, labels, rows) in enumerate(_one_line_errors(loader), start):
