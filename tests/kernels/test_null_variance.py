@@ -23,7 +23,7 @@ PRIORS = {
 )
 def test_equals_the_variance_of_simulated_penalties(name, estimator, generator):
     prior = PRIORS[name]()
-    penalty, repeats = MMD(prior, RBF(1.5), estimator), 120
+    penalty, repeats = MMD(prior, RBF(1.5), estimator), 80
     values = torch.stack([penalty(prior.sample(64, generator)) for _ in range(repeats)])
     assert abs(values.mean()) < 4 * values.std() / repeats**0.5
     expected = math.sqrt(null_variance(penalty.kernel, prior) * penalty.estimator.variance_factor(64, 64))

@@ -51,7 +51,7 @@ class Rows(Good):
 
 class Number(Good):
     def forward(self, latent, *, step=0, labels=None):
-        return float(latent.sample.square().mean())
+        return latent.sample.square().mean().item()
 
 
 class Raising(Good):

@@ -50,16 +50,16 @@ def test_equals_loops(name, estimator, n, m, d):
 @pytest.mark.parametrize("estimator", ["unbiased", "biased"])
 @pytest.mark.parametrize("name", KERNELS)
 def test_gradient(name, estimator):
-    x = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
-    y = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(4, 2, dtype=torch.float64, requires_grad=True)
+    y = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda a, b: mmd(a, b, KERNELS[name][0], estimator), (x, y))
 
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_unbiased_averages_to_zero_under_the_null(name, generator):
     penalty = MMD(Gaussian(8), KERNELS[name][0])
-    values = torch.stack([penalty(torch.randn(64, 8, generator=generator)) for _ in range(200)])
-    assert abs(values.mean()) < 3 * values.std() / 200**0.5
+    values = torch.stack([penalty(torch.randn(64, 8, generator=generator)) for _ in range(120)])
+    assert abs(values.mean()) < 3 * values.std() / 120**0.5
     assert values.min() < 0
 
 
@@ -78,7 +78,7 @@ def test_null_variance_matches_the_closed_form(generator):
     values = torch.stack(
         [
             mmd(*torch.randn(2, n, d, generator=generator, dtype=torch.float64), RBF(l2**0.5))
-            for _ in range(400)
+            for _ in range(300)
         ]
     )
     h = (

@@ -20,7 +20,7 @@ def test_dependence_keeps_the_marginals(impose):
 
 
 def test_simulated_signals_equal_those_by_formula():
-    penalty, repeats, n = MMD(Gaussian(4), ANOVA()), 60, 48
+    penalty, repeats, n = MMD(Gaussian(4), ANOVA()), 40, 40
     simulated = detection(penalty, repeats=repeats, n=n).signals
     by_formula = {name: [] for name in DEVIATIONS}
     for i in range(repeats):
