@@ -1,10 +1,11 @@
 """Estimators of MMD^2 from a batch of codes and a prior, one value per term of the kernel."""
 
 import inspect
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -51,6 +52,16 @@ class Estimator(ABC):
     """
 
     uses_draws: bool = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "spread" in vars(cls) and "variance_factor" not in vars(cls):
+            warnings.warn(
+                f"{cls.__name__}.spread is now variance_factor; the next release ignores the old name",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            cls.variance_factor = vars(cls)["spread"]  # type: ignore[method-assign]
 
     @abstractmethod
     def __call__(

@@ -89,3 +89,13 @@ def test_biased_estimate_is_standardised_without_its_bias(generator):
         values.append(penalty.terms["standardised"])
     assert abs(torch.stack(values).mean()) < 0.4
     assert 0.75 < torch.stack(values).std() < 1.3
+
+
+def test_the_old_name_of_the_variance_factor_still_works():
+    with pytest.warns(DeprecationWarning, match="spread is now variance_factor"):
+
+        class Old(Unbiased):
+            def spread(self, n, m):
+                return 3.0
+
+    assert Old().variance_factor(10, 10) == 3.0
