@@ -6,7 +6,7 @@ import torch
 from mmdprior import MMD, InputError, mmd
 from mmdprior.kernels import ANOVA, RBF, WAE_IMQ, Energy, Laplacian, Sliced
 from mmdprior.priors import Gaussian, GaussianMixture, Uniform
-from mmdprior.regularizers import Block, KnownPrior
+from mmdprior.regularizers import Block, KnownPrior, Unbiased
 
 
 @pytest.mark.parametrize(
