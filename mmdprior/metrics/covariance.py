@@ -86,8 +86,9 @@ def expected_total_correlation(n: int, d: int) -> float:
 def covariance_ratio(covariance: Float[Tensor, "d d"]) -> float:
     """Return the share of the squared covariances on the diagonal, sum_i C_ii^2 / sum_ij C_ij^2.
 
-    This is our reading of the paper's term; the denominator runs over all i and j. The ratio is 1 for
-    uncorrelated dimensions and 1/d for d copies of one dimension. Dimensions of large variance weigh most.
+    The paper does not define its covariance ratio, so this definition is ours. The denominator runs over all
+    i and j. The ratio is 1 for uncorrelated dimensions and 1/d for d copies of one dimension. Dimensions of
+    large variance weigh most.
     """
     return float(covariance.diagonal().square().sum() / covariance.square().sum())
 

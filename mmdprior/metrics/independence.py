@@ -117,7 +117,7 @@ class Independence(Result):
             "total correlation": f"{self.total_correlation:.4f} nats as if Gaussian (chance "
             f"{self.total_correlation_chance:.4f}); of ranks, a lower bound: "
             f"{self.total_correlation_ranks:.4f} (chance {self.total_correlation_ranks_chance:.4f})",
-            "covariance ratio": f"{self.covariance_ratio:.4f} (sum C_ii^2 / sum C_ij^2, our reading)",
+            "covariance ratio": f"{self.covariance_ratio:.4f} (sum C_ii^2 / sum C_ij^2, our definition)",
             "mutual information": self.mutual_information,
             "distance corr. squared": self.distance_correlation,
             "dHSIC, joint": self.dhsic,

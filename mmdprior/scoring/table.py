@@ -20,7 +20,7 @@ _STATISTICS = {
 """Columns of the second table, by heading."""
 _NOTE = (
     "TC: total correlation of a Gaussian with the same covariance, in nats. MI: mutual information, in nats. "
-    "cov. ratio: sum C_ii^2 / sum C_ij^2."
+    "cov. ratio: sum C_ii^2 / sum C_ij^2, our definition."
 )
 
 

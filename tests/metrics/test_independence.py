@@ -37,7 +37,7 @@ def test_all_measures_exclude_inactive_dimensions():
     assert plain["dhsic"]["p_value"] == 0.01
     assert plain["mmd_standardised"] == result.match
     assert [0, 2] in [pair[:2] for pair in plain["mutual_information"]["strongest"]]
-    assert "our reading" in str(result)
+    assert "our definition" in str(result)
     assert "chance" in str(result)
     assert result.scalars()["mutual_information_max"] == result.mutual_information.max
 

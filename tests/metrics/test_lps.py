@@ -31,7 +31,7 @@ FAMILIES = {
     "duplicate": duplicate,
     "gaussian": lambda n: equicorrelated(0.5, d=4, n=n)[0].float(),
 }
-# R2_i of the population (SCIENCE 4), or for additive what its basis reaches, as (low, high).
+# R2_i of the population of each family, or for additive what its basis reaches, as (low, high).
 NOTHING = (-0.02, 0.02)
 GAUSSIAN = (0.34, 0.41)
 SEEN = {

@@ -14,7 +14,7 @@ from mmdprior.predictors.em import m_step, softmax_regression, weighted_grams
 
 
 def symmetric(seed, scale, n=2000, dim=10):
-    """SCIENCE 5: |w| = 2, start = truth + 30% noise."""
+    """Draw data with |w| = 2, and a start with 30 % noise on the truth."""
     g = torch.Generator().manual_seed(seed)
     x = torch.randn(n, dim, generator=g, dtype=torch.float64)
     b, w, db, dw = functional.normalize(torch.randn(4, dim, generator=g, dtype=torch.float64))
@@ -52,7 +52,7 @@ def test_the_symmetric_loss_is_the_negative_log_likelihood():
 @pytest.mark.parametrize(("scale", "stated"), [(1.0, 14), (2.0, 7), (4.0, 5)])
 @pytest.mark.parametrize("newton_steps", [1, 50])
 def test_em_needs_the_stated_number_of_iterations(scale, stated, newton_steps):
-    """SCIENCE 5: median until the loss is within 1e-6 of the fixed point's, here within a factor 1.5."""
+    """Median iterations until the loss is within 1e-6 of the fixed point's, here within a factor 1.5."""
     counts = []
     for seed in range(6):
         x, y, mixture = symmetric(seed, scale)

@@ -344,7 +344,7 @@ class TestSeveral:
         table = capsys.readouterr().out
         assert "last.pt" in table
         assert "a/z.npy " in table
-        assert "our reading" in table
+        assert "our definition" in table
         np.savez(tmp_path / "y.npz", mean=z, sample=z + 0.1, log_var=-z)
         score(tmp_path, paths[1], tmp_path / "y.npz", "--figures", tmp_path / "f")
         assert sorted(path.name for path in (tmp_path / "f").iterdir()) == ["y.npz", "z.npy"]
