@@ -26,7 +26,7 @@ MAY_IMPORT = {
     **LIBRARY,
     "config": SLOTS,
     "build": {*LIBRARY, "config"},
-    "runs": {*LIBRARY, "config", "build"},
+    "runs": {*LIBRARY, "config", "build"},  # plans are YAML; an experiment has the types of all its parts
     "scoring": {"build", "config", "training", "evaluation", "metrics", "figures", "data", "models"},
     "comparison": {"runs", "figures", "metrics"},
     "cli": {
