@@ -4,6 +4,8 @@ import os
 
 # Tensors in the tests are small. More threads would mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Otherwise every subprocess of a test compiles the package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import torch
 from jaxtyping import install_import_hook

@@ -28,8 +28,8 @@ README_FILES = sorted(
 )
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SMALL = [
-    "data={name: sprites, images: 160, batch_size: 32, validation: 40, test: 40}",
-    "trainer.steps=2",
+    "data={name: sprites, images: 120, batch_size: 16, validation: 34, test: 34}",
+    "trainer.steps=1",
     "trainer.device=cpu",
     "trainer.compile=false",
     "evaluation.predictors=[linear]",
@@ -183,6 +183,8 @@ def shortened(arguments):
     command = arguments[0]
     if command == "train" and "--schema" not in arguments and "--resume" not in arguments:
         return [*arguments, *SMALL]
+    if command == "score" and "--predictor" not in arguments:
+        return [*arguments, "--predictor", "linear"]
     if command == "prior" and "--power" in arguments:
         return [*arguments, "--repeats", "5"]
     if command in ("study", "sweep") and not {"--emit", "--table"} & set(arguments):
