@@ -8,9 +8,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import torch
-from jaxtyping import install_import_hook
+from helpers.shape_checks import check_annotations
 
-install_import_hook("mmdprior", "beartype.beartype")
+check_annotations("mmdprior")
 
 import pytest  # noqa: E402
 

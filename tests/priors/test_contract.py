@@ -209,7 +209,7 @@ INDEFINITE = [[1.0, 2.0], [2.0, 1.0]]
         (lambda: FromCallable(lambda n: torch.zeros(n, 3, dtype=torch.long), 3), "int64 returned"),
         (lambda: FromCallable(lambda n: torch.full((n, 3), float("nan")), 3), "NaN"),
         (lambda: as_prior(exponential), "FromCallable"),
-        (lambda: as_prior("gaussian"), "prior: str|Type-check"),
+        (lambda: as_prior("gaussian"), "prior: str|violates type hint"),
         (lambda: FromDistribution(torch.distributions.Normal(0.0, 1.0)), "distribution"),
         (lambda: FromCallable(exponential, 3).log_prob(torch.zeros(1, 3)), "no log_prob"),
     ],
