@@ -18,8 +18,9 @@ def has_shapes(annotation: Any) -> bool:
 def check_annotations(package: str) -> None:
     """Check every call in a package against its annotations, from the next import on.
 
-    The checks are those of ``jaxtyping.install_import_hook``, but cheaper. A function without shapes is checked by
-    beartype only. A function with shapes has its parameters checked once, and not again for the return value.
+    The checks are those of ``jaxtyping.install_import_hook``, but cheaper. A function without shapes is
+    checked by beartype only. A function with shapes has its parameters checked once, and not again for
+    the return value.
     """
     jaxtyped = jaxtyping.jaxtyped
 
