@@ -11,8 +11,9 @@ from mmdprior.errors import InputError
 from mmdprior.precision import full_matmul
 from mmdprior.priors.arguments import positive_int, to_tensor
 from mmdprior.priors.gaussian import Gaussian, cholesky
-from mmdprior.priors.marginals import NormalMarginal, UniformMarginal
+from mmdprior.priors.marginals import NormalMarginal, UniformMarginal, group_equal
 from mmdprior.priors.prior import Marginal, Moments, Prior
+from mmdprior.priors.special import normal_cdf
 
 __all__ = ["Chain", "Correlated", "Tree"]
 
@@ -60,7 +61,7 @@ class Correlated(Prior):
         self.register_buffer("factor", factor)
         self.correlation: Tensor
         self.factor: Tensor
-        self._groups = _group_equal(base.marginals())
+        self._groups = group_equal(base.marginals())
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
         """Draw n points."""
@@ -228,24 +229,11 @@ def _square(correlation: object, dim: int) -> Tensor:
     return torch.full((dim, dim), float(matrix)).fill_diagonal_(1.0)
 
 
-def _group_equal(marginals: Sequence[Marginal]) -> list[tuple[Marginal, list[int]]]:
-    """Return each distinct marginal with its dimensions, so that one call transforms all of them."""
-    groups: list[tuple[Marginal, list[int]]] = []
-    for i, marginal in enumerate(marginals):
-        for other, columns in groups:
-            if other == marginal:
-                columns.append(i)
-                break
-        else:
-            groups.append((marginal, [i]))
-    return groups
-
-
 def _from_normal(marginal: Marginal, g: Tensor) -> Tensor:
     """Return F^-1(Phi(g)), finite for every finite g."""
     if isinstance(marginal, NormalMarginal):
         return marginal.mean + marginal.scale * g
-    u = torch.special.ndtr(g.double()).clamp(_SMALLEST_PROBABILITY, _LARGEST_PROBABILITY)
+    u = normal_cdf(g.double()).clamp(_SMALLEST_PROBABILITY, _LARGEST_PROBABILITY)
     largest = torch.finfo(g.dtype).max
     return marginal.quantile(u).clamp(-largest, largest).to(g)
 

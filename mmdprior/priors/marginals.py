@@ -15,7 +15,14 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from mmdprior.priors.prior import Marginal
-from mmdprior.priors.special import beta_log_odds, expectation, gamma_log_quantile, log_beta_cdf, trapezoid
+from mmdprior.priors.special import (
+    beta_log_odds,
+    expectation,
+    gamma_log_quantile,
+    log_beta_cdf,
+    normal_cdf,
+    trapezoid,
+)
 
 __all__ = [
     "AffineMarginal",
@@ -28,6 +35,7 @@ __all__ = [
     "NormalMarginal",
     "StudentTMarginal",
     "UniformMarginal",
+    "group_equal",
     "per_dimension",
 ]
 
@@ -55,6 +63,19 @@ def per_dimension(marginal: Callable[..., Marginal], *parameters: Tensor) -> lis
     return [by_row[row] for row in rows]
 
 
+def group_equal(marginals: Sequence[Marginal]) -> list[tuple[Marginal, list[int]]]:
+    """Return each distinct marginal with its dimensions, so that one call transforms all of them."""
+    groups: list[tuple[Marginal, list[int]]] = []
+    for i, marginal in enumerate(marginals):
+        for other, columns in groups:
+            if other == marginal:
+                columns.append(i)
+                break
+        else:
+            groups.append((marginal, [i]))
+    return groups
+
+
 @dataclass(frozen=True)
 class NormalMarginal(Marginal):
     """The normal distribution N(mean, scale^2).
@@ -69,7 +90,7 @@ class NormalMarginal(Marginal):
 
     def cdf(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return the cumulative distribution function P(X <= x)."""
-        return torch.special.ndtr((x.double() - self.mean) / self.scale).to(x)
+        return normal_cdf((x.double() - self.mean) / self.scale).to(x)
 
     def quantile(self, u: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return the smallest x with P(X <= x) >= u."""

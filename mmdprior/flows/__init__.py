@@ -1,0 +1,65 @@
+"""Invertible maps between encoder and decoder: independence and any prior at no cost in reconstruction.
+
+    ==================================================  ======================================================
+    `Bijection`                                         the contract
+    `fit_bijection`                                     fit a bijection that sends codes to a prior
+    `Chain`, `Blocks`, `Inverse`                        compose bijections
+    `whitening`, `FixedLinear`, `InvertibleLinear`      linear maps
+    `ActNorm`, `Permutation`                            scale and shift; reorder
+    `AffineCoupling`, `SplineCoupling`, `coupling_flow` couplings
+    `MonotoneSpline`, `MarginalMap`                     a function per dimension: learnable, or to marginals
+    `MixtureMap`, `BallMap`, `gaussian_to`              exact maps from N(0, I) to a prior
+    `intrinsic_dimension`                               how many dimensions codes fill
+    ==================================================  ======================================================
+
+Example:
+    >>> import torch
+    >>> from mmdprior.flows import FlowSettings, fit_bijection
+    >>> from mmdprior.priors import Laplace
+    >>> h = torch.randn(500, 3)
+    >>> f = fit_bijection(h, Laplace(3), FlowSettings(layers=2, hidden=[16], steps=10)).bijection
+    >>> z = f(h)
+    >>> bool((f.inverse(z) - h).abs().max() < 1e-3)
+    True
+"""
+
+from mmdprior.flows.bijection import Bijection, Blocks, Chain, Inverse
+from mmdprior.flows.coupling import AffineCoupling, SplineCoupling, coupling_flow
+from mmdprior.flows.exact import BallMap, MixtureMap
+from mmdprior.flows.fit import FittedBijection, fit_bijection
+from mmdprior.flows.intrinsic_dimension import IntrinsicDimension, intrinsic_dimension, two_nearest_neighbours
+from mmdprior.flows.linear import ActNorm, FixedLinear, InvertibleLinear, Permutation, whitening
+from mmdprior.flows.marginals import MarginalMap
+from mmdprior.flows.optimise import Evaluation, FlowSettings
+from mmdprior.flows.spline import MonotoneSpline
+from mmdprior.flows.targets import Dequantized, Hazy, dequantized, gaussian_to
+
+__all__ = [
+    "ActNorm",
+    "AffineCoupling",
+    "BallMap",
+    "Bijection",
+    "Blocks",
+    "Chain",
+    "Dequantized",
+    "Evaluation",
+    "FittedBijection",
+    "FixedLinear",
+    "FlowSettings",
+    "Hazy",
+    "IntrinsicDimension",
+    "Inverse",
+    "InvertibleLinear",
+    "MarginalMap",
+    "MixtureMap",
+    "MonotoneSpline",
+    "Permutation",
+    "SplineCoupling",
+    "coupling_flow",
+    "dequantized",
+    "fit_bijection",
+    "gaussian_to",
+    "intrinsic_dimension",
+    "two_nearest_neighbours",
+    "whitening",
+]
