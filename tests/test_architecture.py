@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mmdprior"
-LEAVES = {"deprecation", "errors", "files", "latent", "naming", "precision", "results", "seeding", "world"}
-SLOTS = {"data", "kernels", "models", "priors", "regularizers", "training"}
+LEAVES = {"deprecation", "errors", "files", "latent", "naming", "precision", "results", "seeding", "tracing", "world"}
+SLOTS = {"data", "flows", "kernels", "models", "priors", "regularizers", "training"}
 LIBRARY = {
     "priors": set(),
     "kernels": {"priors"},
     "predictors": set(),
-    "models": set(),
+    "models": {"flows"},  # only its contract: test_models_import_only_the_contract_of_flows
     "data": set(),
     "regularizers": {"priors", "kernels", "predictors"},
+    "flows": {"priors", "kernels", "regularizers"},
     "metrics": {"predictors", "priors", "kernels", "regularizers"},
     "evaluation": {"models", "data", "metrics"},
     "figures": {"metrics", "priors", "models", "data", "evaluation"},
@@ -82,6 +83,7 @@ def test_packages_import_only_what_they_may(package):
 
 CONTRACTS = {
     "data/source.py",
+    "flows/bijection.py",
     "kernels/kernel.py",
     "models/likelihood.py",
     "models/posterior.py",
@@ -99,6 +101,12 @@ def test_only_the_catalogue_imports_the_parts_that_fill_the_slots():
         outside = {module for module in modules if package_of(PACKAGE / module) not in LEAVES | {"config"}}
         if file.name != "catalogue.py":
             assert outside <= CONTRACTS, file
+
+
+def test_models_import_only_the_contract_of_flows():
+    for file in (PACKAGE / "models").glob("*.py"):
+        modules = {str(module.relative_to(PACKAGE)) for module in imported_modules(file)}
+        assert {module for module in modules if module.startswith("flows/")} <= {"flows/bijection.py"}, file
 
 
 def test_every_folder_is_a_known_package():
