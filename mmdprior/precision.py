@@ -1,5 +1,6 @@
 """Float64, and full float32 precision under autocast and TF32."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -9,8 +10,16 @@ import torch
 from torch import Tensor
 
 from mmdprior.errors import InputError
+from mmdprior.tracing import is_traced
 
-__all__ = ["full_convolutions", "full_matmul", "full_precision", "in_float64", "to_numbers"]
+__all__ = [
+    "full_convolutions",
+    "full_matmul",
+    "full_precision",
+    "full_precision_dtype",
+    "in_float64",
+    "to_numbers",
+]
 
 
 def in_float64(z: Tensor) -> Tensor:
@@ -40,6 +49,9 @@ def full_precision(device_type: str) -> AbstractContextManager[None]:
     An MMD is a small difference of large means. The ten mantissa bits of TF32, or the seven of bfloat16,
     would make its rounding error larger than its value.
 
+    A compiled graph cannot change the precision of matrix products. There only autocast is switched off, and
+    `full_precision_dtype` gives the dtype to compute in.
+
     Args:
         device_type: type of the devices whose autocast is switched off, such as ``"cuda"``.
 
@@ -54,16 +66,40 @@ def full_precision(device_type: str) -> AbstractContextManager[None]:
         >>> half.dtype, full.dtype
         (torch.bfloat16, torch.float32)
     """
-    return nullcontext() if _is_full(device_type) else _full(device_type)
+    if torch.compiler.is_compiling():
+        autocast = torch.is_autocast_enabled(device_type)
+        return torch.autocast(device_type, enabled=False) if autocast else nullcontext()
+    # Reading the settings costs less than setting them.
+    is_full = not torch.is_autocast_enabled(device_type) and _has_full_products()
+    return nullcontext() if is_full else _full(device_type)
 
 
-def _is_full(device_type: str) -> bool:
-    """Return whether products already have full precision; reading the settings costs less than setting them.
+def full_precision_dtype(*tensors: Tensor) -> torch.dtype:
+    """Return the dtype in which to compute with tensors: their common one, at least float32.
 
-    False on torch releases without settings per backend, where `_full` sets the precision in any case.
+    It is float64 where torch traces or transforms the call (`is_traced`) and float32 products have reduced
+    precision, such as TF32. A compiled graph cannot change this setting, and the backward pass of a transform
+    does not, while float64 products do not depend on it.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.precision import full_precision_dtype
+        >>> full_precision_dtype(torch.zeros(2, dtype=torch.bfloat16), torch.zeros(2, dtype=torch.float16))
+        torch.float32
     """
-    if torch.is_autocast_enabled(device_type) or not hasattr(torch.backends.cuda.matmul, "fp32_precision"):
-        return False
+    dtype = torch.float32
+    for tensor in tensors:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    reduced = is_traced() and tensors[0].device.type != "mps" and not _has_full_products()
+    return torch.float64 if reduced else dtype
+
+
+# Dynamo cannot trace the settings. It evaluates this once per graph, and compiles again when TF32 changes.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _has_full_products() -> bool:
+    """Return whether float32 products have full precision under the current settings."""
+    if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+        return torch.get_float32_matmul_precision() == "highest"
     backends: Any = torch.backends
     settings = {
         backends.cuda.matmul.fp32_precision,
@@ -149,4 +185,8 @@ def to_numbers(array: np.ndarray, name: str) -> Tensor:
         raise InputError(f"{name}: {array.dtype} entries received; give real numbers")
     kept = {np.dtype(kind) for kind in (np.float16, np.float32, np.float64, np.int64)}
     native = array.dtype.newbyteorder("=")  # torch has no other byte order
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=native if native in kept else np.float64))
+    numbers = np.ascontiguousarray(array, dtype=native if native in kept else np.float64)
+    with warnings.catch_warnings():
+        # Files opened with mmap_mode="r" cannot be written to, and nothing here writes to them.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(numbers)

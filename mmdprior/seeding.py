@@ -4,7 +4,7 @@ import hashlib
 
 import torch
 
-__all__ = ["stream"]
+__all__ = ["generator_options", "stream"]
 
 
 def stream(seed: int, name: str, index: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
@@ -32,3 +32,17 @@ def stream(seed: int, name: str, index: int = 0, device: torch.device | str = "c
     generator = torch.Generator(device=device)
     generator.manual_seed(int.from_bytes(digest, "little") >> 1)  # 63 bits, a non-negative seed
     return generator
+
+
+def generator_options(generator: torch.Generator | None) -> dict[str, torch.Generator]:
+    """Return the keyword argument that passes a generator to a random function of torch; empty for None.
+
+    A compiled graph with a variable number of rows cannot draw with ``generator=None``.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.seeding import generator_options
+        >>> torch.rand(3, **generator_options(None)).shape
+        torch.Size([3])
+    """
+    return {} if generator is None else {"generator": generator}

@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mmdprior"
-LEAVES = {"deprecation", "errors", "files", "latent", "naming", "precision", "results", "seeding", "tracing", "world"}
+LEAVES = {
+    "deprecation",
+    "errors",
+    "files",
+    "latent",
+    "naming",
+    "precision",
+    "results",
+    "seeding",
+    "tracing",
+    "world",
+}
 SLOTS = {"data", "flows", "kernels", "models", "priors", "regularizers", "training"}
 LIBRARY = {
     "priors": set(),

@@ -1,10 +1,13 @@
 """Squared distances of all pairs of rows, and their exponential decay."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.precision import full_precision
+from mmdprior.tracing import is_traced
 
 __all__ = ["decay", "squared_distance"]
 
@@ -22,6 +25,8 @@ def squared_distance(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[
         >>> squared_distance(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
         tensor([[25.,  0.]])
     """
+    if is_traced():
+        return _plain_squared_distance(x, y)
     distances: Tensor = _SquaredDistance.apply(x, None if y is x else y)
     return distances
 
@@ -30,49 +35,69 @@ def decay(squared: Float[Tensor, "*shape"], rate: float | Tensor) -> Float[Tenso
     """Compute exp(-rate * squared), bounded below by exp(-80).
 
     Below 1.2e-38, float32 is subnormal, which a CPU processes ten times more slowly: without the bound,
-    kernels of short length-scale would spend their time on zeros. Checking the largest exponent first saves
-    a copy of the matrix. On a GPU neither is needed, and the check would synchronise.
+    kernels of short length-scale would spend their time on zeros.
     """
-    if (
-        squared.device.type == "cpu"
-        and squared.numel()
-        and bool(squared.detach().amax() * rate > _MAX_EXPONENT)
-    ):
-        squared = squared.clamp(max=_MAX_EXPONENT / rate)
-    return torch.exp(squared * -rate)
+    exponent = squared * -rate
+    if torch.compiler.is_compiling():
+        exponent = exponent.clamp(min=-_MAX_EXPONENT)
+    elif squared.device.type == "cpu":
+        # In place and outside the graph, so that autograd does not keep the exponents for the bound.
+        exponent.detach().clamp_min_(-_MAX_EXPONENT)
+    return torch.exp(exponent)
+
+
+def _expanded(x: Tensor, y: Tensor) -> Tensor:
+    """Compute |x|^2 + |y|^2 - 2 x'y on centred inputs; far from the origin it would cancel digits."""
+    centre = y.mean(0)
+    x, y = x - centre, (x if y is x else y) - centre
+    return torch.addmm(x.square().sum(1)[:, None] + y.square().sum(1), x, y.T, alpha=-2.0)
+
+
+def _plain_squared_distance(x: Tensor, y: Tensor) -> Tensor:
+    """Compute the same from plain operations, see `is_traced`."""
+    with full_precision(x.device.type):
+        distances = _expanded(x, y)
+    # Adds zero where the distance is positive. The bound at zero is outside the graph of gradients.
+    distances = distances + (distances.clamp(min=0) - distances).detach()
+    if y is x:
+        diagonal = torch.eye(x.shape[0], dtype=torch.bool, device=x.device)
+        distances = distances.masked_fill(diagonal, 0.0)
+    return distances
 
 
 class _SquaredDistance(torch.autograd.Function):
     """|x - y|^2 of all pairs, saving only x and y for the backward pass; y is None where it equals x.
 
     Autograd would also save the (n, m) matrix for the clamp. Its gradient would be zero wherever rounding
-    makes a small distance negative, while 2 (x - y) is right there as well.
+    makes a small distance negative, while 2 (x - y) is right there as well. And it would compute products of
+    gradients under the precision settings of the backward pass.
     """
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, y: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, y)  # type: ignore[arg-type]
+    def forward(x: Tensor, y: Tensor | None) -> Tensor:
         with full_precision(x.device.type):
-            # |x - y|^2 = |x|^2 + |y|^2 - 2 x'y cancels digits far from the origin, hence the centring.
-            centre = x.mean(0) if y is None else y.mean(0)
-            x = x - centre
-            y = x if y is None else y - centre
-            norms_x = x.square().sum(1)
-            norms_y = norms_x if y is x else y.square().sum(1)
-            distances = torch.addmm(norms_x[:, None] + norms_y, x, y.T, alpha=-2.0)
-            distances.clamp_(min=0)
-        return distances.fill_diagonal_(0) if y is x else distances
+            distances = _expanded(x, x if y is None else y).clamp_(min=0)
+        return distances.fill_diagonal_(0) if y is None else distances
 
     @staticmethod
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, *grads: Tensor
-    ) -> tuple[Tensor | None, Tensor | None]:
-        x, y = ctx.saved_tensors  # type: ignore[attr-defined]
-        (grad,) = grads
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor | None], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, y = ctx.saved_tensors
         if y is None:
             return _gradient(grad + grad.T, x, x), None
-        needs_x, needs_y = ctx.needs_input_grad  # type: ignore[attr-defined]
+        needs_x, needs_y = ctx.needs_input_grad
         return (_gradient(grad, x, y) if needs_x else None), (_gradient(grad.T, y, x) if needs_y else None)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent_x: Tensor | None, tangent_y: Tensor | None) -> Tensor:
+        x, y = ctx.saved_tensors
+        if y is None:
+            y, tangent_y = x, tangent_x
+        return _directional(x, tangent_x, y) + _directional(y, tangent_y, x).T
 
 
 def _gradient(grad: Float[Tensor, "n m"], x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Tensor:
@@ -81,3 +106,13 @@ def _gradient(grad: Float[Tensor, "n m"], x: Float[Tensor, "n d"], y: Float[Tens
     x, y = x - centre, y - centre
     with full_precision(x.device.type):
         return 2 * (x * grad.sum(1, keepdim=True) - grad @ y)
+
+
+def _directional(x: Tensor, tangent: Tensor | None, y: Tensor) -> Tensor:
+    """Compute the change 2 (x_a - y_b)' tangent_a of the distances when x moves along a tangent."""
+    if tangent is None:
+        return x.new_zeros(x.shape[0], y.shape[0])
+    centre = y.mean(0)
+    x, y = x - centre, y - centre
+    with full_precision(x.device.type):
+        return 2 * ((x * tangent).sum(1, keepdim=True) - tangent @ y.T)

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
+
+from mmdprior.tracing import is_traced, is_transformed
 
 __all__ = ["MAX_ENTRIES", "checkpointed", "sum_across", "sum_over_rows", "sum_within"]
 
@@ -31,8 +32,7 @@ def sum_within(kernel: PairKernel, x: Tensor, *, diagonal: bool, parameters: Seq
         kernel: function of two samples that returns (n, m) or (p, n, m).
         x: the sample, (n, d).
         diagonal: whether to include the pairs of a row with itself.
-        parameters: tensors that the kernel depends on. In blocks, gradients reach only x and these, and
-            only first derivatives exist.
+        parameters: tensors that the kernel depends on. In blocks, gradients reach only x and these.
     """
 
     def block_sum(rows: Tensor, columns: Tensor) -> Tensor:
@@ -43,8 +43,10 @@ def sum_within(kernel: PairKernel, x: Tensor, *, diagonal: bool, parameters: Seq
             return 2 * total
         return total if diagonal else total - gram.diagonal(dim1=-2, dim2=-1).sum(-1)
 
-    if len(x) ** 2 <= MAX_ENTRIES:
+    if x.shape[0] ** 2 <= MAX_ENTRIES:
         return block_sum(x, x)
+    if is_traced():
+        return _sum_of_blocks(block_sum, x, None)
     total: Tensor = _PairSum.apply(block_sum, x, None, *parameters)
     return total
 
@@ -55,24 +57,49 @@ def sum_across(kernel: PairKernel, x: Tensor, y: Tensor, parameters: Sequence[Te
     def block_sum(rows: Tensor, columns: Tensor) -> Tensor:
         return kernel(rows, columns).sum((-2, -1))
 
-    if len(x) * len(y) <= MAX_ENTRIES:
+    if x.shape[0] * y.shape[0] <= MAX_ENTRIES:
         return block_sum(x, y)
+    if is_traced():
+        return _sum_of_blocks(block_sum, x, y)
     total: Tensor = _PairSum.apply(block_sum, x, y, *parameters)
     return total
 
 
 def sum_over_rows(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
-    """Sum a function of rows over blocks of ``size`` rows; gradients reach only x, first derivatives only."""
+    """Sum a function of rows over blocks of ``size`` rows; gradients reach only x."""
+    if is_traced():
+        return _sum_of_row_blocks(function, x, size)
     total: Tensor = _RowSum.apply(function, x, size)
     return total
 
 
 def checkpointed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """Evaluate a function and keep only its inputs; the backward pass evaluates it a second time."""
-    if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)):
+    """Evaluate a function and keep only its inputs; the backward pass evaluates it a second time.
+
+    Transforms of torch.func do not support this, and keep everything.
+    """
+    differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    if not differentiable or is_transformed():
         return function(*inputs)
     result: Tensor = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
     return result
+
+
+def _sum_of_blocks(block_sum: PairKernel, x: Tensor, y: Tensor | None) -> Tensor:
+    """Compute the sum of `_PairSum` from plain operations, differentiable any number of times."""
+    total = x.new_zeros(())
+    for a, b in _blocks(x, y):
+        if y is None and a == b:
+            total = total + checkpointed(lambda rows: block_sum(rows, rows), x[a])
+        else:
+            total = total + checkpointed(block_sum, x[a], (x if y is None else y)[b])
+    return total
+
+
+def _sum_of_row_blocks(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
+    """Compute the sum of `_RowSum` from plain operations, differentiable any number of times."""
+    first, *others = [checkpointed(function, rows) for rows in x.split(size)]
+    return sum(others, first)
 
 
 class _PairSum(torch.autograd.Function):
@@ -96,9 +123,11 @@ class _PairSum(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, y, *parameters = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph: the gradient must be differentiable itself
+            total = _sum_of_blocks(ctx.block_sum, x, y)
+            return None, *_gradients(total, (x, y, *parameters), ctx.needs_input_grad[1:], grad)
         grad_x, grad_y, *grad_parameters = [
             torch.zeros_like(tensor) if needed else None
             for tensor, needed in zip((x, y, *parameters), ctx.needs_input_grad[1:], strict=True)
@@ -125,8 +154,8 @@ class _PairSum(torch.autograd.Function):
 
 def _blocks(x: Tensor, y: Tensor | None) -> Iterator[tuple[slice, slice]]:
     """Yield the blocks of x with y, or of the upper triangle of x with itself where y is None."""
-    for a in range(0, len(x), BLOCK_ROWS):
-        for b in range(a if y is None else 0, len(x if y is None else y), BLOCK_ROWS):
+    for a in range(0, x.shape[0], BLOCK_ROWS):
+        for b in range(a if y is None else 0, (x if y is None else y).shape[0], BLOCK_ROWS):
             yield slice(a, a + BLOCK_ROWS), slice(b, b + BLOCK_ROWS)
 
 
@@ -144,9 +173,11 @@ class _RowSum(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph: the gradient must be differentiable itself
+            total = _sum_of_row_blocks(ctx.function, x, ctx.size)
+            return None, *_gradients(total, (x,), ctx.needs_input_grad[1:2], grad), None
         grad_x = torch.empty_like(x)
         for rows, grad_rows in zip(x.split(ctx.size), grad_x.split(ctx.size), strict=True):
             block = rows.detach().requires_grad_()
@@ -154,3 +185,12 @@ class _RowSum(torch.autograd.Function):
                 value = ctx.function(block)
             grad_rows.copy_(torch.autograd.grad(value, block, grad)[0])
         return None, grad_x, None
+
+
+def _gradients(
+    total: Tensor, inputs: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
+) -> list[Tensor | None]:
+    """Return the differentiable gradient of a sum in each input that needs one, otherwise None."""
+    wanted = [tensor for tensor, wants in zip(inputs, needed, strict=True) if tensor is not None and wants]
+    gradients = iter(torch.autograd.grad(total, wanted, grad, create_graph=True, allow_unused=True))
+    return [next(gradients) if wants else None for wants in needed]
