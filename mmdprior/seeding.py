@@ -1,6 +1,7 @@
 """Named random streams: the same seed, name and index give the same numbers in every process."""
 
 import hashlib
+from typing import Any
 
 import torch
 
@@ -34,7 +35,7 @@ def stream(seed: int, name: str, index: int = 0, device: torch.device | str = "c
     return generator
 
 
-def generator_options(generator: torch.Generator | None) -> dict[str, torch.Generator]:
+def generator_options(generator: torch.Generator | None) -> dict[str, Any]:
     """Return the keyword argument that passes a generator to a random function of torch; empty for None.
 
     A compiled graph with a variable number of rows cannot draw with ``generator=None``.

@@ -11,7 +11,7 @@ from mmdprior.errors import InputError
 from mmdprior.kernels.distance import decay, squared_distance
 from mmdprior.kernels.kernel import Kernel
 from mmdprior.kernels.quadrature import projection_nodes
-from mmdprior.seeding import stream
+from mmdprior.seeding import generator_options, stream
 
 __all__ = ["Sliced"]
 
@@ -96,7 +96,7 @@ class Sliced(Kernel):
         return total
 
     def _draw(self, dim: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
-        draw = torch.randn(dim, self.directions or 1, generator=generator, device=device)
+        draw = torch.randn(dim, self.directions or 1, **generator_options(generator), device=device)
         return draw / draw.norm(dim=0).clamp(min=torch.finfo(draw.dtype).tiny)
 
     def extra_repr(self) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
+from mmdprior.seeding import generator_options
 
 __all__ = ["DeterministicPosterior", "GaussianPosterior", "Posterior"]
 
@@ -114,5 +115,5 @@ class GaussianPosterior(Posterior):
         mean, log_var = params.chunk(2, dim=1)
         # Drawn on the generator's device: a CPU generator gives the same noise for models on every device.
         device = mean.device if generator is None else generator.device
-        noise = torch.randn(mean.shape, generator=generator, device=device, dtype=mean.dtype)
+        noise = torch.randn(mean.shape, **generator_options(generator), device=device, dtype=mean.dtype)
         return Latent(mean + (0.5 * log_var).exp() * noise.to(mean.device), mean, log_var)

@@ -12,6 +12,7 @@ from mmdprior.priors.arguments import positive_int
 from mmdprior.priors.factorized import Factorized
 from mmdprior.priors.marginals import AtomsMarginal, per_dimension
 from mmdprior.priors.prior import Marginal, Moments
+from mmdprior.seeding import generator_options
 
 __all__ = ["Bernoulli", "Corners", "Grid"]
 
@@ -153,7 +154,8 @@ class Grid(Factorized):
     def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
         """Draw n points."""
         device = self._sampling_device(generator)
-        levels = torch.randint(self.levels, (n, self.dim), generator=generator, device=device)
+        options = generator_options(generator)
+        levels = torch.randint(self.levels, (n, self.dim), **options, device=device)
         return self.atoms.gather(0, levels.to(self.device))
 
     def moments(self) -> Moments:

@@ -14,6 +14,7 @@ from mmdprior.errors import InputError, reason
 from mmdprior.precision import full_matmul
 from mmdprior.priors.marginals import AtomsMarginal
 from mmdprior.priors.prior import Marginal, Moments, Prior, check_draws, function_name, require_draws
+from mmdprior.seeding import generator_options
 
 __all__ = ["FromCallable", "FromDistribution", "PriorLike", "Samples", "as_prior"]
 
@@ -103,7 +104,7 @@ class Samples(Prior):
     def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
         """Draw n rows with replacement."""
         device = self._sampling_device(generator)
-        rows = torch.randint(len(self.points), (n,), generator=generator, device=device)
+        rows = torch.randint(len(self.points), (n,), **generator_options(generator), device=device)
         return self.points[rows.to(self.device)]
 
     def moments(self) -> Moments:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmdprior.errors import InputError
 from mmdprior.priors.arguments import positive_int, to_tensor
+from mmdprior.seeding import generator_options
 
 __all__ = ["Marginal", "Moments", "Prior", "check_draws", "require_draws", "function_name"]
 
@@ -178,13 +179,15 @@ class Prior(nn.Module, ABC):
 
     def _normal(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
         """Draw from N(0, 1)."""
+        options = generator_options(generator)
         device = self._sampling_device(generator)
-        return torch.randn(shape, generator=generator, device=device, dtype=self.dtype).to(self.device)
+        return torch.randn(shape, **options, device=device, dtype=self.dtype).to(self.device)
 
     def _uniform(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
         """Draw from U[0, 1)."""
+        options = generator_options(generator)
         device = self._sampling_device(generator)
-        return torch.rand(shape, generator=generator, device=device, dtype=self.dtype).to(self.device)
+        return torch.rand(shape, **options, device=device, dtype=self.dtype).to(self.device)
 
     def _signs(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
         """Draw -1 or 1 with equal probability."""
