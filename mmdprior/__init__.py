@@ -70,13 +70,16 @@ def load(
     The checkpoint alone is enough: neither the data nor the config file is read.
 
     Args:
-        checkpoint: path of a file that training wrote.
+        checkpoint: path of a file that training wrote, or of a run directory, which stands for its last
+            checkpoint.
         device: torch device of the returned model, or ``auto``.
         trust: whether a ``target`` that the checkpoint names may be imported, which runs its code.
         averaged: whether to load the averaged weights, where ``trainer.average`` kept them.
 
     Returns:
-        The model, whose ``encode`` returns a `Latent` and whose ``decode`` returns images.
+        The model, whose ``encode`` returns a `Latent` and whose ``decode`` returns images. ``encode`` raises
+        `InputError` for images of another shape than those of the training, and for images that are not
+        float in [0, 1].
 
     Raises:
         InputError: the file is missing, damaged or not a checkpoint, or it names a target and ``trust``

@@ -1,6 +1,6 @@
-"""`InputError`, raised for every mistake of a user, and helpers that keep messages to one line."""
+"""`InputError` and `InputWarning`, for mistakes of users, and helpers that keep messages to one line."""
 
-__all__ = ["InputError", "reason", "shorten"]
+__all__ = ["InputError", "InputWarning", "reason", "shorten"]
 
 _MAX_LENGTH = 120
 
@@ -17,6 +17,10 @@ class InputError(ValueError):
         Traceback (most recent call last):
         mmdprior.errors.InputError: batch_size: 0 received; give at least 1
     """
+
+
+class InputWarning(UserWarning):
+    """Input that is accepted but doubtful, described in one line. Commands print it, and go on."""
 
 
 def reason(error: BaseException) -> str:

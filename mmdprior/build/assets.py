@@ -1,12 +1,10 @@
 """Assets: the arrays that a config names by path, read before anything is built."""
 
-from pathlib import Path
-
 from torch import Tensor
 
 from mmdprior.build.construct import error_path
 from mmdprior.build.data import open_splits
-from mmdprior.build.restore import config_of, model_from_checkpoint
+from mmdprior.build.restore import checkpoint_file, config_of, model_from_checkpoint
 from mmdprior.config.schema import Config
 from mmdprior.config.slots import Slot
 from mmdprior.data import thin
@@ -58,9 +56,10 @@ def read_assets(source: Config | Slot) -> dict[str, Tensor]:
 
 def _read(path: str) -> Tensor:
     """Read an (m, d) array, or encode the training images of a checkpoint with its model."""
-    if not is_checkpoint(Path(path)):
+    file = checkpoint_file(path)
+    if not is_checkpoint(file):
         return read_codes(path)
-    content = read_checkpoint(Path(path))
+    content = read_checkpoint(file)
     try:
         config = config_of(content, path, trust=False)
     except InputError as error:

@@ -1,6 +1,7 @@
 """The builder: the parts of a run from its config."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from mmdprior.build.construct import SlotBuilder, error_path
 from mmdprior.config.schema import Config
+from mmdprior.config.signature import signature_of
 from mmdprior.config.slots import Slot
 from mmdprior.data import ImageSet, Subset
 from mmdprior.data.source import to_float
@@ -74,8 +76,9 @@ class Builder:
                 "num_params": posterior.num_params(settings.latent_dim),
             },
         )
-        encoder = networks.build(slots["model.encoder"])
-        decoder = networks.build(slots["model.decoder"])
+        with self._remedy_for_sizes():
+            encoder = networks.build(slots["model.encoder"])
+            decoder = networks.build(slots["model.decoder"])
         model = Autoencoder(encoder, decoder, posterior, likelihood)
         if not settings.linear_skip:
             return model
@@ -112,6 +115,19 @@ class Builder:
             path: its key path, ``regularizer.schedule`` or ``trainer.schedule``.
         """
         return self._slots.build(self.config.slots[path])
+
+    @contextmanager
+    def _remedy_for_sizes(self) -> Iterator[None]:
+        """Add what to change to the error of a network that does not accept the size of the images."""
+        try:
+            yield
+        except InputError as error:
+            if "image_shape: " not in str(error):
+                raise
+            source = self.config.slots["data"]
+            can_resize = "size" in signature_of(source.factory(), "source").arguments
+            remedy = "resize with data.size" if can_resize else "resize the images, or give model.name: mlp"
+            raise InputError(f"{error}; {remedy}") from None
 
     @property
     def _slots(self) -> SlotBuilder:

@@ -1,30 +1,42 @@
 """Data: the splits of a config, and images named on the command line."""
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mmdprior.build.construct import SlotBuilder
+from mmdprior.build.construct import SlotBuilder, error_path
 from mmdprior.config.load import parse_value
 from mmdprior.config.schema import Config, DataSection
-from mmdprior.config.slots import Slot
+from mmdprior.config.slots import Slot, check_slot
 from mmdprior.config.validation import validate
-from mmdprior.data import ImageSet, Source, Splits, arrays, image_folder, make_splits
+from mmdprior.data import Concatenated, ImageSet, Source, Splits, make_splits
+from mmdprior.data.pixel_checks import check_pixels
 from mmdprior.errors import InputError
 
 __all__ = ["SplitName", "images_from", "open_splits", "split_to_score"]
 
-SplitName = Literal["train", "validation", "test"]
+SplitName = Literal["all", "train", "validation", "test"]
+
+_ARRAY_SUFFIXES = (".npy", ".npz")
+_SIZES = ("validation", "test", "split_seed")
+"""Keys of the sizes of splits."""
+_PLACES = ("root", "path", "test_path")
+"""Arguments of sources that say where their files are."""
+
+_log = logging.getLogger(__name__)
 
 
 def open_splits(slot: Slot, settings: DataSection) -> Splits:
-    """Open a data source and split it.
+    """Open a data source and split it. What was read is logged in one line.
 
     Args:
         slot: the slot of the source.
         settings: sizes and seed of the splits. A source that returns `Splits` keeps its own.
 
     Raises:
-        InputError: data that cannot be opened or split, or a target that returns something else.
+        InputError: data that cannot be opened or split, a target that returns something else, or images that
+            break the contract of `ImageSet`.
 
     Example:
         >>> from mmdprior.build.data import open_splits
@@ -36,8 +48,152 @@ def open_splits(slot: Slot, settings: DataSection) -> Splits:
         (120, 40, 40)
     """
     source = SlotBuilder().build(slot)
-    if isinstance(source, Splits):
-        return source
+    with error_path(slot.path):
+        if isinstance(source, Splits):
+            splits = source
+            check_pixels(Concatenated([splits.train, splits.validation, splits.test]))
+        else:
+            splits = _split(source, settings)
+    channels, height, width = splits.train.image_shape
+    counts = (
+        f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test "
+        f"images of {channels} x {height} x {width}"
+    )
+    _log.info("data: %s", "; ".join([counts, source.summary] if source.summary else [counts]))
+    return splits
+
+
+def split_to_score(
+    config: Config,
+    data: str | None,
+    split: SplitName | None,
+    image_shape: tuple[int, ...],
+    *,
+    moved: bool = False,
+) -> ImageSet:
+    """Return a split of the data that a checkpoint names, or of other data with images of the same shape.
+
+    Args:
+        config: the config of the checkpoint.
+        data: other data, as `images_from` reads it; None for the data of the config.
+        split: which images to return; None for the test split of the config, and for what `images_from`
+            chooses of other data.
+        image_shape: (channels, height, width) of the model.
+        moved: whether ``data`` is the place of the config's data now, which are split as in training.
+
+    Raises:
+        InputError: data that cannot be opened, or images of another shape.
+    """
+    slot = config.slots["data"]
+    place = next((key for key in _PLACES if slot.arguments.get(key) is not None), None)
+    if moved and data is not None and place is not None and Path(data).expanduser().exists():
+        slot, data = replace(slot, arguments={**slot.arguments, place: data}), None
+    if data is not None:
+        return images_from(data, split, image_shape, config)
+    images = _select(open_splits(slot, config.data), split or "test")
+    with error_path("data"):
+        _check_shape(images, image_shape)
+    return images
+
+
+def images_from(
+    data: str,
+    split: SplitName | None = None,
+    image_shape: tuple[int, ...] | None = None,
+    config: Config | None = None,
+) -> ImageSet:
+    """Open images that are named on the command line. What was read is logged in one line.
+
+    Args:
+        data: a folder of images, a ``.npz`` or ``.npy`` file, or YAML such as ``{name: cifar10, root: DIR}``.
+        split: which images to return. A folder or an array file without this split is used whole; YAML is
+            split as its keys say. None is the test split of data that have one, and of YAML that sets the
+            size of a split; otherwise all images. For a checkpoint, None is the test split of any YAML,
+            because the other images may be its training images.
+        image_shape: (channels, height, width) of the model; required for a folder.
+        config: the config of the checkpoint that the images are for; None for an encoder trained elsewhere. A
+            folder or an array file is read with its arguments for a source of the same kind. YAML of the
+            same source at another place has its split sizes by default.
+
+    Raises:
+        InputError: data that cannot be opened, or images of another shape.
+
+    Example:
+        >>> from mmdprior.build.data import images_from
+        >>> [len(images_from("{name: sprites, images: 100}", split)) for split in (None, "test")]
+        [100, 10]
+    """
+    path = Path(data).expanduser()
+    if path.is_dir() or path.suffix.lower() in _ARRAY_SUFFIXES:
+        source = SlotBuilder().build(_slot_of(path, image_shape, config))
+        split = split or "test"
+        split = split if getattr(source, split, None) is not None else "all"
+    else:
+        settings, is_split = _section(data, config)
+        source = SlotBuilder().build(settings.source.at("--data"))
+        split = split or ("test" if is_split or source.test is not None else "all")
+        if split != "all" and isinstance(source, Source):
+            source = _split(source, settings)
+    with error_path("--data"):
+        images = _select(source, split)
+        if image_shape is not None:
+            _check_shape(images, image_shape)
+        check_pixels(images)
+    which = "all images" if split == "all" else f"the {split} split"
+    _log.info("data: %s; used: %s, %d images", source.summary or data, which, len(images))
+    return images
+
+
+def _slot_of(path: Path, image_shape: tuple[int, ...] | None, config: Config | None) -> Slot:
+    """Return the slot of a folder or an array file that is named on the command line."""
+    arguments: dict[str, Any] = {"name": "arrays", "path": str(path), "test_path": None}
+    if path.is_dir():
+        if image_shape is None:
+            raise InputError(
+                f"--data: folder {path} received; give the size of its images: "
+                f'--data "{{name: image_folder, root: {path}, size: 64}}"'
+            )
+        channels, height, _ = image_shape
+        arguments = {"name": "image_folder", "root": str(path), "size": height, "channels": channels}
+    if config is not None and config.slots["data"].name == arguments["name"]:
+        arguments = {**config.slots["data"].to_dict(), **arguments}
+    return check_slot("source", arguments, "--data")
+
+
+def _section(data: str, config: Config | None) -> tuple[DataSection, bool]:
+    """Return the section that YAML on the command line describes, and whether it is split by default."""
+    section = parse_value(data, "--data")
+    if not isinstance(section, dict):
+        raise InputError(
+            f"--data: {data!r} received; give a folder, a .npz or .npy file, or YAML such as "
+            '"{name: cifar10, root: DIR}"'
+        )
+    settings = validate(DataSection, section, "--data")
+    if config is not None and _is_moved(settings.source, config.slots["data"]):
+        sizes = {key: getattr(config.data, key) for key in _SIZES}
+        settings = validate(DataSection, {**sizes, **section}, "--data")
+    return settings, config is not None or not section.keys().isdisjoint(_SIZES)
+
+
+def _is_moved(source: Slot, stored: Slot) -> bool:
+    """Return whether two sources differ at most in the place of their files."""
+
+    def without_place(slot: Slot) -> dict[str, Any]:
+        return {key: value for key, value in slot.to_dict().items() if key not in _PLACES}
+
+    return without_place(source) == without_place(stored)
+
+
+def _select(source: Source | Splits, split: SplitName) -> ImageSet:
+    """Return one of the splits that a source has, or all its images."""
+    if split != "all":
+        images: ImageSet = getattr(source, split)
+        return images
+    parts = [part for part in (source.train, source.validation, source.test) if part is not None]
+    return Concatenated(parts) if len(parts) > 1 else parts[0]
+
+
+def _split(source: Source, settings: DataSection) -> Splits:
     return make_splits(
         source,
         validation=settings.validation,
@@ -47,72 +203,9 @@ def open_splits(slot: Slot, settings: DataSection) -> Splits:
     )
 
 
-def split_to_score(
-    config: Config, data: str | None, split: SplitName, image_shape: tuple[int, ...]
-) -> ImageSet:
-    """Return a split of the data that a checkpoint names, or of other data with images of the same shape.
-
-    Args:
-        config: the config of the checkpoint.
-        data: other data, as `images_from` reads it; None for the data of the config.
-        split: which split to return.
-        image_shape: (channels, height, width) of the model.
-
-    Raises:
-        InputError: data that cannot be opened, or images of another shape.
-    """
-    if data is None:
-        images: ImageSet = getattr(open_splits(config.slots["data"], config.data), split)
-    else:
-        images = images_from(data, split, image_shape)
+def _check_shape(images: ImageSet, image_shape: tuple[int, ...]) -> None:
     if tuple(images.image_shape) != tuple(image_shape):
         raise InputError(
-            f"--data: images of shape {tuple(images.image_shape)} received; give images of shape "
+            f"images of shape {tuple(images.image_shape)} received; give images of shape "
             f"{tuple(image_shape)}, as the model expects"
         )
-    return images
-
-
-def images_from(data: str, split: SplitName, image_shape: tuple[int, ...] | None = None) -> ImageSet:
-    """Open images that are named on the command line.
-
-    A folder or an array file without test images is used whole. A YAML section is split as its keys say.
-
-    Args:
-        data: a folder of images, a ``.npz`` or ``.npy`` file, or YAML such as ``{name: cifar10, root: DIR}``.
-        split: which split to return.
-        image_shape: the shape to which the images of a folder are resized; required for a folder.
-
-    Raises:
-        InputError: data that cannot be opened.
-
-    Example:
-        >>> from mmdprior.build.data import images_from
-        >>> images_from("{name: sprites, images: 100}", "train").image_shape
-        (1, 64, 64)
-    """
-    path = Path(data).expanduser()
-    if path.suffix in (".npy", ".npz"):
-        return _whole(arrays(str(path)), split)
-    if path.is_dir():
-        if image_shape is None:
-            raise InputError(
-                f"--data: folder {data} received; give the size of its images: "
-                f'--data "{{name: image_folder, root: {data}, size: 64}}"'
-            )
-        channels: Any = image_shape[0]
-        return _whole(image_folder(str(path), size=image_shape[1], channels=channels), split)
-    section = parse_value(data, "--data")
-    if not isinstance(section, dict):
-        raise InputError(
-            f"--data: {data!r} received; give a folder, a .npz or .npy file, or YAML such as "
-            '"{name: cifar10, root: DIR}"'
-        )
-    settings = validate(DataSection, section, "--data")
-    images: ImageSet = getattr(open_splits(settings.source.at("--data"), settings), split)
-    return images
-
-
-def _whole(source: Source, split: SplitName) -> ImageSet:
-    """Return the test images for the test split where there are any, otherwise all images."""
-    return source.test if split == "test" and source.test is not None else source.train

@@ -20,7 +20,31 @@ from mmdprior.priors import Prior
 from mmdprior.training import read_checkpoint
 from mmdprior.training.retention import last_checkpoint
 
-__all__ = ["TrainedRun", "config_of", "load_model", "model_from_checkpoint", "open_checkpoint"]
+__all__ = [
+    "TrainedRun",
+    "checkpoint_file",
+    "config_of",
+    "load_model",
+    "model_from_checkpoint",
+    "open_checkpoint",
+    "targets_in",
+]
+
+
+def checkpoint_file(path: str | PathLike[str]) -> Path:
+    """Return the path of a checkpoint; a run directory stands for its last checkpoint.
+
+    Raises:
+        InputError: a folder without a checkpoint.
+    """
+    if not Path(path).is_dir():
+        return Path(path)
+    file = last_checkpoint(Path(path))
+    if not file.is_file():
+        raise InputError(
+            f"{path}: a folder without {file.relative_to(path)}; give a run directory, or a checkpoint (.pt)"
+        )
+    return file
 
 
 def config_of(content: Mapping[str, Any], source: str, *, trust: bool) -> Config:
@@ -34,7 +58,7 @@ def config_of(content: Mapping[str, Any], source: str, *, trust: bool) -> Config
     Raises:
         InputError: the config names a target, and ``trust`` is False.
     """
-    targets = _targets_in(content["config"])
+    targets = targets_in(content["config"])
     if targets and not trust:
         raise InputError(
             f"{source}: target {targets[0]!r} received, whose code would run; pass --trust to allow it"
@@ -71,7 +95,8 @@ def load_model(
     """Rebuild the trained model of a checkpoint file, in evaluation mode; see `mmdprior.load`.
 
     Args:
-        checkpoint: a ``.pt`` file that training wrote.
+        checkpoint: a ``.pt`` file that training wrote, or a run directory, which stands for its last
+            checkpoint.
         device: where the model is put.
         trust: run the targets that the checkpoint names.
         averaged: load the averaged weights if the run kept an average.
@@ -85,19 +110,23 @@ def load_model(
         Traceback (most recent call last):
         mmdprior.errors.InputError: missing.pt: no such file; give a checkpoint...
     """
-    content = read_checkpoint(Path(checkpoint))
-    config = config_of(content, str(checkpoint), trust=trust)
-    return model_from_checkpoint(content, config, averaged=averaged).to(choose_device(device))
+    file = checkpoint_file(checkpoint)
+    content = read_checkpoint(file)
+    config = config_of(content, str(file), trust=trust)
+    model = model_from_checkpoint(content, config, averaged=averaged).to(choose_device(device))
+    channels, height, width = content["image_shape"]
+    model.image_shape = (channels, height, width)
+    return model
 
 
-def _targets_in(value: Any) -> list[str]:
+def targets_in(value: Any) -> list[str]:
     """Return every target that a config names, at any depth."""
     if isinstance(value, (list, tuple)):
-        return [target for entry in value for target in _targets_in(entry)]
+        return [target for entry in value for target in targets_in(entry)]
     if not isinstance(value, Mapping):
         return []
     targets = [str(value["target"])] if value.get("target") is not None else []
-    return targets + [target for entry in value.values() for target in _targets_in(entry)]
+    return targets + [target for entry in value.values() for target in targets_in(entry)]
 
 
 @dataclass(frozen=True)
@@ -119,16 +148,23 @@ class TrainedRun:
     device: torch.device
 
     def images(
-        self, data: str | None = None, limit: int | None = None, split: SplitName = "test"
+        self,
+        data: str | None = None,
+        limit: int | None = None,
+        split: SplitName | None = None,
+        *,
+        moved: bool = False,
     ) -> ImageSet:
         """Return images of a split of the run's data, or of other data.
 
         Args:
             data: other data than that of the config; see `split_to_score`.
             limit: largest number of images, evenly spaced; None returns all.
-            split: ``train``, ``validation`` or ``test``.
+            split: ``all``, ``train``, ``validation`` or ``test``; see `split_to_score` for the default.
+            moved: whether ``data`` is the place of the run's data now, which are split as in training.
         """
-        return thin(split_to_score(self.config, data, split, tuple(self.content["image_shape"])), limit)
+        shape = tuple(self.content["image_shape"])
+        return thin(split_to_score(self.config, data, split, shape, moved=moved), limit)
 
 
 def open_checkpoint(path: str | Path, *, device: str = "auto", trust: bool = False) -> TrainedRun:
@@ -142,7 +178,7 @@ def open_checkpoint(path: str | Path, *, device: str = "auto", trust: bool = Fal
     Raises:
         InputError: not a checkpoint, or one that names a target without ``trust``.
     """
-    file = last_checkpoint(path) if Path(path).is_dir() else Path(path)
+    file = checkpoint_file(path)
     content = read_checkpoint(file)
     config = config_of(content, str(file), trust=trust)
     target_device = choose_device(device)

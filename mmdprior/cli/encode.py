@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
+from mmdprior.build.data import SplitName
 from mmdprior.build.restore import open_checkpoint
 from mmdprior.cli.parser import Parser, add_device, positive
 from mmdprior.errors import InputError
@@ -19,7 +21,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("checkpoint", help="a checkpoint file (.pt), or a run directory")
     parser.add_argument("--out", required=True, help=".npz with mean, sample, log_var, labels, label_names")
     parser.add_argument("--data", help="other images: a folder, .npz, .npy, or a YAML data section")
-    parser.add_argument("--split", choices=("train", "validation", "test"), default="test")
+    parser.add_argument(
+        "--split", choices=get_args(SplitName), help="(test; all images of other data without test images)"
+    )
     parser.add_argument("--limit", type=positive, help="number of images to encode, evenly spaced (all)")
     parser.add_argument("--batch-size", type=positive, default=512, help="images per batch (512)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the posterior noise (0)")

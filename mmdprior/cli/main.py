@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from mmdprior import __version__
 from mmdprior.cli.run import run
+from mmdprior.cli.streams import until_closed
 
 __all__ = ["COMMANDS", "main", "run"]
 
@@ -29,15 +30,19 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the first argument names."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in COMMANDS:
+        return run(importlib.import_module(f"mmdprior.cli.{words[0]}").main, words[1:])
+    return until_closed(lambda: _answer(words))
+
+
+def _answer(words: list[str]) -> int:
+    """Print the version or the usage."""
     if words == ["--version"]:
         print(f"mmdprior {__version__}")
         return 0
-    if not words or words[0] not in COMMANDS:
-        asked_for_help = words in (["-h"], ["--help"])
-        print(_usage(), file=sys.stdout if asked_for_help else sys.stderr)
-        return 0 if asked_for_help else 2
-    command = importlib.import_module(f"mmdprior.cli.{words[0]}").main
-    return run(command, words[1:])
+    asked_for_help = words in (["-h"], ["--help"])
+    print(_usage(), file=sys.stdout if asked_for_help else sys.stderr)
+    return 0 if asked_for_help else 2
 
 
 def _usage() -> str:

@@ -1,9 +1,10 @@
 """Run one command: one-line errors and exit statuses."""
 
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 
+from mmdprior.cli.notes import one_line_notes
+from mmdprior.cli.streams import is_closed, until_closed
 from mmdprior.errors import InputError, reason
 
 __all__ = ["run"]
@@ -12,15 +13,22 @@ __all__ = ["run"]
 def run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     """Run a command and return its exit status.
 
-    Bad input is printed as one line with status 2. SIGINT ends the command with status 130, SIGTERM with 143.
+    Bad input is printed as one line with status 2. SIGINT ends the command with status 130, SIGTERM with 143,
+    and output that nobody reads any more, as of ``| head``, with 141.
     """
+    return until_closed(lambda: _run(command, arguments))
+
+
+def _run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     from mmdprior.runs.signals import TerminatedError, raise_on_sigterm
 
-    warnings.simplefilter("ignore")
     try:
         raise_on_sigterm()
-        return command(arguments)
+        with one_line_notes():
+            return command(arguments)
     except (InputError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and (is_closed(sys.stdout) or is_closed(sys.stderr)):
+            raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import get_args
 
+from mmdprior.build.data import SplitName
 from mmdprior.cli.parser import Parser, add_device, positive
 from mmdprior.errors import InputError
 from mmdprior.metrics.protocol import Transform
@@ -20,13 +21,13 @@ def parse(arguments: Sequence[str], description: str | None) -> argparse.Namespa
     """
     parser = Parser("score", description=description)
     add = parser.add_argument
-    add("files", nargs="*", help="checkpoints, codes (.npy .npz .pt .csv), TorchScript files, .pt2 files")
+    add("files", nargs="*", help="checkpoints, runs, codes (.npy .npz .pt .csv), TorchScript or .pt2 files")
     add("--codes", help="a file with an (n, d) array of codes")
     add("--encoder", help="encoder trained elsewhere: package.module:Class or file.py:Class")
     add("--weights", help="weights of the encoder: a state dict (.pt) or .safetensors")
     add("--posterior", choices=("deterministic", "gaussian"), default="deterministic", help="of the encoder")
     add("--data", help="other images: a folder, .npz, .npy, or a YAML data section")
-    add("--split", choices=("train", "validation", "test"), default="test")
+    add("--split", choices=get_args(SplitName), help="(test; all images of data without test images)")
     add("--predictor", nargs="+", choices=sorted(PREDICTORS), default=["linear", "mlp"])
     add("--limit", type=positive, help="rows to score, evenly spaced (10000 images, all codes)")
     add("--batch-size", type=positive, default=512, help="images per batch (512)")

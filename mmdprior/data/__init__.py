@@ -37,7 +37,15 @@ from mmdprior.data.arrays import arrays
 from mmdprior.data.augmentation import Augmentation
 from mmdprior.data.batches import Batch, Batches, ResidentBatches, StreamingBatches
 from mmdprior.data.image_folder import image_folder
-from mmdprior.data.source import ImageSet, InMemory, Source, Splits, Subset, make_splits, thin
+from mmdprior.data.source import (
+    Concatenated,
+    ImageSet,
+    InMemory,
+    Source,
+    Subset,
+    thin,
+)
+from mmdprior.data.splits import Splits, make_splits
 from mmdprior.data.sprites import sprites
 from mmdprior.data.tiny_imagenet import tiny_imagenet
 from mmdprior.data.torchvision_sets import torchvision_set
@@ -46,6 +54,7 @@ __all__ = [
     "Augmentation",
     "Batch",
     "Batches",
+    "Concatenated",
     "ImageSet",
     "InMemory",
     "ResidentBatches",

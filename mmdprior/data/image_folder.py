@@ -1,28 +1,42 @@
 """Folders of image files."""
 
-import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from mmdprior.data.arguments import check_count
+from mmdprior.data.copies import copies_across, groups_of_copies
+from mmdprior.data.folder_layout import FolderLayout, read_layout
+from mmdprior.data.pixel_range import PixelRange
 from mmdprior.data.source import ImageSet, Source
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, InputWarning
 
 __all__ = ["ImageFiles", "image_folder"]
 
-_EXTENSIONS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-_TEST_FOLDERS = ("test", "val", "valid", "validation")
 
-
-def image_folder(root: str, size: int, channels: Literal[1, 3] = 3, crop: int | None = None) -> Source:
+def image_folder(
+    root: str,
+    size: int,
+    channels: Literal[1, 3] = 3,
+    crop: int | None = None,
+    background: int | str | Sequence[int] = "white",
+    value_range: Sequence[int | float] | None = None,
+) -> Source:
     """Open a folder of images, at any depth.
 
-    If ``root`` holds a folder ``train`` and a folder ``test`` (or ``val``, ``valid``, ``validation``), these
-    are the training and the test images. Otherwise all images under ``root`` are training images. The
-    first-level folders of each are the classes, unless some image is in none of them.
+    Folders ``train`` (or ``training``), ``test`` (or ``testing``) and ``val`` (or ``valid``, ``validation``,
+    ``dev``) in ``root`` are the splits, in upper or lower case. ``val`` is the test split if there is no
+    ``test``. Without ``train`` all images under ``root`` are training images.
+
+    The first-level folders of each split are the classes. Images in none of them are left out if they are the
+    minority; otherwise there are no labels. Hidden files, system files and empty files are left out, and
+    every real file is read once, however many links lead to it.
+
+    The first frame of each file is turned as its EXIF orientation says and composited over ``background``.
 
     Args:
         root: folder of the images.
@@ -30,9 +44,15 @@ def image_folder(root: str, size: int, channels: Literal[1, 3] = 3, crop: int | 
         channels: 3 for RGB, 1 for grey.
         crop: side of the centre square cut out before resizing, in pixels (148 is usual for CelebA); by
             default the largest square that fits.
+        background: colour behind transparent pixels: a name, '#rrggbb', a grey level, or [red, green, blue]
+            from 0 to 255.
+        value_range: stored values of black and white, such as [0, 4095]. By default they follow from the
+            files, once for the whole folder: white is 255 in files of 8 bits, or 1 if they hold only 0 and
+            1, and the largest number of 10, 12, 14 or 16 bits in files of 16 bits, whichever suffices.
 
     Raises:
-        InputError: the folder is missing or holds no images, or ``size`` or ``crop`` is below 1.
+        InputError: the folder is missing or holds no images, two folders are the same split, the range of
+            the pixels is unknown, or an argument is invalid.
 
     Example:
         >>> from pathlib import Path
@@ -40,21 +60,36 @@ def image_folder(root: str, size: int, channels: Literal[1, 3] = 3, crop: int | 
         >>> from mmdprior.data import image_folder
         >>> for name in ("ant", "bee"):
         ...     Path("insects", name).mkdir(parents=True)
-        ...     Image.new("RGB", (40, 30)).save(f"insects/{name}/0.png")
-        >>> train = image_folder("insects", size=16).train
-        >>> len(train), train.image_shape, train.label_names
+        ...     Image.new("RGB", (40, 30), name == "ant" and "red" or "blue").save(f"insects/{name}/0.png")
+        >>> source = image_folder("insects", size=16)
+        >>> len(source.train), source.train.image_shape, source.train.label_names
         (2, (3, 16, 16), ('class',))
+        >>> source.summary
+        'insects: 2 images in 2 classes'
     """
-    if size < 1 or (crop is not None and crop < 1):
-        raise InputError(f"size, crop: {size}, {crop} received; give pixels of at least 1")
+    from mmdprior.data.pillow import Decoder, background_colour, readable_suffixes
+    from mmdprior.data.probe import decoder_for
+
+    check_count("size", size)
+    if crop is not None:
+        check_count("crop", crop)
+    if channels not in (1, 3):
+        raise InputError(f"channels: {channels!r} received; give 3 for RGB or 1 for grey")
+    decoder = Decoder(size, channels, crop, background_colour(background))
+    pixel_range = PixelRange.of(value_range)
     top = Path(root).expanduser()
     if not top.is_dir():
         raise InputError(f"root: {root} is not a folder; give the folder that holds the images")
-    tests = [top / name for name in _TEST_FOLDERS if (top / name).is_dir()]
-    folders = [top / "train", tests[0]] if tests and (top / "train").is_dir() else [top]
-    # One numbering for both sets, since a class may be missing from one of them.
-    classes = sorted({path.name for folder in folders for path in folder.iterdir() if path.is_dir()})
-    return Source(*[_scan(folder, classes, size, channels, crop) for folder in folders])
+    layout = read_layout(top, readable_suffixes())
+    _warn_about_copies(layout)
+    every_file = [file for files in layout.files.values() for file in files]
+    decoder, notes = decoder_for(every_file, decoder, pixel_range)
+    shape = (channels, size, size)
+    sets = {
+        split: ImageFiles(layout.files[split], *_labels(layout, split), shape, decoder.read)
+        for split in layout.files
+    }
+    return Source(**sets, summary="; ".join([f"{root}: {layout.describe()}", *notes]))
 
 
 class ImageFiles(ImageSet):
@@ -64,9 +99,8 @@ class ImageFiles(ImageSet):
         files: paths of the images.
         labels: (n, k) integers.
         label_names: one name per label column.
-        size: side of the square images returned, in pixels.
-        channels: 3 for RGB, 1 for grey.
-        crop: side of the centre square cut out before resizing; by default the largest that fits.
+        image_shape: (channels, height, width).
+        read: picklable function that returns the image of a file as uint8.
     """
 
     def __init__(
@@ -74,15 +108,14 @@ class ImageFiles(ImageSet):
         files: Sequence[Path],
         labels: Tensor,
         label_names: tuple[str, ...],
-        size: int,
-        channels: int = 3,
-        crop: int | None = None,
+        image_shape: tuple[int, int, int],
+        read: Callable[[Path], Tensor],
     ) -> None:
         self.files = list(files)
         self.labels = labels
         self.label_names = label_names
-        self.image_shape = (channels, size, size)
-        self.crop = crop
+        self.image_shape = image_shape
+        self.read = read
 
     def __len__(self) -> int:
         return len(self.files)
@@ -93,27 +126,36 @@ class ImageFiles(ImageSet):
         Raises:
             InputError: a file is missing or not an image.
         """
-        from mmdprior.data.pillow import read_square
-
-        channels, size, _ = self.image_shape
         images = torch.empty((len(indices), *self.image_shape), dtype=torch.uint8)
         for row, index in enumerate(indices.tolist()):
-            images[row] = read_square(self.files[index], size, channels, self.crop)
+            images[row] = self.read(self.files[index])
         return images, self.labels[indices]
 
 
-def _scan(folder: Path, classes: list[str], size: int, channels: int, crop: int | None) -> ImageFiles:
-    """Return the images below a folder, labelled by its first-level folders."""
-    files = sorted(
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if Path(name).suffix.lower() in _EXTENSIONS and Path(parent, name).is_file()
-    )
-    if not files:
-        raise InputError(f"root: {folder} holds no images ({', '.join(sorted(_EXTENSIONS))})")
-    numbers = {name: i for i, name in enumerate(classes)}
-    labels = [numbers.get(path.relative_to(folder).parts[0], -1) for path in files]
-    if not classes or -1 in labels:  # some image is in no class
-        return ImageFiles(files, torch.empty(len(files), 0, dtype=torch.long), (), size, channels, crop)
-    return ImageFiles(files, torch.tensor(labels)[:, None], ("class",), size, channels, crop)
+def _labels(layout: FolderLayout, split: str) -> tuple[Tensor, tuple[str, ...]]:
+    """Return labels and label names of a split."""
+    labels = layout.labels(split)
+    if labels is None:
+        return torch.empty(len(layout.files[split]), 0, dtype=torch.long), ()
+    return torch.tensor(labels)[:, None], ("class",)
+
+
+def _warn_about_copies(layout: FolderLayout) -> None:
+    """Warn about files with the same bytes in two splits, or anywhere in a folder that is to be split."""
+    for (one, other), pairs in copies_across(layout.files).items():
+        _warn(
+            f"{other} images that are copies of {one} images: {len(pairs)}, such as {pairs[0][1]} of "
+            f"{pairs[0][0]}; remove them, because scores on them are too good"
+        )
+    if len(layout.files) == 1:
+        groups = groups_of_copies(layout.files["train"])
+        copies = sum(len(group) - 1 for group in groups)
+        if copies:
+            _warn(
+                f"images that are copies of others: {copies}, such as {groups[0][1]} of {groups[0][0]}; "
+                "remove them, because two splits may hold a copy each"
+            )
+
+
+def _warn(text: str) -> None:
+    warnings.warn(f"data: {text}", InputWarning, stacklevel=3)

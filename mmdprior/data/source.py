@@ -1,7 +1,7 @@
-"""The contracts of a data source, `ImageSet` and `Source`, and the splits made from one."""
+"""The contracts of a data source, `ImageSet` and `Source`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,16 +10,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mmdprior.errors import InputError
-from mmdprior.seeding import stream
 
 __all__ = [
+    "Concatenated",
     "ImageSet",
     "InMemory",
     "Source",
-    "Splits",
     "Subset",
     "load_into_memory",
-    "make_splits",
     "thin",
     "to_float",
 ]
@@ -93,13 +91,15 @@ class InMemory(ImageSet):
     """Images in one tensor, on any device.
 
     Args:
-        images: (n, C, H, W), uint8, or float in [0, 1].
+        images: (n, C, H, W), uint8 from 0 to 255, float in [0, 1], or bool, where True is white.
         labels: (n, k), or None without labels.
         label_names: one name per label column; by default ``label_0``, ``label_1`` and so on.
+        is_part: whether the images are part of a larger set. Only a part may hold uint8 images that are
+            nearly black, with no value above 1.
 
     Raises:
-        InputError: there are no images or not four axes, float images are not finite or not in [0, 1], or
-            the number of label rows differs.
+        InputError: there are no images or not four axes, float images are not finite or not in [0, 1],
+            uint8 images hold only 0 and 1, or the number of label rows differs.
 
     Example:
         >>> import torch
@@ -110,15 +110,27 @@ class InMemory(ImageSet):
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor | None = None, label_names: tuple[str, ...] = ()
+        self,
+        images: Tensor,
+        labels: Tensor | None = None,
+        label_names: tuple[str, ...] = (),
+        *,
+        is_part: bool = False,
     ) -> None:
-        if images.ndim != 4 or len(images) == 0:
+        if images.ndim != 4 or images.numel() == 0:
             raise InputError(
                 f"images: shape {tuple(images.shape)} received; give (n, channels, height, width)"
             )
-        if images.dtype != torch.uint8:
+        if images.dtype == torch.bool:
+            images = images.to(torch.uint8) * 255
+        elif images.dtype != torch.uint8:
             _check_floats(images)
             images = images.float()
+        elif not is_part and int(images.max()) == 1:
+            raise InputError(
+                "images: uint8 images with no value above 1 received, where 255 is white; give "
+                "images.bool(), or 255 * images"
+            )
         labels = torch.empty(len(images), 0, dtype=torch.long) if labels is None else labels
         if labels.ndim != 2 or len(labels) != len(images):
             raise InputError(
@@ -141,7 +153,7 @@ class InMemory(ImageSet):
 
     def to(self, device: torch.device | str) -> "InMemory":
         """Return the same set on another device."""
-        return InMemory(self.images.to(device), self.labels.to(device), self.label_names)
+        return InMemory(self.images.to(device), self.labels.to(device), self.label_names, is_part=True)
 
 
 class Subset(ImageSet):
@@ -174,16 +186,67 @@ class Subset(ImageSet):
         return self.parent.gather(self.rows[indices.cpu()])
 
 
+class Concatenated(ImageSet):
+    """Several sets of images of one shape, one after another.
+
+    The labels are kept if all sets have the same label names.
+
+    Args:
+        parts: the sets, at least one.
+
+    Raises:
+        InputError: the sets have images of different shapes.
+
+    Example:
+        >>> from mmdprior.data import Concatenated, sprites
+        >>> both = Concatenated([sprites(images=10, seed=seed).train for seed in (0, 1)])
+        >>> len(both), both.label_names[0]
+        (20, 'shape')
+    """
+
+    def __init__(self, parts: Sequence[ImageSet]) -> None:
+        shapes = {tuple(part.image_shape): None for part in parts}
+        if len(shapes) > 1:
+            raise InputError(f"data: images of shapes {list(shapes)} received; give all one shape")
+        self.parts = list(parts)
+        self.image_shape = parts[0].image_shape
+        self.dtype = torch.uint8 if all(part.dtype == torch.uint8 for part in parts) else torch.float32
+        names = {part.label_names for part in parts}
+        self.label_names = names.pop() if len(names) == 1 else ()
+        self._ends = torch.tensor([len(part) for part in parts]).cumsum(0)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images and labels of the rows, in the order of the indices."""
+        rows = indices.cpu()
+        places = torch.searchsorted(self._ends, rows, right=True)
+        order, images, labels = [], [], []
+        for place, part in enumerate(self.parts):
+            chosen = (places == place).nonzero().flatten()
+            if len(chosen):
+                batch, batch_labels = part.gather(rows[chosen] - int(self._ends[place]) + len(part))
+                order.append(chosen)
+                images.append(to_float(batch) if self.dtype == torch.float32 else batch)
+                labels.append(batch_labels if self.label_names else batch_labels[:, :0])
+        back = torch.cat(order).argsort()
+        return torch.cat(images)[back], torch.cat(labels)[back]
+
+
 @dataclass(frozen=True)
 class Source:
-    """The result of opening a data set: its training images, and its test images if it has a test split.
+    """The result of opening a data set: its training images, and those of its own splits if it has any.
 
     A ``target`` in the ``data`` section of a config returns one, or only an `ImageSet`. `make_splits` turns
     it into training, validation and test splits.
 
     Attributes:
-        train: images to split into training and validation images, and test images if ``test`` is None.
-        test: images of the data set's own test split, none of them in ``train``; None if it has no split.
+        train: images to train on, and to hold images out from for the splits that are None.
+        test: images of the data set's own test split, none of them in ``train``; None if it has none.
+        validation: images of the data set's own validation split, none of them in ``train`` or ``test``; None
+            if it has none.
+        summary: what was read, what was left out and how pixels were scaled, in one line; commands print it.
 
     Example:
         A function in your own file ``my_data.py``, named in a config as ``data: {target:
@@ -202,80 +265,8 @@ class Source:
 
     train: ImageSet
     test: ImageSet | None = None
-
-
-@dataclass(frozen=True)
-class Splits:
-    """Three sets of images without a common row.
-
-    Attributes:
-        train: images to train on.
-        validation: images scored during training, for early stopping and the choice of the best checkpoint.
-        test: images that the reported scores are computed on.
-
-    Example:
-        >>> from mmdprior.data import Splits, sprites
-        >>> train, validation, test = (sprites(images=50, seed=seed).train for seed in range(3))
-        >>> len(Splits(train, validation, test).validation)
-        50
-    """
-
-    train: ImageSet
-    validation: ImageSet
-    test: ImageSet
-
-
-def make_splits(
-    source: Source,
-    *,
-    validation: int | float = 0.1,
-    test: int | float = 0.1,
-    limit: int | None = None,
-    seed: int = 0,
-) -> Splits:
-    """Split a source into training, validation and test images; a function of the seed.
-
-    Args:
-        source: a source with its own test images, which become the test split unchanged, or without.
-        validation: number of images to hold out, or their fraction of the source's training images.
-        test: number or fraction of images to hold out; not used for a source with its own test images.
-        limit: number of training images to keep; by default all.
-        seed: seed of the permutation.
-
-    Raises:
-        InputError: a held-out split or the training split would be empty, or the source's training and test
-            images differ in shape.
-
-    Example:
-        >>> from mmdprior.data import make_splits, sprites
-        >>> splits = make_splits(sprites(images=100), validation=20, test=0.1, seed=1)
-        >>> len(splits.train), len(splits.validation), len(splits.test)
-        (70, 20, 10)
-    """
-    if source.test is not None and tuple(source.test.image_shape) != tuple(source.train.image_shape):
-        raise InputError(
-            f"data: test images of shape {tuple(source.test.image_shape)} and training images of shape "
-            f"{tuple(source.train.image_shape)} received; give both one shape"
-        )
-    n = len(source.train)
-    order = torch.randperm(n, generator=stream(seed, "split"))
-    n_validation = _held_out("data.validation", validation, n)
-    n_test = 0 if source.test is not None else _held_out("data.test", test, n)
-    n_train = n - n_validation - n_test
-    if n_train < 1:
-        raise InputError(f"data.validation: {n} images leave none to train on; hold out fewer")
-    if limit is not None and not 1 <= limit <= n_train:
-        raise InputError(f"data.limit: {limit} received; there are {n_train} training images")
-
-    def subset(rows: Tensor) -> Subset:
-        # Sorted, so that images are read in the order in which they are stored.
-        return Subset(source.train, rows.sort().values)
-
-    return Splits(
-        train=subset(order[n_validation + n_test :][:limit]),
-        validation=subset(order[:n_validation]),
-        test=subset(order[n_validation:][:n_test]) if source.test is None else source.test,
-    )
+    validation: ImageSet | None = None
+    summary: str = ""
 
 
 def thin(images: ImageSet, limit: int | None) -> ImageSet:
@@ -312,18 +303,18 @@ def load_into_memory(images: ImageSet) -> InMemory:
 
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
         labels = list(pool.map(read, range(0, len(images), _CHUNK)))
-    return InMemory(data, torch.cat(labels), images.label_names)
+    return InMemory(data, torch.cat(labels), images.label_names, is_part=True)
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Return uint8 images as float32 in [0, 1]; float images unchanged."""
+    """Return uint8 images from 0 to 255 as float32 in [0, 1]; float images unchanged."""
     return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
 def _check_floats(images: Tensor) -> None:
     """Raise `InputError` unless images are finite floats in [0, 1]."""
     if not images.is_floating_point():
-        raise InputError(f"images: {images.dtype} received; give uint8, or floats in [0, 1]")
+        raise InputError(f"images: {images.dtype} received; give uint8, bool, or floats in [0, 1]")
     bad = ~torch.isfinite(images).flatten(1).all(1)
     if bool(bad.any()):
         raise InputError(
@@ -333,11 +324,3 @@ def _check_floats(images: Tensor) -> None:
     low, high = float(images.min()), float(images.max())
     if low < 0 or high > 1:
         raise InputError(f"images: values from {low:g} to {high:g} received; scale them to [0, 1]")
-
-
-def _held_out(name: str, size: int | float, n: int) -> int:
-    """Return the size of a held-out split of n images."""
-    count = size if isinstance(size, int) else round(size * n)
-    if not 1 <= count < n:
-        raise InputError(f"{name}: {size} received; hold out at least 1 of the {n} images, but not all")
-    return count

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from mmdprior.data.arguments import check_count
 from mmdprior.data.source import ImageSet, Source
 from mmdprior.errors import InputError
 from mmdprior.seeding import stream
@@ -46,7 +47,8 @@ def sprites(images: int | None = 20_000, seed: int = 0) -> Source:
     """
     if images is None:
         return Source(Sprites(torch.arange(_GRID_SIZE)))
-    if not 1 <= images <= _GRID_SIZE:
+    check_count("images", images)
+    if images > _GRID_SIZE:
         raise InputError(f"images: {images} received; the grid holds 1 to {_GRID_SIZE}")
     order = torch.randperm(_GRID_SIZE, generator=stream(seed, "sprites"))
     return Source(Sprites(order[:images].sort().values))

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import torch
 
+from mmdprior.data.arguments import check_count
+from mmdprior.data.folder_scan import is_hidden
 from mmdprior.data.image_folder import ImageFiles
 from mmdprior.data.source import Source
 from mmdprior.errors import InputError
@@ -36,6 +38,7 @@ def tiny_imagenet(root: str, size: int = 64, download: bool = True) -> Source:
         mmdprior.errors.InputError: root: data holds no tiny-imagenet-200/wnids.txt; give its folder, or
         allow download
     """
+    check_count("size", size)
     top = Path(root).expanduser()
     folder = top if (top / "wnids.txt").is_file() else top / _FOLDER
     if not (folder / "wnids.txt").is_file():
@@ -49,6 +52,7 @@ def tiny_imagenet(root: str, size: int = 64, download: bool = True) -> Source:
         (path, numbers[wnid])
         for wnid in wnids
         for path in sorted((folder / "train" / wnid / "images").glob("*.JPEG"))
+        if not is_hidden(path.name)
     ]
     return Source(
         _image_files(folder / "train", train, size),
@@ -76,7 +80,10 @@ def _validation_files(folder: Path, numbers: dict[str, int]) -> list[tuple[Path,
 
 
 def _image_files(folder: Path, files: list[tuple[Path, int]], size: int) -> ImageFiles:
+    from mmdprior.data.pillow import Decoder
+
     if not files:
         raise InputError(f"root: {folder} holds no images; unpack the archive again")
     labels = torch.tensor([number for _, number in files])[:, None]
-    return ImageFiles([path for path, _ in files], labels, ("class",), size)
+    read = Decoder(size, channels=3).read
+    return ImageFiles([path for path, _ in files], labels, ("class",), (3, size, size), read)

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from mmdprior.data.arguments import check_count
 from mmdprior.data.source import ImageSet, Source
 from mmdprior.errors import InputError, reason
 
@@ -54,6 +55,7 @@ def torchvision_set(dataset: TorchvisionName, root: str, size: int = 32, downloa
     """
     from torchvision import datasets
 
+    check_count("size", size)
     open_part = getattr(datasets, _CLASSES[dataset])
     parts = (
         [{"split": "train"}, {"split": "test"}]
@@ -67,7 +69,8 @@ def torchvision_set(dataset: TorchvisionName, root: str, size: int = 32, downloa
             f"root: {dataset} not found or corrupted in {root} ({reason(error)}); give its folder or set "
             "download: true"
         ) from None
-    return Source(*[_TorchvisionImages(dataset, part, size) for part in sets])
+    train, test = (_TorchvisionImages(dataset, part, size) for part in sets)
+    return Source(train, test)
 
 
 class _TorchvisionImages(ImageSet):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mmdprior.data import ImageSet
+from mmdprior.data.pixel_checks import check_pixels
 from mmdprior.evaluation.encode import Codes, encode, representations
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
 from mmdprior.metrics.activity import active_dimensions, effective_rank
@@ -158,6 +159,9 @@ def evaluate(
     Returns:
         The scores, and the codes that they were computed from.
 
+    Raises:
+        InputError: the images break the contract of `ImageSet`, or codes or reconstructions are not valid.
+
     Example:
         >>> from mmdprior.data import sprites
         >>> from mmdprior.evaluation import evaluate
@@ -168,6 +172,7 @@ def evaluate(
         >>> evaluation.dim, evaluation.reconstruction.psnr > 0, "lps/linear" in evaluation.scalars()
         (4, True, True)
     """
+    check_pixels(images)
     codes, error = encode_and_reconstruct(model, images, batch_size=batch_size, seed=seed, device=device)
     evaluation = score_codes(codes, predictors, seed=seed, protocol=protocol, thorough=thorough)
     return add_reconstruction(evaluation, codes, error, match), codes

@@ -54,8 +54,7 @@ def halved_sides(
             f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else " or ".join(map(str, allowed))
         )
         raise InputError(
-            f"image_shape: {height} x {width} pixels received; this network accepts squares of {span} "
-            "(resize with data.size)"
+            f"image_shape: {height} x {width} pixels received; this network accepts squares of {span}"
         )
     most = height.bit_length() - 1  # until one pixel is left
     if not 1 <= halvings <= most:

@@ -95,7 +95,8 @@ def fit_pca(chunks: Callable[[], Iterable[Float[Tensor, "b pixels"]]], dim: int)
     if variances[-1] <= _NOISE_FLOOR * variances[0]:
         rank = int((variances > _NOISE_FLOOR * variances[0]).sum())
         raise InputError(
-            f"linear_skip: the images span {rank} dimensions; latent_dim {dim} is more than PCA can fill"
+            f"linear_skip: the images span {rank} dimensions, fewer than latent_dim {dim}; lower latent_dim, "
+            "give more varied images, or linear_skip: false"
         )
     components = basis @ rotation.to(basis)
     largest = components.abs().argmax(0)

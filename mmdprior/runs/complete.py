@@ -31,7 +31,7 @@ def complete(run: Run, *, data: str | None = None, device: str = "auto", trust: 
     trained = open_checkpoint(run.directory, device=device, trust=trust)
     _check_finished(trained)
     settings, directory = trained.config.evaluation, RunDirectory(run.directory)
-    images = trained.images(data, limit=settings.limit)
+    images = trained.images(data, limit=settings.limit, split="test", moved=True)
     common: dict[str, Any] = {
         "seed": trained.config.seed,
         "batch_size": settings.batch_size,

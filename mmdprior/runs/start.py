@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mmdprior.build.restore import config_of
+from mmdprior.build.restore import config_of, targets_in
 from mmdprior.config.load import load_config, read_mapping
 from mmdprior.config.schema import SECTIONS, Config
 from mmdprior.errors import InputError, shorten
@@ -166,7 +166,7 @@ def _is_default(path: str, value: Any) -> bool:
 
 
 def _check_same(config: Config, stored: Mapping[str, Any], directory: Path) -> None:
-    changed = difference(config.to_dict(), stored)
+    changed = difference(config.to_dict(), _with_defaults(stored, config))
     if changed is not None:
         raise InputError(
             f"{directory}: holds a run of another config ({changed}); repeat its overrides, or "
@@ -179,3 +179,16 @@ def _claim(directory: Path, claims: ExitStack) -> None:
     if World.from_environment().main:
         claims.enter_context(RunDirectory(directory).claim())
         RunDirectory(directory).remove_temporary_files()
+
+
+def _with_defaults(stored: Mapping[str, Any], config: Config) -> Mapping[str, Any]:
+    """Return a stored config with the defaults of the arguments that later versions added to its slots.
+
+    A stored config that names other targets than the config is returned unchanged: it differs in any case,
+    and their code must not run.
+    """
+    known = set(targets_in(config.to_dict()))
+    try:
+        return config_of({"config": stored}, "", trust=known.issuperset(targets_in(stored))).to_dict()
+    except InputError:
+        return stored

@@ -2,13 +2,14 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import combinations, islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmdprior.data import ImageSet, Source, Subset, thin
+from mmdprior.data.pixel_checks import check_pixels
 from mmdprior.errors import InputError, reason
 from mmdprior.seeding import stream
 
@@ -26,10 +27,10 @@ _MAX_OVERLAP = 0.1
 def check_source(source: Source | ImageSet, *, limit: int = 512) -> None:
     """Check that a source satisfies the contracts of `Source` and `ImageSet`.
 
-    It checks, for the training and the test images: ``image_shape``, dtype and range of the images; that
+    It checks, for the images of each split: ``image_shape``, dtype and range of the images; that
     labels and ``label_names`` agree; that `ImageSet.gather` is repeatable, follows the order of the indices,
     agrees with ``chunks`` and with indexing, and works from several threads; that the set can be pickled for
-    worker processes; and that training and test images have one shape and no common rows.
+    worker processes; and that the splits have images of one shape and no common rows.
 
     Args:
         source: a source, or only its training images.
@@ -52,19 +53,21 @@ def check_source(source: Source | ImageSet, *, limit: int = 512) -> None:
         source = Source(source)
     if not isinstance(source, Source):
         raise InputError(f"source: {type(source).__name__} received; give a Source or an ImageSet")
-    sets = {"train": source.train} if source.test is None else {"train": source.train, "test": source.test}
+    splits = {"train": source.train, "test": source.test, "validation": source.validation}
+    sets = {name: images for name, images in splits.items() if images is not None}
     for name, images in sets.items():
         try:
             _check_attributes(name, images)
             _check_content(name, images, limit)
+            _check_range(name, images)
             _check_gather(name, images)
             _check_workers(name, images)
         except InputError:
             raise
         except Exception as error:
             raise InputError(f"{name}: {type(error).__name__} raised ({reason(error)})") from error
-    if source.test is not None:
-        _check_disjoint(source.train, source.test, limit)
+    for one, other in combinations(sets, 2):
+        _check_disjoint(one, sets[one], other, sets[other], limit)
 
 
 def _check_attributes(name: str, images: ImageSet) -> None:
@@ -116,6 +119,14 @@ def _check_batch(name: str, images: ImageSet, x: Any, labels: Any, rows: int) ->
         )
     if labels.is_complex() or (labels.is_floating_point() and not bool(torch.isfinite(labels).all())):
         raise InputError(f"{name}: labels are not finite real numbers; give one number per label")
+
+
+def _check_range(name: str, images: ImageSet) -> None:
+    """Check the range of uint8 images; warn about dark and nearly constant images."""
+    try:
+        check_pixels(images)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
 
 
 def _check_gather(name: str, images: ImageSet) -> None:
@@ -177,23 +188,23 @@ def _check_workers(name: str, images: ImageSet) -> None:
     _require_same(copy.gather(rows), expected, f"{name}: its pickled copy returns other images")
 
 
-def _check_disjoint(train: ImageSet, test: ImageSet, limit: int) -> None:
-    """Check that train and test have one shape and share no rows."""
+def _check_disjoint(one: str, train: ImageSet, other: str, test: ImageSet, limit: int) -> None:
+    """Check that two splits have one shape and share no rows."""
     if train is test:
-        raise InputError("test: the same object as train; give images that are not in train")
+        raise InputError(f"{other}: the same object as {one}; give images that are not in {one}")
     if train.image_shape != test.image_shape:
         raise InputError(
-            f"test: image_shape {test.image_shape}, but train has {train.image_shape}; give both one shape"
+            f"{other}: image_shape {test.image_shape}, but {one} has {train.image_shape}; give both one shape"
         )
     if isinstance(train, Subset) and isinstance(test, Subset) and train.parent is test.parent:
         common = set(train.rows.tolist()) & set(test.rows.tolist())
         if common:
-            raise InputError(f"test: {len(common)} rows are also in train; give disjoint rows")
+            raise InputError(f"{other}: {len(common)} rows are also in {one}; give disjoint rows")
     known = {image.numpy().tobytes() for x, _ in thin(train, limit).chunks() for image in x.cpu()}
     repeated = [image.numpy().tobytes() in known for x, _ in thin(test, limit).chunks() for image in x.cpu()]
     if sum(repeated) > _MAX_OVERLAP * len(repeated):
         raise InputError(
-            f"test: {sum(repeated)} of {len(repeated)} images read are also in train; give other images"
+            f"{other}: {sum(repeated)} of {len(repeated)} images read are also in {one}; give other images"
         )
 
 

@@ -1,0 +1,34 @@
+"""What the package logs, and its warnings, as lines of a command's output."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from mmdprior.errors import InputWarning
+
+__all__ = ["one_line_notes"]
+
+
+@contextlib.contextmanager
+def one_line_notes() -> Iterator[None]:
+    """Print what the package logs, and its warnings about the input; other warnings are not shown."""
+    log, handler = logging.getLogger("mmdprior"), logging.Handler()
+    handler.emit = lambda record: print(record.getMessage(), flush=True)  # type: ignore[method-assign]
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("default", InputWarning)  # each text once
+            warnings.showwarning = _print_warning
+            yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+def _print_warning(message: Warning | str, *details: Any, **more: Any) -> None:
+    print(f"warning: {message}", flush=True)
