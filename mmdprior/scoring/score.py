@@ -1,5 +1,6 @@
 """Score a checkpoint, codes in a file, an encoder trained elsewhere, or a saved model."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from mmdprior.build.builder import Builder
 from mmdprior.build.data import SplitName, images_from, split_to_score
 from mmdprior.build.device import choose_device
-from mmdprior.build.restore import config_of, model_from_checkpoint
+from mmdprior.build.restore import checkpoint_file, config_of, model_from_checkpoint
 from mmdprior.data import ImageSet, thin
 from mmdprior.data.codes import read_latent
 from mmdprior.errors import InputError, reason
@@ -25,6 +26,8 @@ from mmdprior.training import read_checkpoint
 
 __all__ = ["Scored", "Scorer", "draw", "score_files"]
 
+_log = logging.getLogger(__name__)
+
 _IMAGES = 10_000
 """Images that are encoded unless ``limit`` sets another number."""
 
@@ -39,7 +42,8 @@ class Scorer:
     Attributes:
         predictors: names of the LPS predictors.
         data: other images than those of the checkpoint; see `mmdprior.build.data.images_from`.
-        split: split of the data, ``train``, ``validation`` or ``test``.
+        split: split of the data: ``all``, ``train``, ``validation`` or ``test``. None is the test split, or
+            all images of data without one; see `mmdprior.build.data.images_from`.
         limit: largest number of images or rows, evenly spaced; None uses 10,000 images or all rows.
         batch_size: images per encoding batch.
         seed: seed of posterior noise, splits and predictors.
@@ -58,7 +62,7 @@ class Scorer:
 
     predictors: Sequence[str] = ("linear", "mlp")
     data: str | None = None
-    split: SplitName = "test"
+    split: SplitName | None = None
     limit: int | None = None
     batch_size: int = 512
     seed: int = 0
@@ -68,7 +72,8 @@ class Scorer:
     protocol: Protocol = field(default_factory=Protocol)
 
     def file(self, path: str) -> Scored:
-        """Score a file of any kind; the kind is recognised by the content."""
+        """Score a file of any kind, recognised by its content, or the last checkpoint of a run directory."""
+        path = str(checkpoint_file(path))
         kind = file_kind(path)
         if kind == "codes":
             return self.codes(path)
@@ -150,7 +155,10 @@ class Scorer:
         return images_from(self.data, self.split)
 
     def _thinned(self, images: ImageSet) -> ImageSet:
-        return thin(images, _IMAGES if self.limit is None else self.limit)
+        scored = thin(images, _IMAGES if self.limit is None else self.limit)
+        if len(scored) < len(images):
+            _log.info("limit: %d of %d images are scored, evenly spaced", len(scored), len(images))
+        return scored
 
 
 def score_files(
