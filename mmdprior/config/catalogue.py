@@ -9,7 +9,18 @@ from typing import Any
 
 from torch import Tensor
 
-from mmdprior.data import arrays, image_folder, sprites, tiny_imagenet, torchvision_set
+from mmdprior.data import (
+    arrays,
+    cars3d,
+    dsprites,
+    image_folder,
+    mpi3d,
+    shapes3d,
+    smallnorb,
+    sprites,
+    tiny_imagenet,
+    torchvision_set,
+)
 from mmdprior.kernels import (
     ANOVA,
     IMQ,
@@ -178,7 +189,12 @@ NAMES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     },
     "source": {
         "arrays": arrays,
+        "cars3d": cars3d,
+        "dsprites": dsprites,
         "image_folder": image_folder,
+        "mpi3d": mpi3d,
+        "shapes3d": shapes3d,
+        "smallnorb": smallnorb,
         "sprites": sprites,
         "tiny_imagenet": tiny_imagenet,
         **{

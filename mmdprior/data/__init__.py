@@ -4,6 +4,11 @@ Sources to open, each a function that returns a `Source`:
 
     ===================  ===================================================================
     `sprites`            procedural shapes with five known factors; no download
+    `dsprites`           dSprites: five factors, one image per combination; downloads
+    `shapes3d`           Shapes3D: six factors, one image per combination; downloads
+    `cars3d`             Cars3D: three factors, one image per combination; downloads
+    `smallnorb`          Small NORB: five factors, one image per combination; downloads
+    `mpi3d`              MPI3D: seven factors, one image per combination; downloads
     `image_folder`       a folder of image files, with first-level folders as classes
     `arrays`             images in ``.npy`` or ``.npz`` files, such as dSprites
     `tiny_imagenet`      Tiny ImageNet-200; downloads
@@ -36,7 +41,14 @@ Example:
 from mmdprior.data.arrays import arrays
 from mmdprior.data.augmentation import Augmentation
 from mmdprior.data.batches import Batch, Batches, ResidentBatches, StreamingBatches
+from mmdprior.data.cars3d import cars3d
+from mmdprior.data.dsprites import dsprites
+from mmdprior.data.factor_images import FactorImages
+from mmdprior.data.factor_table import FactorTable
 from mmdprior.data.image_folder import image_folder
+from mmdprior.data.mpi3d import mpi3d
+from mmdprior.data.shapes3d import shapes3d
+from mmdprior.data.smallnorb import smallnorb
 from mmdprior.data.source import (
     Concatenated,
     ImageSet,
@@ -55,6 +67,8 @@ __all__ = [
     "Batch",
     "Batches",
     "Concatenated",
+    "FactorImages",
+    "FactorTable",
     "ImageSet",
     "InMemory",
     "ResidentBatches",
@@ -63,8 +77,13 @@ __all__ = [
     "StreamingBatches",
     "Subset",
     "arrays",
+    "cars3d",
+    "dsprites",
     "image_folder",
     "make_splits",
+    "mpi3d",
+    "shapes3d",
+    "smallnorb",
     "sprites",
     "thin",
     "tiny_imagenet",

@@ -159,6 +159,8 @@ def npz_array(path: Path, key: str, shape: tuple[int, ...], cache: str | None) -
 
     try:
         return cached_array(path, shape, blocks, cache)
+    except InputError:
+        raise
     except KeyError:
         raise InputError(f"{path}: no array {key!r}; give the published file") from None
     except (zipfile.BadZipFile, ValueError, EOFError) as error:

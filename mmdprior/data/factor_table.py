@@ -38,7 +38,7 @@ class FactorTable:
     """
 
     names: tuple[str, ...]
-    values: tuple[tuple[float, ...], ...]
+    values: tuple[tuple[int | float, ...], ...]
     circular: tuple[str, ...] = ()
     nominal: tuple[str, ...] = ()
 
@@ -128,11 +128,11 @@ class FactorTable:
         return replace(self, values=values), self.index_of(torch.cartesian_prod(*kept).reshape(-1, len(kept)))
 
 
-def evenly(count: int, low: float = 0.0, high: float = 1.0) -> tuple[float, ...]:
+def evenly(count: int, low: int | float = 0, high: int | float = 1) -> tuple[float, ...]:
     """Return ``count`` values from low to high at equal distances."""
     return tuple(torch.linspace(low, high, count, dtype=torch.float64).tolist())
 
 
-def numbered(sizes: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+def numbered(sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     """Return the classes 0, 1, 2, ... as the values of each factor."""
-    return tuple(tuple(float(i) for i in range(size)) for size in sizes)
+    return tuple(tuple(range(size)) for size in sizes)

@@ -22,7 +22,7 @@ _FILES = {
     "training": "smallnorb-5x46789x9x18x6x2x96x96-training-{}.mat.gz",
     "testing": "smallnorb-5x01235x9x18x6x2x96x96-testing-{}.mat.gz",
 }
-_DTYPES = {0x1E3D4C55: np.dtype(np.uint8), 0x1E3D4C54: np.dtype("<i4")}
+_DTYPES: dict[int, np.dtype[Any]] = {0x1E3D4C55: np.dtype(np.uint8), 0x1E3D4C54: np.dtype("<i4")}
 """Element types by the number at the start of a file."""
 _STORED = 96
 
@@ -137,7 +137,7 @@ def _opened(path: Path) -> Iterator[Any]:
         raise InputError(f"{path}: damaged ({reason(error)}); download it again") from None
 
 
-def _header(file: Any, path: Path) -> tuple[tuple[int, ...], np.dtype]:
+def _header(file: Any, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Return shape and element type: a magic number, the number of axes, then at least three sizes."""
     start = np.frombuffer(file.read(8).ljust(8, b"\0"), "<i4")
     magic, axes = int(start[0]), int(start[1])
