@@ -1,6 +1,9 @@
-"""`InputError` and `InputWarning`, for mistakes of users, and helpers that keep messages to one line."""
+"""Messages to users in one line: `InputError`, `InputWarning`, the log of data sets, and helpers."""
 
-__all__ = ["InputError", "InputWarning", "reason", "shorten"]
+__all__ = ["DATA_LOG", "InputError", "InputWarning", "reason", "shorten"]
+
+DATA_LOG = "mmdprior.data"
+"""Name of the logger of what was read of each data set, in one line that commands print."""
 
 _MAX_LENGTH = 120
 

@@ -12,7 +12,7 @@ from mmdprior.config.slots import Slot, check_slot
 from mmdprior.config.validation import validate
 from mmdprior.data import Concatenated, ImageSet, Source, Splits, make_splits
 from mmdprior.data.pixel_checks import check_pixels
-from mmdprior.errors import InputError
+from mmdprior.errors import DATA_LOG, InputError
 
 __all__ = ["SplitName", "images_from", "open_splits", "split_to_score"]
 
@@ -24,7 +24,7 @@ _SIZES = ("validation", "test", "split_seed")
 _PLACES = ("root", "path", "test_path")
 """Arguments of sources that say where their files are."""
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger(DATA_LOG)
 
 
 def open_splits(slot: Slot, settings: DataSection) -> Splits:
@@ -139,8 +139,9 @@ def images_from(
         if image_shape is not None:
             _check_shape(images, image_shape)
         check_pixels(images)
-    which = "all images" if split == "all" else f"the {split} split"
-    _log.info("data: %s; used: %s, %d images", source.summary or data, which, len(images))
+    name = "training" if split == "train" else split
+    which = "all" if split == "all" else f"the {name} split,"
+    _log.info("data: %s; used: %s %d images", source.summary or data, which, len(images))
     return images
 
 

@@ -1,4 +1,4 @@
-"""What the package logs, and its warnings, as lines of a command's output."""
+"""What was read of data sets, and warnings about the input, as lines of a command's output."""
 
 import contextlib
 import logging
@@ -6,15 +6,15 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from mmdprior.errors import InputWarning
+from mmdprior.errors import DATA_LOG, InputWarning
 
 __all__ = ["one_line_notes"]
 
 
 @contextlib.contextmanager
 def one_line_notes() -> Iterator[None]:
-    """Print what the package logs, and its warnings about the input; other warnings are not shown."""
-    log, handler = logging.getLogger("mmdprior"), logging.Handler()
+    """Print what the package logs of data sets, and warnings about the input; hide other warnings."""
+    log, handler = logging.getLogger(DATA_LOG), logging.Handler()
     handler.emit = lambda record: print(record.getMessage(), flush=True)  # type: ignore[method-assign]
     level = log.level
     log.addHandler(handler)

@@ -44,13 +44,13 @@ def check_pixels(images: ImageSet) -> None:
         raise InputError(f"images of {batch.dtype} received; return uint8, or float32 in [0, 1]")
     if batch.dtype == torch.uint8:
         _check_bytes(images, batch)
-    x = to_float(batch)
+    x = to_float(batch).double()
     low, high = float(x.min()), float(x.max())
     if not (low >= 0 and high <= 1):  # also for NaN
         raise InputError(f"images with values from {low:g} to {high:g} received; scale them to [0, 1]")
     if 0 < high < _DARK:
         _warn(f"the images are dark: their largest value is {high:.1g} of 1; scale them to [0, 1]")
-    distance = float((x - x.mean(0)).double().square().mean().sqrt())
+    distance = float((x - x.mean(0)).square().mean().sqrt())
     if distance < _CONSTANT and len(x) > 1:
         psnr = f"{-20 * math.log10(distance):.0f} dB" if distance > 0 else "infinite"
         _warn(

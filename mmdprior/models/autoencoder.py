@@ -1,5 +1,6 @@
 """`Autoencoder`: encoder, posterior, decoder and likelihood in one module."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,12 +8,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, InputWarning
 from mmdprior.latent import Latent
 from mmdprior.models.likelihood import GaussianLikelihood, Likelihood
 from mmdprior.models.posterior import DeterministicPosterior, Posterior
+from mmdprior.tracing import is_traced
 
 __all__ = ["Autoencoder", "evaluation_mode"]
+
+_OVERSHOOT = 0.5
+"""Distance from [0, 1] above which `Autoencoder.encode` warns; decoded images are not clipped either."""
+_OTHER_SCALE = 10.0
+"""Absolute value above which images are not in [0, 1], but from 0 to 255 for example."""
 
 
 class Autoencoder(nn.Module):
@@ -24,6 +31,10 @@ class Autoencoder(nn.Module):
     - The decoder maps codes (n, d) to (n, C, H, W): mean images for a Gaussian or Laplace likelihood, logits
       for a Bernoulli likelihood.
     - In evaluation mode a row of the output depends only on the same row of the input.
+
+    Attributes:
+        image_shape: (channels, height, width) of the images that `encode` accepts; None, the default, accepts
+            any. `mmdprior.load` sets it.
 
     Args:
         encoder: module from images to posterior parameters.
@@ -42,6 +53,8 @@ class Autoencoder(nn.Module):
         >>> latent.mean.shape, model.decode(latent.sample).shape
         (torch.Size([16, 3]), torch.Size([16, 1, 8, 8]))
     """
+
+    image_shape: tuple[int, int, int] | None = None
 
     def __init__(
         self,
@@ -62,7 +75,12 @@ class Autoencoder(nn.Module):
         Args:
             images: float in [0, 1].
             generator: source of the posterior noise; by default torch's global generator.
+
+        Raises:
+            InputError: ``image_shape`` is set, and the images have another shape or range.
         """
+        if self.image_shape is not None:
+            _check_images(images, self.image_shape)
         return self.posterior(self.posterior_params(images), generator)
 
     def decode(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
@@ -105,6 +123,25 @@ class Autoencoder(nn.Module):
         if output.shape != shape:
             raise InputError(f"decoder: shape {tuple(output.shape)} returned; return {tuple(shape)}")
         return output.to(torch.promote_types(output.dtype, torch.float32))
+
+
+def _check_images(images: object, shape: tuple[int, int, int]) -> None:
+    """Raise `InputError` unless images are floats of shape (n, *shape), and warn outside [0, 1]."""
+    wanted = f"give floats in [0, 1] of shape (n, {', '.join(map(str, shape))})"
+    if not isinstance(images, Tensor):
+        raise InputError(f"images: {type(images).__name__} received; {wanted} as a torch.Tensor")
+    if images.ndim != 4 or tuple(images.shape[1:]) != tuple(shape):
+        raise InputError(f"images: shape {tuple(images.shape)} received; {wanted}")
+    if not images.is_floating_point():
+        raise InputError(f"images: {images.dtype} received; {wanted}, such as images.float() / 255")
+    if is_traced() or not images.numel():
+        return
+    low, high = (float(limit) for limit in images.detach().aminmax())
+    text = f"images: values from {low:g} to {high:g} received; {wanted}"
+    if not -_OTHER_SCALE <= low <= high <= _OTHER_SCALE:  # also for NaN
+        raise InputError(text)
+    if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
+        warnings.warn(text, InputWarning, stacklevel=3)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from mmdprior.build.device import choose_device
 from mmdprior.build.restore import checkpoint_file, config_of, model_from_checkpoint
 from mmdprior.data import ImageSet, thin
 from mmdprior.data.codes import read_latent
-from mmdprior.errors import InputError, reason
+from mmdprior.errors import DATA_LOG, InputError, reason
 from mmdprior.evaluation import Codes, Evaluation, encode, evaluate, score_codes
 from mmdprior.figures import save_figures
 from mmdprior.latent import Latent
@@ -26,7 +26,7 @@ from mmdprior.training import read_checkpoint
 
 __all__ = ["Scored", "Scorer", "draw", "score_files"]
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger(DATA_LOG)
 
 _IMAGES = 10_000
 """Images that are encoded unless ``limit`` sets another number."""
