@@ -1,8 +1,8 @@
-"""Inference on LPS with fitted predictors held fixed: permutation p-values and bootstrap intervals."""
+"""Statistics of LPS from the outcomes of all fits: scores, permutation p-values and intervals."""
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,6 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mmdprior.metrics.intervals import (
+    COPIES,
+    INFORMATIVE_ROWS,
+    Jackknife,
+    bootstrap_counts,
+    bootstrap_interval,
+    correct_r2,
+    few_rows_interval,
+    jackknife_counts,
+)
 from mmdprior.metrics.protocol import Problem, Protocol, Split
 from mmdprior.predictors import Outcome
 from mmdprior.seeding import stream
@@ -18,15 +28,10 @@ __all__ = [
     "Agreement",
     "PValues",
     "ScoreStatistics",
-    "bootstrap_counts",
-    "bootstrap_interval",
     "combine_folds",
-    "correct_r2",
     "permutation_agreement",
 ]
 
-_ENTRIES = 1 << 24
-"""Entries of a block of bootstrap counts: 128 MiB in float64."""
 _ROUNDING = 1e-9
 """Relative rounding error of an agreement computed by Fourier transform."""
 _PERMUTATIONS_PER_DIMENSION = 100
@@ -105,50 +110,6 @@ def combine_folds(p_values: Float[Tensor, "folds d"]) -> tuple[Float[Tensor, "d"
     return p_values[0], min(1.0, d * float(p_values.min()))
 
 
-def bootstrap_counts(k: int, draws: int, generator: torch.Generator) -> Iterator[Float[Tensor, "b k"]]:
-    """Yield how often each of k rows is drawn with replacement, in blocks of draws."""
-    size = max(1, _ENTRIES // k)
-    for first in range(0, draws, size):
-        block = min(size, draws - first)
-        rows = torch.randint(k, (block, k), generator=generator)
-        yield torch.zeros(block, k, dtype=torch.float64).scatter_add_(
-            1, rows, torch.ones(1, dtype=torch.float64).expand(block, k)
-        )
-
-
-def correct_r2(r2: Float[Tensor, "*b d"], chance: Float[Tensor, "d"]) -> Float[Tensor, "*b d"]:
-    """Return R2 corrected for estimation error, 1 - (1 - R2) / (1 - chance).
-
-    Fitting d - 1 coefficients on n rows multiplies the held-out error of a linear predictor by about 1 + d/n,
-    with or without dependence (exactly so for Gaussian codes). In column-shuffled copies nothing can be
-    predicted, so their expected R2, ``chance``, is estimation error only: 1 - chance is that factor.
-    """
-    return 1 - (1 - r2) / (1 - chance)
-
-
-def bootstrap_interval(
-    draws: Float[Tensor, "b"], center: float, variance: float = 0.0, level: float = 0.95
-) -> tuple[float, float]:
-    """Return bootstrap percentiles around ``center``, widened for variance that the draws lack.
-
-    The draws are shifted to the mean ``center``, because a statistic of resampled rows can be biased: the
-    entropy of resampled bins is too small, for example.
-
-    Args:
-        draws: mean R2 of every bootstrap draw.
-        center: mean R2 of the test rows.
-        variance: variance of the mean R2 that the bootstrap leaves out. The percentiles are scaled by
-            sqrt(1 + variance / var(draws)).
-        level: coverage of the interval.
-    """
-    tail = (1 - level) / 2
-    levels = torch.tensor([tail, 1 - tail], dtype=draws.dtype)
-    drawn_variance = float(draws.var())
-    widening = math.sqrt(1 + variance / drawn_variance) if drawn_variance > 0 else 1.0
-    low, high = (torch.quantile(draws - draws.mean(), levels) * widening).tolist()
-    return center + low, center + high
-
-
 class PValues(NamedTuple):
     """P-values of independence.
 
@@ -173,42 +134,53 @@ class ScoreStatistics:
         protocol: number of copies, permutations and bootstrap draws.
         splits: split of every fold.
         seed: seed of permutations and bootstrap draws.
+        no_interval: why there is no interval although it was requested; empty if there is one.
     """
 
     protocol: Protocol
     splits: Sequence[Split]
     seed: int
+    no_interval: str = ""
     _r2: dict[Problem, Tensor] = field(default_factory=dict)
     _chance: dict[Problem, Tensor] = field(default_factory=dict)
     _nats: list[Tensor] = field(default_factory=list)
     _extra: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     _draws: dict[Problem, Tensor] = field(default_factory=dict)
+    _left_out: dict[Problem, Tensor] = field(default_factory=dict)
     _agreement: dict[int, Agreement] = field(default_factory=dict)
 
     def add(self, problems: list[Problem], outcome: Outcome) -> None:
         """Add the outcome of a group of problems, those of the codes before those of shuffled copies."""
-        self._r2.update(zip(problems, _per_problem(outcome.r2()), strict=True))
         self._add_bootstrap(problems, outcome)
         real = [problem for problem in problems if problem.copy == 0]
-        shuffled = problems[len(real) :]
-        if shuffled:
-            chance = outcome.take(slice(len(real), None)).chance()
-            self._chance.update(zip(shuffled, _per_problem(chance), strict=True))
+        if len(real) < len(problems):
+            self.add_copies(problems[len(real) :], outcome.take(slice(len(real), None)))
         if not real:
             return
         outcome = outcome if len(real) == len(problems) else outcome.take(slice(len(real)))
+        self._r2.update(zip(real, _per_problem(outcome.r2()), strict=True))
+        self._add_jackknife(real, outcome)
         self._nats += _per_problem(outcome.nats())
         for name, values in outcome.extra.items():
             self._extra[name] += _per_problem(values)
         self._add_permutations(real, outcome)
 
+    def add_copies(self, problems: list[Problem], outcome: Outcome) -> None:
+        """Add the scores and the chance level of shuffled copies."""
+        self._r2.update(zip(problems, _per_problem(outcome.r2()), strict=True))
+        self._chance.update(zip(problems, _per_problem(outcome.chance()), strict=True))
+
     def _add_bootstrap(self, problems: list[Problem], outcome: Outcome) -> None:
         if self.protocol.bootstrap == 0:
             return
-        first, _ = next(outcome.pairings())
-        blocks = bootstrap_counts(first.shape[1], self.protocol.bootstrap, stream(self.seed, "bootstrap"))
-        draws = [outcome.resampled(counts.to(first.device)).cpu() for counts in blocks]
-        self._draws.update(zip(problems, torch.cat(draws).double().unbind(1), strict=True))
+        draws, generator = self.protocol.bootstrap, stream(self.seed, "bootstrap")
+        counts = bootstrap_counts(_test_rows(outcome), draws, generator)
+        self._draws.update(_resampled(problems, outcome, counts))
+
+    def _add_jackknife(self, problems: list[Problem], outcome: Outcome) -> None:
+        if self.protocol.bootstrap:
+            counts = jackknife_counts(_test_rows(outcome))
+            self._left_out.update(_resampled(problems, outcome, counts))
 
     def _add_permutations(self, problems: list[Problem], outcome: Outcome) -> None:
         """Sum the agreement over predictor seeds, which share the test rows and the permutations."""
@@ -236,8 +208,7 @@ class ScoreStatistics:
 
     def null(self) -> float:
         """Return the score of a shuffled copy, averaged over the copies."""
-        copies = {problem.copy for problem in self._r2 if problem.copy}
-        scores = [_mean_clipped(_average([v for p, v in self._r2.items() if p.copy == c])) for c in copies]
+        scores = [_mean_clipped(r2) for r2 in self._per_copy(self._r2).values()]
         return sum(scores) / len(scores) if scores else math.nan
 
     def seed_scores(self) -> tuple[float, ...]:
@@ -247,30 +218,66 @@ class ScoreStatistics:
         return tuple(_mean_clipped(_average([value for seed, value in r2 if seed == s])) for s in seeds)
 
     def interval(self) -> tuple[float, tuple[float, float]]:
-        """Return the mean R2 and its bootstrap interval, both corrected if there are shuffled copies.
+        """Return the mean R2 and its 95 % interval, both corrected if there are shuffled copies.
 
-        Resampling the test rows with fixed predictors gives the variance over test rows. It leaves out the
-        variance over training rows, and the variance of the chance level that corrects R2. Both are added
-        in units of the bootstrap variance of the shuffled copies (`_training_variance_ratio`), which
-        estimates the variance of independent codes.
+        The interval is that of the population: 1 minus the expected held-out error of predictors fitted on
+        this many rows, relative to their error on independent codes with the same marginals. It is 0 for
+        independent codes whatever the numbers of rows and dimensions. Without copies, it is the expected
+        mean R2 itself, which is below 0 for independent codes.
+
+        Both ways leave out the variance over training rows, and the variance of the chance level that
+        corrects R2. Both are added in units of the variance over test rows of independent codes
+        (`_training_variance_ratio`).
         """
-        r2, chance = self.r2(), _average(list(self._chance.values()))
+        r2 = self.r2()
         if r2 is None:
             return math.nan, (math.nan, math.nan)
-        error = torch.zeros_like(r2) if chance is None else chance
+        error = self._chance_level(r2)
         center = float(correct_r2(r2, error).mean())
-        if not self._draws:
+        if not self._draws or self.no_interval:
             return center, (math.nan, math.nan)
+        if self.informative_rows() < INFORMATIVE_ROWS and self.protocol.null >= COPIES:
+            return center, self._few_rows_interval(center, error)
         mean_draws = self._mean(self._draws, real=True)
         assert mean_draws is not None
         draws = correct_r2(mean_draws, error).mean(1)
-        copies = [
-            torch.stack([values for problem, values in self._draws.items() if problem.copy == 1 + c]).mean(0)
-            for c in range(self.protocol.null)
-        ]
+        copies = list(self._per_copy(self._draws).values())
         null_draws = torch.stack([correct_r2(copy, error).mean(1) for copy in copies] or [draws])
         missing = self._training_variance_ratio() * float(null_draws.var(1).mean())
         return center, bootstrap_interval(draws, center, missing)
+
+    def informative_rows(self) -> float:
+        """Return how many test rows decide the mean R2, see `Jackknife`; infinite without an interval."""
+        r2 = self.r2()
+        return self._jackknife(self._chance_level(r2)).rows if r2 is not None and self._left_out else math.inf
+
+    def _few_rows_interval(self, center: float, error: Tensor) -> tuple[float, float]:
+        """Return the interval from shuffled copies and the jackknife."""
+        copies = [float(1 - correct_r2(r2, error).mean()) for r2 in self._per_copy(self._r2).values()]
+        jackknife = self._jackknife(error)
+        std = jackknife.std * math.sqrt(1 + self._training_variance_ratio())
+        ratios = torch.tensor(copies, dtype=torch.float64)
+        return few_rows_interval(1 - center, ratios, jackknife._replace(std=std))
+
+    def _jackknife(self, error: Tensor) -> Jackknife:
+        folds = [
+            _average([values for problem, values in self._left_out.items() if problem.fold == fold])
+            for fold in range(len(self.splits))
+        ]
+        return Jackknife.of(torch.stack([correct_r2(r2, error).mean(1) for r2 in folds if r2 is not None]))
+
+    def _chance_level(self, r2: Tensor) -> Tensor:
+        """Return the expected R2 of independent codes per dimension, and zeros without shuffled copies."""
+        chance = _average(list(self._chance.values()))
+        return torch.zeros_like(r2) if chance is None else chance
+
+    def _per_copy(self, values: dict[Problem, Tensor]) -> dict[int, Tensor]:
+        """Return the mean over folds of every shuffled copy."""
+        parts: dict[int, list[Tensor]] = defaultdict(list)
+        for problem, value in values.items():
+            if problem.copy:
+                parts[problem.copy].append(value)
+        return {copy: torch.stack(each).mean(0) for copy, each in parts.items()}
 
     def _training_variance_ratio(self) -> float:
         """Return the variance that the bootstrap leaves out, relative to the variance over test rows.
@@ -315,6 +322,20 @@ class ScoreStatistics:
 def _per_problem(values: Tensor) -> tuple[Tensor, ...]:
     """Return (p, d) values as p float64 tensors on the CPU."""
     return values.cpu().double().unbind()
+
+
+def _test_rows(outcome: Outcome) -> int:
+    first, _ = next(outcome.pairings())
+    return first.shape[1]
+
+
+def _resampled(
+    problems: list[Problem], outcome: Outcome, counts: Iterable[Tensor]
+) -> Iterator[tuple[Problem, Tensor]]:
+    """Yield the (draws, d) R2 of every problem with the test rows weighted by counts."""
+    first, _ = next(outcome.pairings())
+    draws = torch.cat([outcome.resampled(block.to(first.device)).cpu() for block in counts])
+    yield from zip(problems, draws.double().unbind(1), strict=True)
 
 
 def _average(values: list[Tensor]) -> Tensor | None:

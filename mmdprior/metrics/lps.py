@@ -4,6 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from mmdprior.errors import InputError
 from mmdprior.metrics.activity import effective_rank, select_dimensions
 from mmdprior.metrics.checks import check_codes, code_warnings
 from mmdprior.metrics.inference import ScoreStatistics
+from mmdprior.metrics.intervals import COPIES, INFORMATIVE_ROWS, MIN_INFORMATIVE_ROWS, too_rare
 from mmdprior.metrics.protocol import Protocol, Split, Transform, fit_problems, split_rows
 from mmdprior.metrics.result import LPSResult
 from mmdprior.predictors import PREDICTORS, Predictor
@@ -22,6 +24,8 @@ __all__ = ["find_predictor", "lps"]
 
 _RANK_ROWS = 10_000
 """Test rows that the effective rank is computed on."""
+_REFITTED_COLUMNS, _REFITTED_ENTRIES = 32, 1 << 17
+"""Largest codes whose shuffled copies are raised to 39 without being asked for: a few seconds."""
 
 
 def lps(
@@ -95,18 +99,18 @@ def lps(
     protocol = Protocol(transform, folds, seeds, null, permutations, bootstrap)
     mask = select_dimensions(z, active)
     texts = code_warnings(codes, z, mask)
-    for text in texts:
-        warnings.warn(f"codes: {text}", stacklevel=2)
     splits = split_rows(len(z), folds, seed, model.uses_validation)
     statistics = ScoreStatistics(protocol, splits, seed)
     if int(mask.sum()) >= 2:
         used = z if bool(mask.all()) else z[:, mask]
-        with torch.no_grad():
-            for problems, outcome in fit_problems(used, model, protocol, seed, splits):
-                statistics.add(problems, outcome)
+        _fit(statistics, used, mask.nonzero().flatten().tolist(), model)
+    if statistics.no_interval:
+        texts += (statistics.no_interval,)
+    for text in texts:
+        warnings.warn(f"codes: {text}", stacklevel=2)
     return LPSResult(
         **_scores(statistics, mask.cpu()),
-        **_sizes(splits, protocol),
+        **_sizes(splits, statistics.protocol),
         active=mask.cpu().numpy(),
         predictor=name,
         measure=model.measure,
@@ -128,6 +132,38 @@ def find_predictor(predictor: str | Predictor) -> tuple[str, Predictor]:
     if predictor not in PREDICTORS:
         raise InputError(f"predictor: {predictor!r} received; give one of {sorted(PREDICTORS)}")
     return predictor, PREDICTORS[predictor]()
+
+
+@torch.no_grad()
+def _fit(statistics: ScoreStatistics, z: Tensor, columns: Sequence[int], model: Predictor) -> None:
+    """Add the outcomes of all fits; with few informative test rows, add the copies that the interval needs.
+
+    Args:
+        statistics: receives the outcomes.
+        z: active columns of the codes.
+        columns: their numbers.
+        model: predictor to fit.
+    """
+    protocol, splits, seed = statistics.protocol, statistics.splits, statistics.seed
+    for problems, outcome in fit_problems(z, model, protocol, seed, splits):
+        statistics.add(problems, outcome)
+    rows = statistics.informative_rows()
+    if rows >= INFORMATIVE_ROWS:
+        return
+    statistics.no_interval = too_rare(z, columns, splits)
+    if statistics.no_interval or protocol.null >= COPIES:
+        return
+    size = z.numel() * protocol.folds
+    if protocol.null and not model.random and z.shape[1] <= _REFITTED_COLUMNS and size <= _REFITTED_ENTRIES:
+        statistics.protocol = replace(protocol, null=COPIES)
+        for problems, outcome in fit_problems(z, model, statistics.protocol, seed, splits, 1 + protocol.null):
+            statistics.add_copies(problems, outcome)
+    elif rows < MIN_INFORMATIVE_ROWS:
+        needed = math.ceil(len(z) * MIN_INFORMATIVE_ROWS / max(1.0, rows))
+        statistics.no_interval = (
+            f"no interval: about {max(1, round(rows))} test rows decide the score, fewer than "
+            f"{MIN_INFORMATIVE_ROWS}; give about {needed} rows, or null={COPIES}"
+        )
 
 
 def _scores(statistics: ScoreStatistics, active: Tensor) -> dict[str, Any]:

@@ -19,6 +19,8 @@ Transform = Literal["standardise", "rank_gaussian", "none"]
 
 _TRAIN_SHARE, _VALIDATION_SHARE = 0.6, 0.2
 _MIN_FOLD_ROWS = 10
+_INDICES = 1 << 22
+"""Row indices of shuffled columns in memory: 32 MiB."""
 _ENTRIES = 1 << 27
 """Codes fitted at a time, over all problems of a group: 512 MiB in float32."""
 
@@ -120,7 +122,12 @@ def split_rows(n: int, folds: int, seed: int, uses_validation: bool) -> list[Spl
 
 
 def fit_problems(
-    z: Float[Tensor, "n d"], predictor: Predictor, protocol: Protocol, seed: int, splits: Sequence[Split]
+    z: Float[Tensor, "n d"],
+    predictor: Predictor,
+    protocol: Protocol,
+    seed: int,
+    splits: Sequence[Split],
+    first_copy: int = 0,
 ) -> Iterator[tuple[list[Problem], Outcome]]:
     """Fit and test all problems, and yield the outcomes of as many at once as fit into memory.
 
@@ -132,11 +139,13 @@ def fit_problems(
         protocol: number of folds, seeds and shuffled copies, and the transform.
         seed: seed of shuffles and fits.
         splits: split of every fold.
+        first_copy: number of the first shuffled copy to fit; 0 fits the codes, too.
     """
     # Shuffled copies are fitted with one seed each: they only measure the chance level.
     seeds = protocol.seeds if predictor.random else 1
     problems = [Problem(0, fold, s) for fold in range(protocol.folds) for s in range(seeds)]
     problems += [Problem(1 + c, fold, 0) for c in range(protocol.null) for fold in range(protocol.folds)]
+    problems = [problem for problem in problems if problem.copy >= first_copy]
     size = max(1, _ENTRIES // z.numel())
     for first in range(0, len(problems), size):
         group = problems[first : first + size]
@@ -166,7 +175,7 @@ def _transformed_rows(
     z: Tensor, problem: Problem, splits: Sequence[Split], transform: Transform, seed: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the training, validation and test rows of a problem, transformed by its training rows."""
-    codes = z if problem.copy == 0 else _shuffled(z, stream(seed, "null", problem.copy))
+    codes = z if problem.copy == 0 else _shuffled(z, splits, stream(seed, "null", problem.copy))
     train, validation, test = (codes[part.to(z.device)] for part in splits[problem.fold])
     if transform == "none":
         return train, validation, test
@@ -179,9 +188,28 @@ def _transformed_rows(
     return train.sub_(mean).div_(std), validation.sub_(mean).div_(std), test.sub_(mean).div_(std)
 
 
-def _shuffled(z: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the codes with the rows of every column in a separate random order."""
+def _shuffled(z: Tensor, splits: Sequence[Split], generator: torch.Generator) -> Tensor:
+    """Return the codes with the rows of every column in a separate random order.
+
+    Rows stay in their part of the split: training, validation or test, or one fold. A column then has the
+    same values in every part as in the codes, so a rare value that is only in the test rows stays there, and
+    the errors of copies and codes are relative to the same variances.
+    """
     shuffled = torch.empty_like(z)
-    for column in range(z.shape[1]):
-        shuffled[:, column] = z[torch.randperm(len(z), generator=generator).to(z.device), column]
+    for part in _parts(len(z), splits):
+        rows = part.to(z.device)
+        for columns in torch.arange(z.shape[1]).split(max(1, _INDICES // max(1, len(part)))):
+            orders = [part[torch.randperm(len(part), generator=generator)] for _ in columns]
+            first, last = int(columns[0]), int(columns[-1]) + 1
+            shuffled[rows, first:last] = z[:, first:last].gather(0, torch.stack(orders, 1).to(z.device))
     return shuffled
+
+
+def _parts(n: int, splits: Sequence[Split]) -> list[Tensor]:
+    """Return disjoint parts of the n rows: those of one split, or the folds and the rows in none of them."""
+    if len(splits) == 1:
+        return list(splits[0])
+    folds = [split.test for split in splits]
+    untested = torch.ones(n, dtype=torch.bool)
+    untested[torch.cat(folds)] = False
+    return [*folds, untested.nonzero().flatten()]

@@ -10,13 +10,7 @@ from scipy import stats
 
 from mmdprior import lps
 from mmdprior.metrics import Protocol
-from mmdprior.metrics.inference import (
-    ScoreStatistics,
-    bootstrap_counts,
-    bootstrap_interval,
-    combine_folds,
-    permutation_agreement,
-)
+from mmdprior.metrics.inference import ScoreStatistics, combine_folds, permutation_agreement
 from mmdprior.metrics.protocol import split_rows
 from mmdprior.predictors import Classification, Regression
 
@@ -116,16 +110,6 @@ def test_folds_are_combined_by_twice_their_median():
     assert each.tolist() == pytest.approx([0.06, 1.0])
     assert overall == pytest.approx(0.12)
     assert combine_folds(torch.tensor([[0.01, 0.6]]))[1] == pytest.approx(0.02)
-
-
-def test_bootstrap_counts_are_draws_with_replacement():
-    counts = torch.cat(list(bootstrap_counts(50, 300, torch.Generator().manual_seed(0))))
-    assert counts.shape == (300, 50)
-    assert bool((counts.sum(1) == 50).all())
-    assert float(counts.var()) == pytest.approx(0.98, abs=0.05)
-    draws = torch.randn(50_000, dtype=torch.float64)
-    assert bootstrap_interval(draws, 2.0) == pytest.approx((2 - 1.96, 2 + 1.96), abs=0.05)
-    assert bootstrap_interval(draws, 2.0, variance=3.0) == pytest.approx((2 - 3.92, 2 + 3.92), abs=0.1)
 
 
 @pytest.mark.parametrize("predictor", ["linear", "additive"])
