@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -12,7 +13,8 @@ __all__ = ["Latent"]
 class Latent:
     """Codes of a batch under the approximate posterior q(z|x).
 
-    A `Posterior` returns one, and every `Regularizer` receives one.
+    A `Posterior` returns one, and every `Regularizer` receives one. It is a pytree of its tensors: the
+    transforms of torch.func and torch.export accept one wherever they accept a tensor.
 
     Attributes:
         sample: one draw z ~ q(z|x) per image. A deterministic posterior puts its mean here.
@@ -50,3 +52,6 @@ class Latent:
         """Return the same codes detached from the autograd graph."""
         log_var = None if self.log_var is None else self.log_var.detach()
         return Latent(self.sample.detach(), self.mean.detach(), log_var)
+
+
+torch.export.register_dataclass(Latent, serialized_type_name="mmdprior.Latent")

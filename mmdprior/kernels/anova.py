@@ -154,8 +154,10 @@ class ANOVA(Kernel):
     def parts(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "p n m"]:
         """Compute K_1, ..., K_order for every pair, few dimensions at a time."""
         bound = self._centred(x.shape[1])
-        size = max(1, MAX_ENTRIES // max(1, len(x) * len(y)))
-        power_sums = x.new_zeros(self.order, len(x), len(y))
+        size = max(1, MAX_ENTRIES // max(1, x.shape[0] * y.shape[0]))
+        if torch.compiler.is_exporting():  # the blocks of a graph cannot depend on the rows
+            size = x.shape[1]
+        power_sums = x.new_zeros(self.order, x.shape[0], y.shape[0])
         for start in range(0, x.shape[1], size):
             dims = slice(start, start + size)
             power_sums = power_sums + checkpointed(bound._power_sums(dims), x[:, dims], y[:, dims])
@@ -164,10 +166,10 @@ class ANOVA(Kernel):
     def means_within(self, x: Float[Tensor, "n d"], *, unbiased: bool) -> Float[Tensor, "p"]:
         """Return the mean of every order over the pairs of rows of one sample; see `Kernel.means_within`."""
         bound = self._centred(x.shape[1])
-        if bound._features is None or len(x) < 2:
+        if bound._features is None or x.shape[0] < 2:
             return super(ANOVA, bound).means_within(x, unbiased=unbiased)
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-        count = len(x) * (len(x) - 1) if unbiased else len(x) ** 2
+        count = x.shape[0] * (x.shape[0] - 1) if unbiased else x.shape[0] ** 2
         sums = bound._features.sums_within(x, pairs=self.order > 1, diagonal=not unbiased)
         return torch.stack(sums) / count
 
@@ -178,7 +180,7 @@ class ANOVA(Kernel):
             return super(ANOVA, bound).means_across(x, y)
         dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
         sums = bound._features.sums_across(x.to(dtype), y.to(dtype), pairs=self.order > 1)
-        return torch.stack(sums) / (len(x) * len(y))
+        return torch.stack(sums) / (x.shape[0] * y.shape[0])
 
     def _derive(self, marginals: Sequence[Marginal]) -> "ANOVA":
         """Return a copy with everything that depends on the marginals: spectra, feature form and weights."""

@@ -73,6 +73,6 @@ def median_squared_distance(x: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     Where the median is zero, because most rows are equal, return the mean.
     """
     with torch.no_grad():
-        upper = torch.triu_indices(len(x), len(x), offset=1, device=x.device)
+        upper = torch.triu_indices(x.shape[0], x.shape[0], offset=1, device=x.device)
         distances = squared_distance(x, x)[upper[0], upper[1]]
         return torch.where(distances.median() > 0, distances.median(), distances.mean())

@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -59,11 +59,11 @@ class Embedding:
 
     def energies_like(self, x: Tensor) -> Float[Tensor, "p"]:
         """Return the energies with the device and dtype of x."""
-        return self._constant.like(x)
+        constant: Constant = self._constant  # type: ignore[attr-defined]
+        return constant.like(x)
 
-    @cached_property
-    def _constant(self) -> Constant:
-        return Constant(self.energies)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_constant", Constant(self.energies))
 
 
 def embedding(kernel: Kernel, prior: Prior) -> Embedding | None:
@@ -116,7 +116,7 @@ def _concatenated(x: Tensor, functions: Sequence[Callable[[Tensor], Tensor]]) ->
 
 
 def _zeros(x: Tensor, parts: int) -> Tensor:
-    return x.new_zeros(parts, len(x), dtype=torch.promote_types(x.dtype, torch.float32))
+    return x.new_zeros(parts, x.shape[0], dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def _weighted_scales(x: Tensor, scales: "ScaleEmbedding", weights: Constant) -> Tensor:
@@ -339,7 +339,7 @@ class _ProductScales(ScaleEmbedding):
         self.energies = torch.stack([block.energies for _, block in blocks]).prod(0)
 
     def mean(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n J"]:
-        total = torch.ones(len(x), self._count, dtype=x.dtype, device=x.device)
+        total = torch.ones(x.shape[0], self._count, dtype=x.dtype, device=x.device)
         for dims, block in self._blocks:
             total = total * block.mean(x[:, dims.like(x)])
         return total

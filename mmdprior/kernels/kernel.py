@@ -1,6 +1,5 @@
 """The contract of a kernel."""
 
-import copy
 from abc import ABC, abstractmethod
 from typing import TypeVar
 
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from mmdprior.errors import InputError
 from mmdprior.kernels.pairs import sum_across, sum_within
-from mmdprior.precision import full_precision
+from mmdprior.precision import full_precision, full_precision_dtype
 from mmdprior.priors import Prior
 
 __all__ = ["Kernel"]
@@ -94,9 +93,10 @@ class Kernel(nn.Module, ABC):
             InputError: the input has not two axes, or fewer than two rows if unbiased.
         """
         x, _ = _promote(x, x)
-        if unbiased and len(x) < 2:
-            raise InputError(f"codes: {len(x)} rows received; an average over pairs needs 2")
-        count = len(x) * (len(x) - 1) if unbiased else len(x) ** 2
+        n = x.shape[0]  # not len(x), which torch.export takes for a constant
+        if unbiased and n < 2:
+            raise InputError(f"codes: {n} rows received; an average over pairs needs 2")
+        count = n * (n - 1) if unbiased else n**2
         parameters = tuple(self.parameters())
         return sum_within(self._full_precision_parts, x, diagonal=not unbiased, parameters=parameters) / count
 
@@ -104,7 +104,7 @@ class Kernel(nn.Module, ABC):
         """Return the mean of every term over all pairs of a row of x and a row of y."""
         x, y = _promote(x, y)
         parameters = tuple(self.parameters())
-        return sum_across(self._full_precision_parts, x, y, parameters) / (len(x) * len(y))
+        return sum_across(self._full_precision_parts, x, y, parameters) / (x.shape[0] * y.shape[0])
 
     def bind(self, prior: Prior) -> "Kernel":
         """Return the kernel to use against a prior; the kernel itself by default."""
@@ -150,7 +150,8 @@ class Kernel(nn.Module, ABC):
 
     def _shallow_copy(self: _K) -> _K:
         """Return a copy whose attributes and submodules can be replaced without changing this kernel."""
-        other = copy.copy(self)
+        other = type(self).__new__(type(self))  # copy.copy cannot be compiled
+        other.__dict__.update(self.__dict__)
         for name in ("_parameters", "_buffers", "_modules"):
             other.__dict__[name] = other.__dict__[name].copy()
         return other
@@ -162,5 +163,5 @@ def _promote(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         raise InputError(
             f"codes: shapes {tuple(x.shape)} and {tuple(y.shape)} received; give (n, d) and (m, d)"
         )
-    dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    dtype = full_precision_dtype(x, y)
     return x.to(dtype), y.to(dtype)

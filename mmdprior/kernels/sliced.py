@@ -75,7 +75,7 @@ class Sliced(Kernel):
         if drawn is None:
             drawn = self._draw(dim, stream(0, "directions"), torch.device("cpu"))
         directions = drawn.to(x)
-        total = x.new_zeros(len(x), len(y))
+        total = x.new_zeros(x.shape[0], y.shape[0])
         for a, b in zip((x @ directions).T, (y @ directions).T, strict=True):
             total = total + decay((a[:, None] - b).square(), 0.5 / self.lengthscale**2)
         return total / directions.shape[1]
@@ -91,7 +91,7 @@ class Sliced(Kernel):
     def _mean_over_sphere(self, squared: Tensor, dim: int) -> Tensor:
         """Compute sum_j w_j exp(-u_j^2 r^2 / (2 l^2))."""
         total = torch.zeros_like(squared)
-        for node, weight in _sphere_nodes(dim):
+        for node, weight in _sphere_nodes(int(dim)):
             total = total + weight * decay(squared, 0.5 * node / self.lengthscale**2)
         return total
 
@@ -105,6 +105,7 @@ class Sliced(Kernel):
 
 
 @lru_cache(maxsize=64)
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _sphere_nodes(dim: int) -> list[tuple[float, float]]:
     """Return pairs (u^2, weight) as numbers, which need no copy to the device of the codes."""
     squared, weights = projection_nodes(dim)

@@ -246,7 +246,8 @@ class CentredFeatures:
         """Return sum_ab (sum_i kt_i)^2 and sum_ab sum_i kt_i^2, by the smaller of F'F and F G'."""
         dim = x.shape[1]
         width = dim * self._width
-        if 2 * width < len(x) + len(y):
+        # An exported graph holds one of the two forms: the one whose cost does not depend on the rows.
+        if torch.compiler.is_exporting() or 2 * width < x.shape[0] + y.shape[0]:
             first = self._sum_over_rows(self._gram_of_features, x)
             second = first if x is y else self._sum_over_rows(self._gram_of_features, y)
             products = (first * second).view(dim, self._width, dim, self._width)
@@ -274,7 +275,7 @@ class CentredFeatures:
             return (first @ second.T).square().sum()
 
         size = self._block_rows(x)
-        if len(x) <= size and len(y) <= size:
+        if x.shape[0] <= size and y.shape[0] <= size:
             return squared_norm(x, y)
         total = x.new_zeros(())
         for rows in x.split(size):
@@ -285,7 +286,7 @@ class CentredFeatures:
     def _sum_over_rows(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """Sum a function of rows, in blocks whose features are small enough to be held at once."""
         size = self._block_rows(x)
-        return function(x) if len(x) <= size else sum_over_rows(function, x, size)
+        return function(x) if x.shape[0] <= size else sum_over_rows(function, x, size)
 
     def _block_rows(self, x: Tensor) -> int:
         return max(1, MAX_ENTRIES // (x.shape[1] * self._width))

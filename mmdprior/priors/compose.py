@@ -20,6 +20,7 @@ from mmdprior.priors.marginals import (
     per_dimension,
 )
 from mmdprior.priors.prior import Marginal, Moments, Prior, check_draws, function_name, require_draws
+from mmdprior.tracing import is_traced
 
 __all__ = ["Affine", "Product", "Rotation", "Transform"]
 
@@ -192,9 +193,10 @@ class Affine(Prior):
             raise InputError(f"matrix: {tuple(self.matrix.shape)} has no log_prob; it must be square")
         matrix = self.matrix.to(z)
         log_det = torch.linalg.slogdet(matrix).logabsdet
-        if not bool(torch.isfinite(log_det)):
+        if not is_traced() and not bool(torch.isfinite(log_det)):
             raise InputError("matrix: singular, so there is no log_prob; give an invertible one")
-        x = torch.linalg.solve(matrix, (z - self.shift.to(z)).T).T
+        # The variant that does not check for singular matrices, and so does not wait for a GPU.
+        x = torch.linalg.solve_ex(matrix, (z - self.shift.to(z)).T).result.T
         return self.base.log_prob(x) - log_det
 
     def moments(self) -> Moments:

@@ -181,7 +181,8 @@ class LowRankGaussian(Prior):
         scale = self.scale.to(z)
         g, x = self.factor.to(z) / scale[:, None], (z - self.mean.to(z)) / scale
         identity = torch.eye(g.shape[1], dtype=z.dtype, device=z.device)
-        c_factor = torch.linalg.cholesky(identity + full_matmul(g.T, g))  # C = L L'
+        # C = L L'. It is positive definite: the variant without a check does not wait for a GPU.
+        c_factor = torch.linalg.cholesky_ex(identity + full_matmul(g.T, g)).L
         projected = full_matmul(g.T, x.T)
         # (G'x)' C^-1 (G'x) = |L^-1 G'x|^2
         explained = torch.linalg.solve_triangular(c_factor, projected, upper=False).square().sum(0)

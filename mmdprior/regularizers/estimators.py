@@ -192,7 +192,7 @@ class Block(Estimator):
     ) -> Float[Tensor, "p"]:
         """Return the estimate of every term."""
         y = _require_draws(y)
-        size = min(self.size, len(z), len(y))
+        size = min(self.size, z.shape[0], y.shape[0])
         pairs = [
             (a, b) for a, b in zip(z.split(size), y.split(size), strict=False) if len(a) == len(b) == size
         ]

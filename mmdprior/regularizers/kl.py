@@ -10,6 +10,7 @@ from mmdprior.errors import InputError
 from mmdprior.latent import Latent
 from mmdprior.priors import Gaussian, PriorLike, as_prior
 from mmdprior.regularizers.regularizer import Regularizer
+from mmdprior.tracing import may_store_results
 
 __all__ = ["KL"]
 
@@ -80,7 +81,8 @@ class KL(Regularizer):
             raise InputError("latent: a tensor received; a kl penalty needs a Latent with log_var")
         self.check(dim=latent.dim, stochastic=latent.stochastic)
         kl = self._per_sample(latent).mean()
-        self.terms = {"kl": kl.detach()}
+        if may_store_results():
+            self.terms = {"kl": kl.detach()}
         if self.capacity is None:
             return kl
         return (kl - self.capacity * min(step / self.capacity_steps, 1.0)).abs()

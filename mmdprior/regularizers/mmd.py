@@ -14,6 +14,7 @@ from mmdprior.kernels import RBF, Kernel
 from mmdprior.kernels.embedding import embedding
 from mmdprior.kernels.null_variance import null_variance
 from mmdprior.latent import Latent
+from mmdprior.precision import full_precision_dtype
 from mmdprior.priors import PriorLike, as_prior
 from mmdprior.regularizers.estimators import (
     Biased,
@@ -25,6 +26,7 @@ from mmdprior.regularizers.estimators import (
 )
 from mmdprior.regularizers.regularizer import Regularizer, codes_of
 from mmdprior.seeding import stream
+from mmdprior.tracing import may_store_results
 
 __all__ = ["CodeQueue", "MMD", "mmd"]
 
@@ -59,9 +61,9 @@ def mmd(
         True
     """
     estimator = as_estimator(estimator)
-    if not isinstance(estimator, Biased) and min(len(x), len(y)) < 2:
-        raise InputError(f"mmd: {len(x)} and {len(y)} rows received; the unbiased estimator needs 2")
-    dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    if not isinstance(estimator, Biased) and min(x.shape[0], y.shape[0]) < 2:
+        raise InputError(f"mmd: {x.shape[0]} and {y.shape[0]} rows received; the unbiased estimator needs 2")
+    dtype = full_precision_dtype(x, y)
     x, y = x.to(dtype), y.to(dtype)
     kernel = kernel.adapt(x, y)
     return _sum_of_parts(estimator(x, y, kernel), kernel, estimator)
@@ -168,21 +170,22 @@ class MMD(Regularizer):
         """
         z = codes_of(latent)
         self.check(dim=z.shape[1], stochastic=False)
-        if len(z) < 2 and not isinstance(self.estimator, Biased):
-            raise InputError(f"mmd: {len(z)} rows received; the unbiased estimator needs 2")
-        z = self.queue.extend(z.to(torch.promote_types(z.dtype, torch.float32)), keep=self.training)
-        y = self._draw(len(z), step).to(z) if self.estimator.uses_draws else None
+        if z.shape[0] < 2 and not isinstance(self.estimator, Biased):
+            raise InputError(f"mmd: {z.shape[0]} rows received; the unbiased estimator needs 2")
+        z = self.queue.extend(z.to(full_precision_dtype(z)), keep=self.training)
+        y = self._draw(z.shape[0], step).to(z) if self.estimator.uses_draws else None
         kernel = self.kernel.adapt(z, z if y is None else y, self._stream("kernel", step))
         parts = self.estimator(z, y, kernel)
         value = _sum_of_parts(parts, kernel, self.estimator)
-        self._set_terms(parts.detach(), value.detach(), kernel, z.detach(), y)
+        if may_store_results():
+            self._set_terms(parts.detach(), value.detach(), kernel, z.detach(), y)
         return value
 
     def _set_terms(self, parts: Tensor, value: Tensor, kernel: Kernel, z: Tensor, y: Tensor | None) -> None:
         if self._null_variance is None:
-            self._null_variance = null_variance(self.kernel, self.prior)
-        draws = len(z) if y is None else len(y)
-        deviation = math.sqrt(self._null_variance * self.estimator.variance_factor(len(z), draws))
+            self._null_variance = _null_variance(self.kernel, self.prior)
+        draws = z.shape[0] if y is None else y.shape[0]
+        deviation = math.sqrt(self._null_variance * self.estimator.variance_factor(z.shape[0], draws))
         self.terms = {"mmd": value, "standardised": (value - self._bias(kernel, z, y)) / deviation}
         if len(parts) > 1:
             self.terms |= dict(zip(kernel.part_names, parts, strict=True))
@@ -202,6 +205,10 @@ class MMD(Regularizer):
 
     def _stream(self, name: str, step: int) -> torch.Generator | None:
         return None if self.seed is None else stream(self.seed, name, step, self.prior.device)
+
+
+# A number that a compiled graph holds as a constant; the draws behind it cannot be traced.
+_null_variance = torch.compiler.assume_constant_result(null_variance)
 
 
 def _sum_of_parts(parts: Float[Tensor, "p"], kernel: Kernel, estimator: Estimator) -> Float[Tensor, ""]:
@@ -246,9 +253,9 @@ class CodeQueue(nn.Module):
             recent = torch.cat([z.detach().to(self.codes), self.codes[: self._filled]])[: self.size]
             self.codes[: len(recent)] = recent
             self._filled = len(recent)
-        if len(past) == 0:
+        if past.shape[0] == 0:
             return z
-        growth = (len(z) + len(past)) / len(z)
+        growth = (z.shape[0] + past.shape[0]) / z.shape[0]
         # Equal to z in value, with `growth` times its gradient.
         scaled = growth * z - (growth - 1) * z.detach()
         return torch.cat([scaled, past])

@@ -12,6 +12,7 @@ from mmdprior.latent import Latent
 from mmdprior.predictors.networks import BatchedMLP
 from mmdprior.regularizers.regularizer import Regularizer, codes_of
 from mmdprior.seeding import stream
+from mmdprior.tracing import may_store_results
 
 __all__ = ["Predictability"]
 
@@ -113,10 +114,11 @@ class Predictability(Regularizer):
         z = self._standardised(latent)
         predicted = self._predict(z if self.through_predictions else z.detach(), train_networks=False)
         covariance = (z * (predicted - predicted.mean(0))).mean(0).clamp(min=0)
-        self.terms = {
-            "predictability": covariance.detach().mean(),
-            "predictability_max": covariance.detach().max(),
-        }
+        if may_store_results():
+            self.terms = {
+                "predictability": covariance.detach().mean(),
+                "predictability_max": covariance.detach().max(),
+            }
         return covariance.sum()
 
     def auxiliary_modules(self) -> list[nn.Module]:
@@ -135,8 +137,8 @@ class Predictability(Regularizer):
         """Return the codes centred by the batch, and scaled if ``standardise``, in float32 or float64."""
         z = codes_of(latent)
         self.check(dim=z.shape[1], stochastic=False)
-        if len(z) < 2:
-            raise InputError(f"predictability: {len(z)} row received; give a batch of at least 2")
+        if z.shape[0] < 2:
+            raise InputError(f"predictability: {z.shape[0]} row received; give a batch of at least 2")
         z = z.to(torch.promote_types(z.dtype, torch.float32))
         centred = z - z.mean(0)
         if not self.standardise:

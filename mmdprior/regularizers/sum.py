@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
 from mmdprior.regularizers.regularizer import Regularizer
+from mmdprior.tracing import may_store_results
 
 __all__ = ["SumOfPenalties", "Weighted"]
 
@@ -92,13 +93,11 @@ class SumOfPenalties(Regularizer):
         self, latent: Latent | Tensor, *, step: int = 0, labels: Tensor | None = None
     ) -> Float[Tensor, ""]:
         """Return the weighted sum."""
-        self.terms = {}
-        values = []
-        for entry in self.weighted:
-            values.append(entry.factor(step) * entry.penalty(latent, step=step, labels=labels))
-            self._add_term(f"weighted_{type(entry.penalty).__name__.lower()}", values[-1].detach())
-            for name, term in entry.penalty.terms.items():
-                self._add_term(name, term)
+        values = [
+            entry.factor(step) * entry.penalty(latent, step=step, labels=labels) for entry in self.weighted
+        ]
+        if may_store_results():
+            self._set_terms([value.detach() for value in values])
         return torch.stack(values).sum()
 
     def auxiliary_modules(self) -> list[nn.Module]:
@@ -109,6 +108,13 @@ class SumOfPenalties(Regularizer):
         """Return the sum of the auxiliary losses; the weights of the penalties do not apply."""
         losses = [e.penalty.auxiliary_loss(latent) for e in self.weighted if e.penalty.auxiliary_modules()]
         return torch.stack(losses).sum() if losses else super().auxiliary_loss(latent)
+
+    def _set_terms(self, values: Sequence[Tensor]) -> None:
+        self.terms = {}
+        for entry, value in zip(self.weighted, values, strict=True):
+            self._add_term(f"weighted_{type(entry.penalty).__name__.lower()}", value)
+            for name, term in entry.penalty.terms.items():
+                self._add_term(name, term)
 
     def _add_term(self, name: str, term: Tensor) -> None:
         unique, number = name, 2
