@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.metrics.intervals import (
@@ -19,95 +18,15 @@ from mmdprior.metrics.intervals import (
     correct_r2,
     few_rows_interval,
     jackknife_counts,
+    row_counts,
 )
+from mmdprior.metrics.layout import GroupLayout, Layout
+from mmdprior.metrics.permutation import Agreement, combine_folds, permutation_agreement
 from mmdprior.metrics.protocol import Problem, Protocol, Split
 from mmdprior.predictors import Outcome
 from mmdprior.seeding import stream
 
-__all__ = [
-    "Agreement",
-    "PValues",
-    "ScoreStatistics",
-    "combine_folds",
-    "permutation_agreement",
-]
-
-_ROUNDING = 1e-9
-"""Relative rounding error of an agreement computed by Fourier transform."""
-_PERMUTATIONS_PER_DIMENSION = 100
-
-
-class Agreement(NamedTuple):
-    """Agreement of targets with predictions, for the observed and for permuted targets.
-
-    The first axis is absent where the agreement is that of one problem.
-
-    Attributes:
-        observed: (p, d) agreement of the observed targets; the larger, the smaller the loss.
-        permuted: (p, draws, d) agreement of permuted targets.
-        rounding: (p, d) rounding error of both; smaller differences count as ties.
-    """
-
-    observed: Float[Tensor, "*p d"]
-    permuted: Float[Tensor, "*p draws d"]
-    rounding: Float[Tensor, "*p d"]
-
-
-def permutation_agreement(outcome: Outcome, draws: int, generator: torch.Generator) -> Agreement:
-    """Return how well observed and permuted targets agree with fixed predictions.
-
-    If z_i is independent of the other dimensions, all permutations of z_i over the test rows are equally
-    likely, so the rank of the observed agreement gives an exact p-value (for exchangeable rows). Nothing is
-    refitted.
-
-    The permutations are cyclic shifts of the rows in random orders. One Fourier transform per order gives all
-    its shifts: sum_k a_{k+s} b_k for every s. The rows are themselves in random order, so these permutations
-    are as exchangeable with the observed one as permutations drawn separately.
-
-    Args:
-        outcome: outcome on the test rows, which are in random order.
-        draws: smallest number of permutations. It is raised to 100 d - 1, so that p-values can reach 0.05
-            after the Bonferroni correction.
-        generator: random stream on the CPU.
-    """
-    first, _ = next(outcome.pairings())
-    k, d = first.shape[1:]
-    draws = max(draws, _PERMUTATIONS_PER_DIMENSION * d - 1)
-    permuted, observed, order = [], None, torch.arange(k)
-    while draws > 0:
-        shifts = _shift_agreement(outcome, order.to(first.device))
-        # Shift 0 of the identity order is the observed agreement.
-        chosen = torch.randperm(k - 1, generator=generator)[:draws].to(first.device) + 1
-        if observed is None:
-            observed = shifts[:, 0]
-        permuted.append(shifts[:, chosen])
-        draws -= len(chosen)
-        order = torch.randperm(k, generator=generator)
-    assert observed is not None
-    scale = sum(a.norm(dim=1) * b.norm(dim=1) for a, b in outcome.pairings())
-    return Agreement(observed, torch.cat(permuted, 1), _ROUNDING * torch.as_tensor(scale))
-
-
-def _shift_agreement(outcome: Outcome, order: Tensor) -> Tensor:
-    """Return sum_k a_{order(k + s)} b_k, summed over all pairings, for every shift s, (p, k, d)."""
-    k = len(order)
-    spectrum: Tensor | float = 0.0
-    for a, b in outcome.pairings():
-        # Cross-correlation theorem: its transform is F(a) conj(F(b)).
-        spectrum = spectrum + torch.fft.rfft(a[:, order], dim=1) * torch.fft.rfft(b, dim=1).conj()
-    return torch.fft.irfft(spectrum, n=k, dim=1)
-
-
-def combine_folds(p_values: Float[Tensor, "folds d"]) -> tuple[Float[Tensor, "d"], float]:
-    """Return one p-value per dimension, and one for all dimensions by Bonferroni's correction.
-
-    Folds share training rows, so their p-values are dependent. Twice their median is a valid p-value under
-    any dependence (Rueger, 1978).
-    """
-    folds, d = p_values.shape
-    if folds > 1:
-        p_values = (2 * p_values.sort(0).values[(folds - 1) // 2]).clamp(max=1)[None]
-    return p_values[0], min(1.0, d * float(p_values.min()))
+__all__ = ["PValues", "ScoreStatistics"]
 
 
 class PValues(NamedTuple):
@@ -134,12 +53,15 @@ class ScoreStatistics:
         protocol: number of copies, permutations and bootstrap draws.
         splits: split of every fold.
         seed: seed of permutations and bootstrap draws.
+        layouts: groups of the test rows of every fold; by default every row is one. With groups, one call of
+            `add` has problems of one fold only.
         no_interval: why there is no interval although it was requested; empty if there is one.
     """
 
     protocol: Protocol
     splits: Sequence[Split]
     seed: int
+    layouts: Sequence[Layout] = ()
     no_interval: str = ""
     _r2: dict[Problem, Tensor] = field(default_factory=dict)
     _chance: dict[Problem, Tensor] = field(default_factory=dict)
@@ -148,6 +70,9 @@ class ScoreStatistics:
     _draws: dict[Problem, Tensor] = field(default_factory=dict)
     _left_out: dict[Problem, Tensor] = field(default_factory=dict)
     _agreement: dict[int, Agreement] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.layouts = self.layouts or [GroupLayout(torch.arange(len(s.test))) for s in self.splits]
 
     def add(self, problems: list[Problem], outcome: Outcome) -> None:
         """Add the outcome of a group of problems, those of the codes before those of shuffled copies."""
@@ -173,21 +98,23 @@ class ScoreStatistics:
     def _add_bootstrap(self, problems: list[Problem], outcome: Outcome) -> None:
         if self.protocol.bootstrap == 0:
             return
-        draws, generator = self.protocol.bootstrap, stream(self.seed, "bootstrap")
-        counts = bootstrap_counts(_test_rows(outcome), draws, generator)
-        self._draws.update(_resampled(problems, outcome, counts))
+        layout, generator = self.layouts[problems[0].fold], stream(self.seed, "bootstrap")
+        counts = bootstrap_counts(layout.count, self.protocol.bootstrap, generator)
+        self._draws.update(_resampled(problems, outcome, row_counts(counts, layout.unit)))
 
     def _add_jackknife(self, problems: list[Problem], outcome: Outcome) -> None:
         if self.protocol.bootstrap:
-            counts = jackknife_counts(_test_rows(outcome))
-            self._left_out.update(_resampled(problems, outcome, counts))
+            layout = self.layouts[problems[0].fold]
+            counts = jackknife_counts(layout.count, min(each.count for each in self.layouts))
+            self._left_out.update(_resampled(problems, outcome, row_counts(counts, layout.unit)))
 
     def _add_permutations(self, problems: list[Problem], outcome: Outcome) -> None:
         """Sum the agreement over predictor seeds, which share the test rows and the permutations."""
         if self.protocol.permutations == 0:
             return
         generator = stream(self.seed, "permutations")
-        parts = permutation_agreement(outcome, self.protocol.permutations, generator)
+        layout = self.layouts[problems[0].fold]
+        parts = permutation_agreement(outcome, self.protocol.permutations, generator, layout)
         for problem, *values in zip(problems, *(part.cpu() for part in parts), strict=True):
             before = self._agreement.get(problem.fold)
             if before is not None:
@@ -322,11 +249,6 @@ class ScoreStatistics:
 def _per_problem(values: Tensor) -> tuple[Tensor, ...]:
     """Return (p, d) values as p float64 tensors on the CPU."""
     return values.cpu().double().unbind()
-
-
-def _test_rows(outcome: Outcome) -> int:
-    first, _ = next(outcome.pairings())
-    return first.shape[1]
 
 
 def _resampled(

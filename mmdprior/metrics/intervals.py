@@ -1,7 +1,7 @@
 """Intervals of the corrected mean R2: from resampled test rows, and from refitted shuffled copies."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,6 +20,7 @@ __all__ = [
     "correct_r2",
     "few_rows_interval",
     "jackknife_counts",
+    "row_counts",
     "too_rare",
 ]
 
@@ -61,13 +62,35 @@ def bootstrap_counts(k: int, draws: int, generator: torch.Generator) -> Iterator
         )
 
 
-def jackknife_counts(k: int) -> Iterator[Float[Tensor, "b k"]]:
-    """Yield weights of k rows that leave out each of at most 200 groups of rows; every draw sums to k."""
-    groups = min(k, _GROUPS)
+def jackknife_counts(k: int, most: int = _GROUPS) -> Iterator[Float[Tensor, "b k"]]:
+    """Yield weights of k rows that leave out each of some groups of rows; every draw sums to k.
+
+    Args:
+        k: number of rows.
+        most: largest number of groups, at most 200.
+    """
+    groups = min(k, most, _GROUPS)
     group = torch.arange(k) * groups // k
     for block in torch.arange(groups).split(max(1, _ENTRIES // k)):
         kept = (group != block[:, None]).double()
         yield kept * (k / kept.sum(1, keepdim=True))
+
+
+def row_counts(
+    counts: Iterable[Float[Tensor, "b units"]], unit: Int[Tensor, "k"]
+) -> Iterator[Float[Tensor, "b k"]]:
+    """Yield counts of groups as counts of their k rows; every draw sums to k.
+
+    Args:
+        counts: how often a draw contains each group.
+        unit: group of every row.
+    """
+    for block in counts:
+        if block.shape[1] == len(unit):  # every row is a group
+            yield block
+        else:
+            rows = block[:, unit]
+            yield rows * (len(unit) / rows.sum(1, keepdim=True))
 
 
 def bootstrap_interval(

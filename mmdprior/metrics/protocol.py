@@ -1,14 +1,16 @@
 """Protocol of LPS: how codes are split, transformed and shuffled, and which fits are made."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
+from mmdprior.metrics.grouping import Grouping, Groups, Split
 from mmdprior.predictors import Outcome, Predictor, Ranks
 from mmdprior.predictors.moments import mean_and_std
 from mmdprior.seeding import stream
@@ -17,8 +19,6 @@ __all__ = ["Problem", "Protocol", "Split", "Transform", "fit_problems", "problem
 
 Transform = Literal["standardise", "rank_gaussian", "none"]
 
-_TRAIN_SHARE, _VALIDATION_SHARE = 0.6, 0.2
-_MIN_FOLD_ROWS = 10
 _INDICES = 1 << 22
 """Row indices of shuffled columns in memory: 32 MiB."""
 _ENTRIES = 1 << 27
@@ -71,14 +71,6 @@ class Protocol:
         return Protocol(null=0, permutations=0, bootstrap=0)
 
 
-class Split(NamedTuple):
-    """Row indices of one fold."""
-
-    train: Int[Tensor, "n"]
-    validation: Int[Tensor, "m"]
-    test: Int[Tensor, "k"]
-
-
 class Problem(NamedTuple):
     """One fit: of the codes (copy 0) or of a column-shuffled copy, for one fold and one predictor seed."""
 
@@ -101,24 +93,7 @@ def split_rows(n: int, folds: int, seed: int, uses_validation: bool) -> list[Spl
     Raises:
         InputError: a fold would have fewer than ten rows.
     """
-    order = torch.randperm(n, generator=stream(seed, "split"))
-    splits = []
-    if folds == 1:
-        train_size, validation_size = round(_TRAIN_SHARE * n), round(_VALIDATION_SHARE * n)
-        sizes = [train_size, validation_size, n - train_size - validation_size]
-        splits.append(Split(*order.split(sizes)))
-    else:
-        size = n // folds
-        if size < _MIN_FOLD_ROWS:
-            raise InputError(f"folds: {folds} received for {n} rows; give at most {n // _MIN_FOLD_ROWS}")
-        for fold in range(folds):
-            test = order[fold * size : (fold + 1) * size]
-            others = torch.cat([order[: fold * size], order[(fold + 1) * size :]])
-            count = round(_VALIDATION_SHARE / (_TRAIN_SHARE + _VALIDATION_SHARE) * len(others))
-            splits.append(Split(others[count:], others[:count], test))
-    if uses_validation:
-        return splits
-    return [Split(torch.cat([s.train, s.validation]), s.validation[:0], s.test) for s in splits]
+    return Groups.independent(n).split(folds, seed, uses_validation)
 
 
 def fit_problems(
@@ -128,10 +103,12 @@ def fit_problems(
     seed: int,
     splits: Sequence[Split],
     first_copy: int = 0,
+    grouping: Grouping | None = None,
 ) -> Iterator[tuple[list[Problem], Outcome]]:
     """Fit and test all problems, and yield the outcomes of as many at once as fit into memory.
 
-    Problems of the codes come before those of shuffled copies.
+    Problems of the codes come before those of shuffled copies. With groups, each fold is fitted separately,
+    because folds may differ in size.
 
     Args:
         z: active columns of the codes.
@@ -140,17 +117,24 @@ def fit_problems(
         seed: seed of shuffles and fits.
         splits: split of every fold.
         first_copy: number of the first shuffled copy to fit; 0 fits the codes, too.
+        grouping: groups of dependent rows, which copies keep whole; independent rows by default.
     """
+    grouping = Groups.independent(len(z)) if grouping is None else grouping
     # Shuffled copies are fitted with one seed each: they only measure the chance level.
     seeds = protocol.seeds if predictor.random else 1
     problems = [Problem(0, fold, s) for fold in range(protocol.folds) for s in range(seeds)]
     problems += [Problem(1 + c, fold, 0) for c in range(protocol.null) for fold in range(protocol.folds)]
     problems = [problem for problem in problems if problem.copy >= first_copy]
     size = max(1, _ENTRIES // z.numel())
-    for first in range(0, len(problems), size):
-        group = problems[first : first + size]
-        train, validation, test, generators = problem_rows(z, group, splits, protocol.transform, seed)
-        yield group, predictor.fit(train, validation, generators)(test)
+    batches = [problems]
+    if grouping.count < grouping.n:
+        batches = [[p for p in problems if p.fold == fold] for fold in range(protocol.folds)]
+    for batch in batches:
+        for first in range(0, len(batch), size):
+            some = batch[first : first + size]
+            *rows, generators = problem_rows(z, some, splits, protocol.transform, seed, grouping)
+            train, validation, test = rows
+            yield some, predictor.fit(train, validation, generators)(test)
 
 
 def problem_rows(
@@ -159,9 +143,11 @@ def problem_rows(
     splits: Sequence[Split],
     transform: Transform,
     seed: int,
+    grouping: Grouping | None = None,
 ) -> tuple[Float[Tensor, "p a d"], Float[Tensor, "p b d"], Float[Tensor, "p c d"], list[torch.Generator]]:
     """Return the transformed training, validation and test rows of problems, and their generators."""
-    rows = [_transformed_rows(z, problem, splits, transform, seed) for problem in problems]
+    grouping = Groups.independent(len(z)) if grouping is None else grouping
+    rows = [_transformed_rows(z, problem, splits, transform, seed, grouping) for problem in problems]
     train, validation, test = (
         # Indexing adds the axis without a copy, which matters for a million codes.
         parts[0][None] if len(parts) == 1 else torch.stack(parts)
@@ -172,10 +158,12 @@ def problem_rows(
 
 
 def _transformed_rows(
-    z: Tensor, problem: Problem, splits: Sequence[Split], transform: Transform, seed: int
+    z: Tensor, problem: Problem, splits: Sequence[Split], transform: Transform, seed: int, grouping: Grouping
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the training, validation and test rows of a problem, transformed by its training rows."""
-    codes = z if problem.copy == 0 else _shuffled(z, splits, stream(seed, "null", problem.copy))
+    codes = z
+    if problem.copy > 0:
+        codes = _shuffled(z, splits, grouping, stream(seed, "null", problem.copy))
     train, validation, test = (codes[part.to(z.device)] for part in splits[problem.fold])
     if transform == "none":
         return train, validation, test
@@ -188,8 +176,8 @@ def _transformed_rows(
     return train.sub_(mean).div_(std), validation.sub_(mean).div_(std), test.sub_(mean).div_(std)
 
 
-def _shuffled(z: Tensor, splits: Sequence[Split], generator: torch.Generator) -> Tensor:
-    """Return the codes with the rows of every column in a separate random order.
+def _shuffled(z: Tensor, splits: Sequence[Split], grouping: Grouping, generator: torch.Generator) -> Tensor:
+    """Return the codes with the groups of rows of every column in a separate random order.
 
     Rows stay in their part of the split: training, validation or test, or one fold. A column then has the
     same values in every part as in the codes, so a rare value that is only in the test rows stays there, and
@@ -198,10 +186,11 @@ def _shuffled(z: Tensor, splits: Sequence[Split], generator: torch.Generator) ->
     shuffled = torch.empty_like(z)
     for part in _parts(len(z), splits):
         rows = part.to(z.device)
+        orders = grouping.layout(part).rearrangements(z.shape[1], generator)
         for columns in torch.arange(z.shape[1]).split(max(1, _INDICES // max(1, len(part)))):
-            orders = [part[torch.randperm(len(part), generator=generator)] for _ in columns]
+            chosen = torch.stack([part[order] for order in itertools.islice(orders, len(columns))], 1)
             first, last = int(columns[0]), int(columns[-1]) + 1
-            shuffled[rows, first:last] = z[:, first:last].gather(0, torch.stack(orders, 1).to(z.device))
+            shuffled[rows, first:last] = z[:, first:last].gather(0, chosen.to(z.device))
     return shuffled
 
 

@@ -10,7 +10,8 @@ from scipy import stats
 
 from mmdprior import lps
 from mmdprior.metrics import Protocol
-from mmdprior.metrics.inference import ScoreStatistics, combine_folds, permutation_agreement
+from mmdprior.metrics.inference import ScoreStatistics
+from mmdprior.metrics.permutation import combine_folds, permutation_agreement
 from mmdprior.metrics.protocol import split_rows
 from mmdprior.predictors import Classification, Regression
 
