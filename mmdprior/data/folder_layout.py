@@ -1,5 +1,6 @@
 """The splits and classes of a folder of images, from the names of its folders."""
 
+import os
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -133,11 +134,13 @@ def _split_folders(top: Path) -> tuple[dict[str, Path], list[str]]:
 
 
 def _inner_top(top: Path, files: Sequence[Path]) -> Path | None:
-    """Return the only folder with images, if it holds the splits, and warn about splits inside classes."""
+    """Return the folder that holds the splits and all images, and warn about splits inside classes."""
+    common = Path(os.path.commonpath([file.parent for file in files]))
+    for folder in [*reversed(common.parents), common]:
+        if folder.is_relative_to(top) and _holds_splits(folder):
+            return folder
     classes = {_class_of(file, top) for file in files}
     inside = [top / name for name in sorted(filter(None, classes)) if _holds_splits(top / name)]
-    if len(classes) == len(inside) == 1:
-        return inside[0]
     if inside:
         _warn(
             f"{len(inside)} folders such as {inside[0]} hold train and test images, which are pooled; give "

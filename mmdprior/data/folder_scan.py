@@ -81,8 +81,7 @@ class FolderScan:
 
     def left_out(self) -> str:
         """Return what was left out as text: counts by reason with examples; empty if nothing was."""
-        # Suffixes come last and need no examples.
-        reasons = sorted(self._skipped.items(), key=lambda item: (item[0].startswith("."), -len(item[1])))
+        reasons = sorted(self._skipped.items(), key=_order)
         texts = [f"{len(names)} {reason}{_examples(reason, names)}" for reason, names in reasons[:_LISTED]]
         others = sum(len(names) for _, names in reasons[_LISTED:])
         return ", ".join([*texts, *([f"{others} others"] if others else [])])
@@ -147,6 +146,12 @@ class FolderScan:
         if reason:
             self.skip(reason, path.name)
         return not reason
+
+
+def _order(reason_and_names: tuple[str, list[str]]) -> tuple[bool, int, str]:
+    """Return a sort key: suffixes last, then the most frequent reasons first."""
+    reason, names = reason_and_names
+    return reason.startswith("."), -len(names), reason
 
 
 def _examples(reason: str, names: list[str]) -> str:

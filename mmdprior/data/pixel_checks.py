@@ -23,13 +23,13 @@ _CONSTANT = 1 / 255
 
 
 def check_pixels(images: ImageSet) -> None:
-    """Check dtype and range of a sample of images; warn if they are dark or nearly constant.
+    """Check shape, dtype and range of a sample of images; warn if they are dark or nearly constant.
 
     Args:
         images: the set; uint8 from 0 to 255, or float32 in [0, 1].
 
     Raises:
-        InputError: another dtype, floats outside [0, 1], or uint8 images with no value above 1.
+        InputError: another shape or dtype, floats outside [0, 1], or uint8 images with no value above 1.
 
     Example:
         >>> import torch
@@ -40,6 +40,11 @@ def check_pixels(images: ImageSet) -> None:
     count = max(2, min(_IMAGES, _VALUES // math.prod(images.image_shape)))
     sample = thin(images, count)
     batch, _ = sample.gather(torch.arange(len(sample)))
+    if batch.shape != (len(sample), *images.image_shape):
+        raise InputError(
+            f"images of shape {tuple(batch.shape)} received for {len(sample)} indices; return "
+            f"{(len(sample), *images.image_shape)}, the shape in image_shape"
+        )
     if batch.dtype not in (torch.uint8, torch.float32):
         raise InputError(f"images of {batch.dtype} received; return uint8, or float32 in [0, 1]")
     if batch.dtype == torch.uint8:

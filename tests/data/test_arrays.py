@@ -1,4 +1,4 @@
-"""Images in NumPy files."""
+"""Images in NumPy files: layouts, types, ranges and damaged files."""
 
 import numpy as np
 import pytest
@@ -7,36 +7,123 @@ import torch
 from mmdprior import InputError
 from mmdprior.data import arrays
 
+RNG = np.random.default_rng(0)
+BYTES = RNG.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+
+
+def saved(folder, images, name="x.npy"):
+    np.save(folder / name, images)
+    return str(folder / name)
+
 
 def test_layouts_types_and_factors(tmp_path):
-    uint8 = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
-    np.savez(tmp_path / "a.npz", images=uint8, factors=np.arange(12).reshape(6, 2))
+    np.savez(tmp_path / "a.npz", images=BYTES, factors=np.arange(12).reshape(6, 2))
     train = arrays(str(tmp_path / "a.npz")).train
     assert train.image_shape == (3, 8, 8)
-    np.testing.assert_array_equal(train.images.permute(0, 2, 3, 1), uint8)
+    np.testing.assert_array_equal(train.images.permute(0, 2, 3, 1), BYTES)
     assert train.labels.tolist() == np.arange(12).reshape(6, 2).tolist()
-    np.save(tmp_path / "b.npy", (uint8[..., 0] / 255).astype(np.float64))
-    source = arrays(str(tmp_path / "a.npz"), str(tmp_path / "b.npy"))
-    assert source.test.image_shape == (1, 8, 8)
-    assert source.test.dtype == torch.float32
-    np.save(tmp_path / "c.npy", uint8.transpose(0, 3, 1, 2))
-    assert torch.equal(arrays(str(tmp_path / "c.npy")).train.images, train.images)
+    grey = saved(tmp_path, (BYTES[..., 0] / 255).astype(np.float64), "b.npy")
+    test = arrays(grey).train
+    assert test.image_shape == (1, 8, 8)
+    assert test.dtype == torch.float32
+    assert torch.equal(arrays(saved(tmp_path, BYTES.transpose(0, 3, 1, 2))).train.images, train.images)
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        ((6, 8, 8), (1, 8, 8)),
+        ((6, 8, 8, 1), (1, 8, 8)),
+        ((6, 8, 8, 4), (4, 8, 8)),
+        ((6, 4, 8, 8), (4, 8, 8)),
+        ((6, 8, 8, 2), (2, 8, 8)),
+        ((6, 16, 16, 13), (13, 16, 16)),
+        ((6, 13, 16, 16), (13, 16, 16)),
+        ((6, 4, 4, 3), (3, 4, 4)),
+        ((6, 3, 9, 4), (3, 9, 4)),
+    ],
+)
+def test_the_axis_of_the_channels(tmp_path, stored, expected):
+    source = arrays(saved(tmp_path, np.zeros(stored, np.uint8)))
+    assert source.train.image_shape == expected
+    assert ("channels are kept" in source.summary) == (expected[0] in (2, 4))
+
+
+class TestRanges:
+    def test_bits_are_black_and_white(self, tmp_path):
+        bits = RNG.random((9, 8, 8)) < 0.1
+        for dtype in (bool, np.uint8, np.uint16):
+            source = arrays(saved(tmp_path, bits.astype(dtype)))
+            np.testing.assert_array_equal(source.train.images[:, 0], 255 * bits)
+        assert "1 is white" in source.summary
+
+    @pytest.mark.parametrize("bits", [10, 12, 14, 16])
+    def test_bit_depths(self, tmp_path, bits):
+        white = (1 << bits) - 1
+        stored = RNG.integers(0, white + 1, (9, 8, 8)).astype(np.uint16)
+        stored[0, 0, 0] = white
+        images = arrays(saved(tmp_path, stored)).train.images
+        np.testing.assert_allclose(images[:, 0], stored / white, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("stored", "value_range"),
+        [
+            (RNG.integers(0, 10, (9, 8, 8)).astype(np.uint8), [0, 9]),
+            (RNG.integers(-1000, 3000, (9, 8, 8)).astype(np.int16), [-1024, 3071]),
+            (RNG.integers(0, 256, (9, 8, 8)), [0, 255]),
+            (RNG.integers(0, 256, (9, 8, 8)).astype(np.float32), [0, 255]),
+            (RNG.uniform(-1, 1, (9, 8, 8)), [-1, 1]),
+        ],
+    )
+    def test_other_ranges_are_given(self, tmp_path, stored, value_range):
+        path = saved(tmp_path, stored)
+        with pytest.raises(InputError, match="give value_range"):
+            arrays(path)
+        images = arrays(path, value_range=value_range).train.images[:, 0]
+        images = images / 255 if images.dtype == torch.uint8 else images
+        black, white = value_range
+        np.testing.assert_allclose(images, (stored - black) / (white - black), atol=0.5 / 255)
+
+    def test_one_decision_for_train_and_test(self, tmp_path):
+        dark = saved(tmp_path, np.ones((3, 8, 8), np.uint8), "dark.npy")
+        source = arrays(saved(tmp_path, BYTES[..., 0]), dark)
+        assert source.test.images.unique().tolist() == [1]
+        mixed = BYTES[..., 0].copy()
+        mixed[2] = 1
+        np.testing.assert_array_equal(arrays(saved(tmp_path, mixed)).train.images[:, 0], mixed)
+        half = saved(tmp_path, np.full((3, 8, 8), 2000, np.uint16), "half.npy")
+        full = saved(tmp_path, np.full((3, 8, 8), 65535, np.uint16))
+        assert float(arrays(full, half).test.images.max()) == pytest.approx(2000 / 65535)
+
+    def test_alpha_is_composited_over_a_background(self, tmp_path):
+        ink = np.zeros((2, 5, 5, 4), np.uint8)
+        ink[:, 1, 1] = (100, 0, 0, 255)
+        ink[:, 2, 2] = (0, 0, 0, 51)
+        images = arrays(saved(tmp_path, ink), background="white").train.images
+        assert images[0, :, 0, 0].tolist() == [255] * 3
+        assert images[0, :, 1, 1].tolist() == [100, 0, 0]
+        assert images[0, :, 2, 2].tolist() == [204] * 3
+        grey = arrays(saved(tmp_path, ink[..., [0, 3]] / 255), background=[255, 0, 0]).train.images
+        assert float(grey[0, 0, 0, 0]) == pytest.approx(0.299)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (np.full((3, 4, 4), np.nan), "NaN or infinity in 3 of 3 images"),
+        (np.full((3, 4, 4), -np.inf), "NaN or infinity in 3 of 3 images"),
         (np.full((3, 4, 4), 7.0), "values from 7 to 7"),
         (np.zeros((3, 4, 4), np.int64), "int64"),
         (np.zeros((3, 4)), r"shape \(3, 4"),
+        (np.zeros((0, 4, 4)), r"shape \(0, "),
+        (np.zeros((3, 4, 4), complex), "type complex128"),
         (np.array([{"a": 1}], dtype=object), "not a plain"),
     ],
 )
 def test_rejects_images(tmp_path, content, message):
-    np.save(tmp_path / "x.npy", content)
-    with pytest.raises(InputError, match=message):
-        arrays(str(tmp_path / "x.npy"))
+    with pytest.raises(InputError, match=message) as caught:
+        arrays(saved(tmp_path, content))
+    assert "\n" not in str(caught.value)
 
 
 def test_rejects_files_without_arrays(tmp_path):
