@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mmdprior.atoms import Cells
 from mmdprior.metrics.covariance import random_rows
 from mmdprior.precision import in_float64
 from mmdprior.results import Result
@@ -99,9 +100,12 @@ def mutual_information(
     numbers K of non-empty cells. The last term is the bias correction of Miller (1955), so independent codes
     are near 0, on either side.
 
+    A value that holds many rows (an atom, see `mmdprior.atoms`) has a bin of its own, and all other values
+    have bins of equal frequency, so rare values are not merged with frequent ones.
+
     Binning loses information: about 0.01 nats of 0.22 at correlation 0.6, and 0.02 to 0.06 of 0.83 at 0.9.
-    The value is at most log(bins). Chance: 2n I + (bins - 1)^2 is chi-square with (bins - 1)^2 degrees of
-    freedom.
+    The value is at most log(bins). Chance: with f = (B_i - 1)(B_j - 1) for the numbers B of bins in use,
+    2n I + f is chi-square with f degrees of freedom. The level is for the two dimensions of most bins.
 
     Args:
         codes: (n, d) codes; every dimension must vary.
@@ -121,7 +125,7 @@ def mutual_information(
     n, d = z.shape
     if bins is None:
         bins = min(_MAX_BINS, max(_MIN_BINS, math.isqrt(n // _ROWS_PER_CELL)))
-    cells = _quantile_bins(z, bins)
+    cells = Cells(z[None], bins, n // bins)(z[None])[0].T.contiguous()
     matrix = torch.full((d, d), torch.nan, dtype=torch.float64)
     block = max(1, _ENTRIES // max(n, bins * bins))
     for i in range(d - 1):
@@ -129,17 +133,11 @@ def mutual_information(
             values = _information(cells[i], cells[j : j + block], bins).cpu()
             matrix[i, j : j + block] = values
             matrix[j : j + block, i] = values
-    freedom = (bins - 1) ** 2
+    # Columns with atoms have fewer cells. The level is that of the pair with the most cells.
+    used = sorted(len(column.unique()) for column in cells)[-2:]
+    freedom = max(1, math.prod(count - 1 for count in used))
     level = (_chi_square_quantile(freedom, _CHANCE / max(1, d * (d - 1) // 2)) - freedom) / (2 * n)
     return PairStatistic(matrix.numpy(), n, level, bins)
-
-
-def _quantile_bins(z: Tensor, bins: int) -> Int[Tensor, "d n"]:
-    """Return the bin of every code; equal codes share a bin, so ties may leave bins empty."""
-    columns = z.T.contiguous()
-    ordered = columns.sort(1).values
-    starts = torch.arange(1, bins, device=z.device) * z.shape[0] // bins
-    return torch.searchsorted(ordered[:, starts].contiguous(), columns, right=True)
 
 
 def _information(one: Int[Tensor, "n"], others: Int[Tensor, "k n"], bins: int) -> Float[Tensor, "k"]:
@@ -182,7 +180,8 @@ def distance_correlation(
     """
     z = in_float64(random_rows(codes, max_rows, seed, "distance correlation"))
     n, d = z.shape
-    z = (z - z.mean(0)) / z.std(0)
+    std = z.std(0)
+    z = (z - z.mean(0)) / torch.where(std > 0, std, 1.0)  # a rare value may be in none of the rows
     sums = _distance_sums(z)
     # gram_ij = A_i . A_j, accumulated over blocks of the rows a.
     gram = torch.zeros(d, d, dtype=z.dtype, device=z.device)
@@ -193,7 +192,9 @@ def distance_correlation(
         centred[torch.arange(len(rows)), rows] = 0
         gram += centred.flatten(0, 1).T @ centred.flatten(0, 1)
     norm = gram.diagonal().sqrt()
-    matrix = (gram / norm / norm[:, None]).fill_diagonal_(torch.nan)
+    # A dimension that is constant in these rows has distance correlation 0, by definition.
+    product = norm * norm[:, None]
+    matrix = torch.where(product > 0, gram / product, 0.0).fill_diagonal_(torch.nan)
     level = (_chi_square_quantile(1, _CHANCE / max(1, d * (d - 1) // 2)) - 1) / n
     return PairStatistic(matrix.cpu().numpy(), n, level)
 

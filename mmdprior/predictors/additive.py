@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mmdprior.atoms import find_atoms
 from mmdprior.errors import InputError
 from mmdprior.precision import in_float64
 from mmdprior.predictors.moments import Ranks, covariance, inverse
@@ -40,14 +41,17 @@ class AdditivePredictor(Predictor):
 
     an eigenproblem of size m x m.
 
+    A value that holds many rows (an atom, see `mmdprior.atoms`) counts as at most a sixteenth of the rows in
+    the rank. In a column that has other values too, it adds a feature: its indicator.
+
     The functions f_i are fitted to the training codes. The ridge of every dimension and the scale of its
     prediction are chosen on at most 20,000 validation codes. ``r2`` is the held-out R2 of f_i. The held-out
     R2 of z_i itself is reported as ``plain_r2``.
 
     Args:
-        features: number m of functions per coordinate.
-        ridges: candidate ridges. W is 1 for the normal quantile and j^2 for the cosines. All features have
-            unit variance, so a ridge penalises rough functions most.
+        features: number m of functions per coordinate without atoms.
+        ridges: candidate ridges. W is 1 for the normal quantile and for indicators, and j^2 for the cosines.
+            Without atoms all features have unit variance, so a ridge penalises rough functions most.
 
     Raises:
         InputError: ``features`` is below 1, or a ridge is not positive.
@@ -107,22 +111,25 @@ class _Basis:
 
     Args:
         train: (p, n, d) codes that define the ranks.
-        features: number m of features per coordinate.
+        features: number of smooth features per coordinate; the indicators of atoms add to them.
     """
 
     def __init__(self, train: Tensor, features: int) -> None:
-        self.dim, self.features = train.shape[2], features
-        self.ranks = Ranks(train)
+        atoms = find_atoms(train)
+        self.ranks, self.atoms = Ranks(train, atoms), atoms.among_others(train)
+        self.dim, self.features = train.shape[2], features + self.atoms.count
         self.orders = torch.arange(1, features, device=train.device)
-        # W: 1 for the normal quantile, j^2 for the cosine of order j.
-        weights = torch.cat([self.orders.new_ones(1), self.orders.square()])
+        # W: 1 for the normal quantile, j^2 for the cosine of order j, and 1 for indicators.
+        ones = self.orders.new_ones(1 + self.atoms.count)
+        weights = torch.cat([ones[:1], self.orders.square(), ones[1:]])
         self.penalty = weights.repeat(self.dim)
 
     def __call__(self, z: Tensor) -> Tensor:
         u = self.ranks.uniform(z)[..., None]
         normal = math.sqrt(2) * torch.erfinv(2 * u - 1)
         waves = math.sqrt(2) * torch.cos(math.pi * self.orders.to(u) * u)
-        return torch.cat([torch.cat([normal, waves], 3).flatten(2), z], 2)
+        features = torch.cat([normal, waves, self.atoms.indicators(z)], 3)
+        return torch.cat([features.flatten(2), z], 2)
 
     def centred(self, z: Tensor, mean: Tensor) -> Tensor:
         return in_float64(self(z)) - mean

@@ -7,7 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from mmdprior.atoms import Cells
 from mmdprior.errors import InputError
+from mmdprior.predictors.inputs import NetworkInputs
 from mmdprior.predictors.networks import BatchedMLP, InputsAndTargets, NetworkTrainer
 from mmdprior.predictors.outcome import Classification
 from mmdprior.predictors.predictor import Fitted, Predictor
@@ -84,35 +86,22 @@ class InformationPredictor(Predictor):
         # Inference tensors cannot enter autograd; cloning them outside the mode makes normal tensors.
         with torch.inference_mode(False):
             train, validation = train.clone().float(), validation.clone().float()
-            edges = _quantile_edges(train, self.bins)
-            data, held_out = (InputsAndTargets(z, _binned(z, edges)) for z in (train, validation))
+            cells, inputs = Cells(train, self.bins), NetworkInputs(train)
+            data, held_out = (InputsAndTargets(inputs(z), cells(z)) for z in (train, validation))
             # The last layer's bias starts at the log-frequencies: epoch 0 predicts the marginal, I = 0. One
             # more count per bin, so that a bin that is empty in training has a finite test loss.
             counts = functional.one_hot(data.targets, self.bins).sum(1) + 1
             frequencies = counts / counts.sum(2, keepdim=True)
             bias = frequencies.log().cpu()
-            model = BatchedMLP(train.shape[2], self.hidden, generators, bias).to(train.device)
+            model = BatchedMLP(train.shape[2], self.hidden, generators, bias, inputs.groups).to(train.device)
             self.trainer.fit(model, data, held_out, _cross_entropy, generators)
 
         def outcome(z: Tensor) -> Classification:
             with torch.autocast(z.device.type, enabled=False):
-                logits = model.predict(z)
-            return Classification(_binned(z.float(), edges), logits.log_softmax(3))
+                logits = model.predict(inputs(z.float()))
+            return Classification(cells(z.float()), logits.log_softmax(3))
 
         return outcome
-
-
-def _quantile_edges(train: Tensor, bins: int) -> Tensor:
-    """Return the (p, d, B - 1) inner quantiles of every column."""
-    n = train.shape[1]
-    rows = torch.arange(1, bins, device=train.device) * n // bins
-    columns = [column.sort(dim=1).values[:, rows] for column in train.unbind(2)]
-    return torch.stack(columns, 1).contiguous()
-
-
-def _binned(z: Tensor, edges: Tensor) -> Tensor:
-    """Return the bin index of every code; equal codes share a bin, so ties may leave bins empty."""
-    return torch.searchsorted(edges, z.mT.contiguous(), right=True).mT
 
 
 def _cross_entropy(output: Tensor, target: Tensor) -> Tensor:

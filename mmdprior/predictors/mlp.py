@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
+from mmdprior.predictors.inputs import NetworkInputs
 from mmdprior.predictors.networks import BatchedMLP, InputsAndTargets, NetworkTrainer
 from mmdprior.predictors.outcome import Regression
 from mmdprior.predictors.predictor import Fitted, Predictor
@@ -69,14 +70,15 @@ class MLPPredictor(Predictor):
         # Inference tensors cannot enter autograd; cloning them outside the mode makes normal tensors.
         with torch.inference_mode(False):
             train, validation = train.clone().float(), validation.clone().float()
-            mean = train.mean(1)[:, :, None]
-            model = BatchedMLP(train.shape[2], self.hidden, generators, mean.cpu()).to(train.device)
-            data, held_out = InputsAndTargets(train, train), InputsAndTargets(validation, validation)
+            mean = train.mean(1)[:, :, None].cpu()
+            inputs = NetworkInputs(train)
+            model = BatchedMLP(train.shape[2], self.hidden, generators, mean, inputs.groups).to(train.device)
+            data, held_out = (InputsAndTargets(inputs(z), z) for z in (train, validation))
             self.trainer.fit(model, data, held_out, _squared_error, generators)
 
         def outcome(z: Tensor) -> Regression:
             with torch.autocast(z.device.type, enabled=False):
-                return Regression(z, model.predict(z).squeeze(3))
+                return Regression(z, model.predict(inputs(z.float())).squeeze(3))
 
         return outcome
 

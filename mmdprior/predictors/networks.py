@@ -35,6 +35,7 @@ class BatchedMLP(nn.Module):
         hidden: widths of the hidden layers.
         generators: one random stream per problem, on the CPU, for the initial weights.
         bias: (p, d, outputs) initial bias of the last layer.
+        groups: number of inputs per dimension; input k d + i is the k-th of dimension i.
     """
 
     def __init__(
@@ -43,9 +44,11 @@ class BatchedMLP(nn.Module):
         hidden: Sequence[int],
         generators: Sequence[torch.Generator],
         bias: Float[Tensor, "p d outputs"],
+        groups: int = 1,
     ) -> None:
         super().__init__()
-        widths = [dim, *hidden, bias.shape[2]]
+        self.groups = groups
+        widths = [groups * dim, *hidden, bias.shape[2]]
         layers = [[_he_uniform(dim, *pair, g) for pair in pairwise(widths)] for g in generators]
         self.weights = nn.ParameterList(torch.cat(layer) for layer in zip(*layers, strict=True))
         self.biases = nn.ParameterList(w.new_zeros(w.shape[0], 1, w.shape[2]) for w in self.weights)
@@ -58,17 +61,18 @@ class BatchedMLP(nn.Module):
         self.problem: Tensor
         self.dimension: Tensor
 
-    def forward(self, z: Float[Tensor, "p n d"]) -> Float[Tensor, "a n outputs"]:
+    def forward(self, z: Float[Tensor, "p n inputs"]) -> Float[Tensor, "a n outputs"]:
         """Return the outputs of every network on the rows of its problem."""
         hidden = z.expand(len(self.dimension), -1, -1) if len(z) == 1 else z[self.problem]
-        mask = 1 - functional.one_hot(self.dimension, z.shape[2]).to(z)[:, :, None]
+        own = functional.one_hot(self.dimension, z.shape[2] // self.groups).repeat(1, self.groups)
+        mask = 1 - own.to(z)[:, :, None]
         weights = [self.weights[0] * mask, *list(self.weights)[1:]]
         for layer, (weight, bias) in enumerate(zip(weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, hidden.relu_() if layer else hidden, weight)
         return hidden
 
     @torch.no_grad()
-    def predict(self, z: Float[Tensor, "p n d"]) -> Float[Tensor, "p n d outputs"]:
+    def predict(self, z: Float[Tensor, "p n inputs"]) -> Float[Tensor, "p n d outputs"]:
         """Return the outputs of all networks, in blocks of rows; none may have been dropped by `keep`."""
         blocks = [self(part).unflatten(0, (len(z), -1)) for part in z.float().split(_ROWS, dim=1)]
         return torch.cat(blocks, dim=2).transpose(1, 2)
@@ -95,15 +99,15 @@ class InputsAndTargets:
     """Rows to train or validate networks on.
 
     Attributes:
-        inputs: (p, n, d) codes.
+        inputs: (p, n, groups d) inputs of the networks.
         targets: (p, n, d) targets: entry i is that of network i of a problem.
     """
 
-    inputs: Shaped[Tensor, "p n d"]
+    inputs: Shaped[Tensor, "p n inputs"]
     targets: Shaped[Tensor, "p n d"]
 
     def take(self, rows: Tensor, model: BatchedMLP) -> tuple[Tensor, Tensor]:
-        """Return the inputs (p, b, d) of rows (p, b), and the targets (a, b) of the model's networks."""
+        """Return the inputs (p, b, groups d) of rows (p, b), and the targets (a, b) of the networks."""
         problems = torch.arange(len(rows), device=rows.device)[:, None]
         return self.inputs[problems, rows], self.targets[
             model.problem[:, None], rows[model.problem], model.dimension[:, None]
