@@ -192,9 +192,8 @@ def distance_correlation(
         centred[torch.arange(len(rows)), rows] = 0
         gram += centred.flatten(0, 1).T @ centred.flatten(0, 1)
     norm = gram.diagonal().sqrt()
-    # A dimension that is constant in these rows has distance correlation 0, by definition.
-    product = norm * norm[:, None]
-    matrix = torch.where(product > 0, gram / product, 0.0).fill_diagonal_(torch.nan)
+    norm = torch.where(norm > 0, norm, 1.0)  # a dimension that is constant in these rows has correlation 0
+    matrix = (gram / norm / norm[:, None]).fill_diagonal_(torch.nan)
     level = (_chi_square_quantile(1, _CHANCE / max(1, d * (d - 1) // 2)) - 1) / n
     return PairStatistic(matrix.cpu().numpy(), n, level)
 
