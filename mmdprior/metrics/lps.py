@@ -14,10 +14,13 @@ from torch import Tensor
 from mmdprior.errors import InputError
 from mmdprior.metrics.activity import effective_rank, select_dimensions
 from mmdprior.metrics.checks import check_codes, code_warnings
+from mmdprior.metrics.group_labels import GroupLabels, make_grouping
+from mmdprior.metrics.grouping import Grouping
 from mmdprior.metrics.inference import ScoreStatistics
 from mmdprior.metrics.intervals import COPIES, INFORMATIVE_ROWS, MIN_INFORMATIVE_ROWS, too_rare
-from mmdprior.metrics.protocol import Protocol, Split, Transform, fit_problems, split_rows
+from mmdprior.metrics.protocol import Protocol, Split, Transform, fit_problems
 from mmdprior.metrics.result import LPSResult
+from mmdprior.metrics.row_checks import grouping_warnings, row_warnings
 from mmdprior.predictors import PREDICTORS, Predictor
 
 __all__ = ["find_predictor", "lps"]
@@ -40,6 +43,8 @@ def lps(
     null: int = 1,
     permutations: int = 199,
     bootstrap: int = 999,
+    groups: GroupLabels = None,
+    block_length: int | None = None,
 ) -> LPSResult:
     """Score how well every code dimension is predicted from the other dimensions on held-out codes.
 
@@ -62,6 +67,15 @@ def lps(
       are stopped early, stay below it with few codes;
     - the score of each predictor seed.
 
+    Rows that repeat a sample (augmented views, frames of a video, patches, visits of a patient) are not
+    independent. A random split then puts copies of training rows into the test rows, and scores independent
+    codes near 1. With ``groups``, rows of one group stay in one part of the split, and shuffles, permutations
+    and the bootstrap move whole groups. P-values are exact for groups of equal size, and for other sizes if a
+    part of a larger group is distributed as a smaller group. With ``groups="blocks"``, rows are in time
+    order: parts are stretches of rows with gaps of two blocks between them, copies and permutations are
+    shifts in time, and the bootstrap moves blocks. P-values and intervals then hold for stationary rows that
+    are much longer than their autocorrelation.
+
     Args:
         codes: (n, d) codes, one row per sample.
         predictor: name in `PREDICTORS`, or an instance of your own `Predictor` class.
@@ -75,13 +89,18 @@ def lps(
         null: number of shuffled copies; 0 for no chance level and no correction.
         permutations: smallest number of permutations; 0 for no p-value.
         bootstrap: number of bootstrap draws; 0 for no interval.
+        groups: (n,) label of the group of every row, numbers or text; ``"blocks"`` for rows in time order;
+            None for independent rows.
+        block_length: rows per block for ``groups="blocks"``; None estimates it from the autocorrelation
+            (`mmdprior.metrics.block_length`).
 
     Returns:
         The score with its statistics. ``print`` shows a table.
 
     Raises:
         InputError: codes are not numeric, not (n, d) with d >= 2, not finite, or have fewer than
-            max(30, d + 2) rows; predictor or transform is unknown; or a count is out of range.
+            max(30, d + 2) rows; predictor or transform is unknown; a count is out of range; or ``groups``
+            has not one label per row, or too few groups to split.
 
     Example:
         >>> import torch
@@ -99,18 +118,26 @@ def lps(
     protocol = Protocol(transform, folds, seeds, null, permutations, bootstrap)
     mask = select_dimensions(z, active)
     texts = code_warnings(codes, z, mask)
-    splits = split_rows(len(z), folds, seed, model.uses_validation)
-    statistics = ScoreStatistics(protocol, splits, seed)
+    grouping = make_grouping(groups, block_length, z[:, mask])
+    splits = grouping.split(folds, seed, model.uses_validation)
+    doubts, inferential = grouping_warnings(grouping, splits, int(mask.sum()))
+    texts += doubts
+    if not inferential:
+        protocol = replace(protocol, permutations=0, bootstrap=0)
+    statistics = ScoreStatistics(protocol, splits, seed, [grouping.layout(split.test) for split in splits])
     if int(mask.sum()) >= 2:
         used = z if bool(mask.all()) else z[:, mask]
-        _fit(statistics, used, mask.nonzero().flatten().tolist(), model)
+        texts += row_warnings(used, splits[0], grouping)
+        _fit(statistics, used, mask.nonzero().flatten().tolist(), model, grouping)
     if statistics.no_interval:
         texts += (statistics.no_interval,)
     for text in texts:
         warnings.warn(f"codes: {text}", stacklevel=2)
     return LPSResult(
         **_scores(statistics, mask.cpu()),
-        **_sizes(splits, statistics.protocol),
+        **_sizes(splits, statistics),
+        groups=grouping.count if groups is not None else None,
+        block_length=grouping.block_length,
         active=mask.cpu().numpy(),
         predictor=name,
         measure=model.measure,
@@ -135,7 +162,9 @@ def find_predictor(predictor: str | Predictor) -> tuple[str, Predictor]:
 
 
 @torch.no_grad()
-def _fit(statistics: ScoreStatistics, z: Tensor, columns: Sequence[int], model: Predictor) -> None:
+def _fit(
+    statistics: ScoreStatistics, z: Tensor, columns: Sequence[int], model: Predictor, grouping: Grouping
+) -> None:
     """Add the outcomes of all fits; with few informative test rows, add the copies that the interval needs.
 
     Args:
@@ -143,9 +172,10 @@ def _fit(statistics: ScoreStatistics, z: Tensor, columns: Sequence[int], model: 
         z: active columns of the codes.
         columns: their numbers.
         model: predictor to fit.
+        grouping: groups of dependent rows.
     """
     protocol, splits, seed = statistics.protocol, statistics.splits, statistics.seed
-    for problems, outcome in fit_problems(z, model, protocol, seed, splits):
+    for problems, outcome in fit_problems(z, model, protocol, seed, splits, grouping=grouping):
         statistics.add(problems, outcome)
     rows = statistics.informative_rows()
     if rows >= INFORMATIVE_ROWS:
@@ -156,13 +186,15 @@ def _fit(statistics: ScoreStatistics, z: Tensor, columns: Sequence[int], model: 
     size = z.numel() * protocol.folds
     if protocol.null and not model.random and z.shape[1] <= _REFITTED_COLUMNS and size <= _REFITTED_ENTRIES:
         statistics.protocol = replace(protocol, null=COPIES)
-        for problems, outcome in fit_problems(z, model, statistics.protocol, seed, splits, 1 + protocol.null):
+        more, first = statistics.protocol, 1 + protocol.null
+        for problems, outcome in fit_problems(z, model, more, seed, splits, first, grouping):
             statistics.add_copies(problems, outcome)
     elif rows < MIN_INFORMATIVE_ROWS:
-        needed = math.ceil(len(z) * MIN_INFORMATIVE_ROWS / max(1.0, rows))
+        needed = math.ceil(grouping.count * MIN_INFORMATIVE_ROWS / max(1.0, rows))
+        kind = "rows" if grouping.count == grouping.n else "groups"
         statistics.no_interval = (
-            f"no interval: about {max(1, round(rows))} test rows decide the score, fewer than "
-            f"{MIN_INFORMATIVE_ROWS}; give about {needed} rows, or null={COPIES}"
+            f"no interval: about {max(1, round(rows))} test {kind} decide the score, fewer than "
+            f"{MIN_INFORMATIVE_ROWS}; give about {needed} {kind}, or null={COPIES}"
         )
 
 
@@ -195,13 +227,15 @@ def _scores(statistics: ScoreStatistics, active: Tensor) -> dict[str, Any]:
     }
 
 
-def _sizes(splits: Sequence[Split], protocol: Protocol) -> dict[str, Any]:
+def _sizes(splits: Sequence[Split], statistics: ScoreStatistics) -> dict[str, Any]:
     """Return the fields of `LPSResult` that state the protocol."""
+    protocol = statistics.protocol
     return {
         "transform": protocol.transform,
         "n_train": len(splits[0].train),
         "n_validation": len(splits[0].validation),
         "n_test": sum(len(split.test) for split in splits),
+        "test_groups": sum(layout.count for layout in statistics.layouts),
         "folds": protocol.folds,
         "copies": protocol.null,
         "bootstrap": protocol.bootstrap,

@@ -18,6 +18,8 @@ _LISTED = 8
 """Dimensions that the printed table lists."""
 
 
+_COUNTS = ("groups", "test_groups", "block_length")
+"""Fields that are None, not NaN, where they do not apply."""
 _OLD_EXTRA = "beside"
 """Name of ``LPSResult.extra`` in the previous release."""
 
@@ -60,6 +62,10 @@ class LPSResult(Result):
         permutations: number of permutations in each p-value.
         bootstrap: number of bootstrap draws in the interval.
         seed: seed of the split, copies, fits, permutations and bootstrap draws.
+        groups: number of groups of dependent rows, or of blocks; None for independent rows.
+        test_groups: number of groups that R2 was computed on, over all folds; rows count as groups if they
+            are independent.
+        block_length: rows per block, for rows in time order; otherwise None.
         warnings: properties of the codes that make the score doubtful, one sentence each.
         seconds: wall-clock time; not part of the JSON, so that equal scores give equal files.
 
@@ -99,6 +105,9 @@ class LPSResult(Result):
     permutations: int
     bootstrap: int
     seed: int
+    groups: int | None = None
+    test_groups: int | None = None
+    block_length: int | None = None
     warnings: tuple[str, ...] = ()
     seconds: float = field(default=math.nan, compare=False)
 
@@ -141,7 +150,8 @@ class LPSResult(Result):
         fields["extra"] = {name: np.array(v, dtype=float) for name, v in fields["extra"].items()}
         for name in ("interval", "seed_scores", "warnings"):
             fields[name] = tuple(math.nan if value is None else value for value in fields[name])
-        values: dict[str, Any] = {k: math.nan if v is None else v for k, v in fields.items()}
+        counts = {name: fields.pop(name, None) for name in _COUNTS}
+        values: dict[str, Any] = {k: math.nan if v is None else v for k, v in fields.items()} | counts
         return LPSResult(**values)
 
     def __str__(self) -> str:

@@ -1,16 +1,17 @@
 """Warnings about rows that are not independent: duplicates, near-duplicates and autocorrelation."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mmdprior.metrics.covariance import normal_scores
-from mmdprior.metrics.grouping import Split
+from mmdprior.metrics.grouping import Blocks, Grouping, Groups, Split
 from mmdprior.precision import in_float64
 
-__all__ = ["row_warnings"]
+__all__ = ["grouping_warnings", "row_warnings"]
 
 _ROWS = 2000
 """Rows that decide which columns are continuous, evenly spaced."""
@@ -44,20 +45,57 @@ _ENTRIES = 1 << 17
 """Codes compared with their successors, to bound the time."""
 _MIN_ALIKE = 0.2
 """Similarity of consecutive rows from which it is reported, for many rows; an AR(1) of 0.3 reaches 0.23."""
+_GROUPS_PER_COLUMN = 10
+_MIN_TEST_GROUPS, _MIN_TEST_BLOCKS = 5, 3
+"""Fewest groups or blocks to test on for inference: five groups have 120 permutations."""
 _MIX = 1 << 31
 _CURE = "give groups with one label per sample if rows repeat samples (views, frames, patches, patients)"
 
 
-def row_warnings(
-    z: Float[Tensor, "n d"], split: Split, labels: Int[Tensor, "n"] | None = None, *, ordered: bool = False
-) -> tuple[str, ...]:
+def grouping_warnings(grouping: Grouping, splits: Sequence[Split], d: int) -> tuple[tuple[str, ...], bool]:
+    """Return one sentence per property of groups that makes a score doubtful, and whether inference holds.
+
+    Args:
+        grouping: groups of dependent rows; for independent rows there are no warnings.
+        splits: split of every fold.
+        d: number of active dimensions.
+
+    Returns:
+        The sentences, and whether p-values and intervals hold.
+    """
+    if grouping.count == grouping.n:
+        return (), True
+    texts, inferential = [], True
+    kind = "blocks" if isinstance(grouping, Blocks) else "groups"
+    if grouping.count < _GROUPS_PER_COLUMN * d:
+        texts.append(
+            f"{grouping.count} {kind} for {d} columns: fewer than {_GROUPS_PER_COLUMN} {kind} per column, so "
+            "scores are noisy and too low"
+        )
+    tested = min(grouping.layout(split.test).count for split in splits)
+    needed = _MIN_TEST_BLOCKS if isinstance(grouping, Blocks) else _MIN_TEST_GROUPS
+    if tested < needed:
+        inferential = False
+        texts.append(
+            f"{tested} {kind} to test on: fewer than {needed}, so there is no p-value and no interval; give "
+            f"more {kind}"
+        )
+    if isinstance(grouping, Blocks) and grouping.persistent:
+        inferential = False
+        texts.append(
+            f"autocorrelation: rows {grouping.gap} apart still correlate by {grouping.remaining:.2f}, so "
+            "there is no p-value and no interval; give more rows or a larger block_length"
+        )
+    return tuple(texts), inferential
+
+
+def row_warnings(z: Float[Tensor, "n d"], split: Split, grouping: Grouping) -> tuple[str, ...]:
     """Return one sentence per sign that rows are not independent; each names the remedy.
 
     Args:
         z: active columns of the codes.
         split: split of the rows.
-        labels: group of every row, if groups are known. Only pairs of rows from two groups are then compared.
-        ordered: whether the rows are in time order and split accordingly.
+        grouping: groups that are known: rows of one group are not compared.
     """
     keys = _row_keys(z)
     continuous = _continuous(z, keys)
@@ -69,7 +107,8 @@ def row_warnings(
             "near-duplicate rows: the nearest training rows of test rows are much nearer than independent "
             f"rows would be; {_CURE}"
         )
-    if not ordered and _consecutive_rows_are_alike(z, labels):
+    labels = grouping.labels if isinstance(grouping, Groups) and grouping.count < grouping.n else None
+    if not isinstance(grouping, Blocks) and _consecutive_rows_are_alike(z, labels):
         texts.append(
             "autocorrelation: consecutive rows are alike; give groups='blocks' if rows are in time order, or "
             "one label per sample if they are grouped; ignore this if the rows are independent and sorted"
