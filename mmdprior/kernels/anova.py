@@ -2,8 +2,9 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -17,6 +18,7 @@ from mmdprior.kernels.spectrum import CentredFeatures, Spectrum, central_interva
 from mmdprior.precision import full_precision
 from mmdprior.priors import Marginal, Prior
 from mmdprior.priors.marginals import NormalMarginal
+from mmdprior.priors.snapshot import Snapshot
 
 __all__ = ["ANOVA"]
 
@@ -100,8 +102,10 @@ class ANOVA(Kernel):
         self.weights = None if weights is None else [float(w) for w in weights]
         self.frequencies = frequencies
         self.part_names = tuple(f"order_{r}" for r in range(1, order + 1))
-        self._prior: Prior | None = None
-        # Derived from the marginals by `_derive`.
+        # The prior with its state at that time. In a tuple: as an attribute it would be a submodule.
+        self._bound_to: tuple[Prior, Snapshot] | None = None
+        # Derived from settings and marginals by `_derive`.
+        self._derived_settings: tuple[object, ...] = ()
         self._spectrum: Spectrum | None = None
         self._features: CentredFeatures | None = None
 
@@ -112,7 +116,7 @@ class ANOVA(Kernel):
             InputError: the prior has neither marginals nor moments in closed form.
         """
         bound = self._derive(_marginals(prior))
-        bound._prior = prior
+        bound._bound_to = (prior, Snapshot(prior))
         return bound
 
     def adapt(
@@ -126,7 +130,7 @@ class ANOVA(Kernel):
 
     def centred_by(self, prior: Prior) -> bool:
         """Whether the kernel has mean zero under this prior, which must be independent and the bound one."""
-        return self._prior is prior and prior.independent
+        return self._bound_to is not None and self._bound_to[0] is prior and prior.independent
 
     @property
     def period(self) -> float:
@@ -193,26 +197,64 @@ class ANOVA(Kernel):
                 f"{high:.3g}; give a longer one, or frequencies"
             )
         bound = self._shallow_copy()
+        bound._derived_settings = bound._settings()
+        bound.part_names = tuple(f"order_{r}" for r in range(1, self.order + 1))
         bound._spectrum = Spectrum(marginals, length, count, _PAIR_ACCURACY)
         few = count is not None or needed(marginals, length, _FEATURE_ACCURACY) <= _MAX_FEATURE_FREQUENCIES
+        bound._features = None
         if self.order <= 2 and few:
             bound._features = CentredFeatures(Spectrum(marginals, length, count, _FEATURE_ACCURACY))
         bound.part_weights = tuple(self.weights or bound._default_weights())
         return bound
 
     def _centred(self, dim: int | None) -> "ANOVA":
-        """Return the kernel itself if it is bound, otherwise a copy centred by N(0, 1), with a warning."""
+        """Return the kernel itself if it is bound, otherwise a copy centred by N(0, 1), with a warning.
+
+        A kernel whose settings or prior have changed since it was bound is bound again.
+        """
         if self._spectrum is not None:
             if dim is not None and len(self._spectrum.marginals) != dim:
                 raise InputError(
                     f"codes: {dim} dimensions received; the kernel was bound to a prior of "
                     f"{len(self._spectrum.marginals)}"
                 )
+            self._bind_again_if_changed()
             return self
         if dim is None:
             raise InputError("kernel: not bound to a prior; call kernel.bind(prior) first")
         warnings.warn("ANOVA is not bound to a prior: centred by N(0, 1)", stacklevel=3)
         return self._derive([NormalMarginal(0.0, 1.0)] * dim)
+
+    def _settings(self) -> tuple[object, ...]:
+        weights = None if self.weights is None else tuple(self.weights)
+        return self.order, self.lengthscale, weights, self.frequencies
+
+    def _bind_again_if_changed(self) -> None:
+        """Bind the kernel again if its settings or its prior have changed."""
+        if self._spectrum is None or torch.compiler.is_compiling():
+            return
+        prior = None if self._bound_to is None else self._bound_to[0]
+        prior_is_current = self._bound_to is None or self._bound_to[1].is_current(prior)
+        if not prior_is_current or self._derived_settings != self._settings():
+            again = self._derive(self._spectrum.marginals) if prior is None else self.bind(prior)
+            vars(self).update(vars(again))
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._bind_again_if_changed()
+        return self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if self._bound_to is not None:
+            self._bound_to = (self._bound_to[0], Snapshot(self._bound_to[0]))
+
+    def _load_from_state_dict(
+        self, state_dict: MutableMapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        # In state dicts of earlier versions the prior is also a part of the kernel.
+        for key in [key for key in state_dict if key.startswith(f"{prefix}_prior.")]:
+            del state_dict[key]
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _power_sums(self, dims: slice) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the function that computes p_r = sum_i kt_i^r over some dimensions, r = 1, ..., order."""
@@ -232,7 +274,7 @@ class ANOVA(Kernel):
     def _one_dimensional(self, difference: Tensor, spectrum: Spectrum) -> Tensor:
         """Compute k for every difference x_i - y_i: the RBF, or its sum over few frequencies."""
         if self.frequencies is None:
-            return torch.exp(difference.square() * (-0.5 / self.lengthscale**2))
+            return torch.exp(difference.square() * (-0.5 / spectrum.lengthscale**2))
         total = torch.zeros_like(difference)
         frequencies, weights = spectrum.frequencies.value.tolist(), spectrum.weights.value.tolist()
         for frequency, weight in zip(frequencies, weights, strict=True):
@@ -262,7 +304,7 @@ class ANOVA(Kernel):
 
     def extra_repr(self) -> str:
         """Show the settings and the prior that the kernel is centred by."""
-        by = "N(0, 1), unbound" if self._prior is None else type(self._prior).__name__
+        by = "N(0, 1), unbound" if self._bound_to is None else type(self._bound_to[0]).__name__
         few = "" if self.frequencies is None else f", frequencies={self.frequencies}"
         return f"order={self.order}, lengthscale={self.lengthscale:g}{few}, centred by {by}"
 

@@ -79,14 +79,22 @@ class Sum(_Composite):
         self.weights = [1.0] * len(kernels) if weights is None else [float(w) for w in weights]
         if len(self.weights) != len(kernels) or not all(0 < w < math.inf for w in self.weights):
             raise InputError(f"weights: {weights} received; give {len(kernels)} positive numbers")
-        self.part_names = tuple(
+
+    @property
+    def part_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the terms of all kernels: class, position in the sum, and name of the term."""
+        return tuple(
             f"{type(kernel).__name__.lower()}_{i}{f'_{name}' if name else ''}"
-            for i, kernel in enumerate(kernels)
+            for i, kernel in enumerate(self.terms())
             for name in kernel.part_names
         )
-        self.part_weights = tuple(
+
+    @property
+    def part_weights(self) -> tuple[float, ...]:  # type: ignore[override]
+        """Weights of the terms of all kernels."""
+        return tuple(
             weight * part
-            for weight, kernel in zip(self.weights, kernels, strict=True)
+            for weight, kernel in zip(self.weights, self.terms(), strict=True)
             for part in kernel.part_weights
         )
 

@@ -107,7 +107,12 @@ class Kernel(nn.Module, ABC):
         return sum_across(self._full_precision_parts, x, y, parameters) / (x.shape[0] * y.shape[0])
 
     def bind(self, prior: Prior) -> "Kernel":
-        """Return the kernel to use against a prior; the kernel itself by default."""
+        """Return the kernel to use against a prior; the kernel itself by default.
+
+        What the result takes from the prior is that of the time of this call. `MMD` binds its kernel again
+        when prior or kernel have changed. A copy should therefore share the parameters and buffers of the
+        kernel, so that loading them or training them changes both.
+        """
         return self
 
     def adapt(

@@ -69,7 +69,9 @@ class Radial(Kernel):
     def __init__(self, name: str, bandwidth: float | Rule, factors: Sequence[float] = (1.0,)) -> None:
         super().__init__()
         self._name = name
-        self._bandwidth: float | Tensor | Rule = check_bandwidth(name, bandwidth)
+        # The rule is kept next to the number that it gives, so that a bound kernel can be bound again.
+        self._rule = check_bandwidth(name, bandwidth)
+        self._bandwidth: float | Tensor | Rule = self._rule
         self.factors = [float(factor) for factor in factors]
         if not self.factors or not all(0 < factor < math.inf for factor in self.factors):
             raise InputError(f"factors: {factors} received; give at least one positive number")
@@ -104,7 +106,7 @@ class Radial(Kernel):
 
     def bind(self, prior: Prior) -> "Kernel":
         """Return the kernel with ``median_prior`` replaced by the prior's value."""
-        if self._bandwidth == "median_prior":
+        if self._rule == "median_prior":
             return self._with_bandwidth(self._from_typical(median_of_prior(prior)))
         return self
 

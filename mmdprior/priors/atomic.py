@@ -12,6 +12,7 @@ from mmdprior.priors.arguments import positive_int
 from mmdprior.priors.factorized import Factorized
 from mmdprior.priors.marginals import AtomsMarginal, per_dimension
 from mmdprior.priors.prior import Marginal, Moments
+from mmdprior.priors.snapshot import Derived
 from mmdprior.seeding import generator_options
 
 __all__ = ["Bernoulli", "Corners", "Grid"]
@@ -135,6 +136,8 @@ class Grid(Factorized):
         [-0.75, -0.25, 0.25, 0.75]
     """
 
+    _former_buffers = ("atoms",)
+
     def __init__(
         self,
         dim: int,
@@ -147,9 +150,12 @@ class Grid(Factorized):
         self._register_interval(low, high)
         self.low: Tensor
         self.high: Tensor
-        fraction = (torch.arange(levels, dtype=torch.float64)[:, None] + 0.5) / levels
-        self.register_buffer("atoms", (self.low + (self.high - self.low).double() * fraction).to(self.low))
-        self.atoms: Tensor
+        self._atoms = Derived(_grid_atoms)
+
+    @property
+    def atoms(self) -> Float[Tensor, "L d"]:
+        """The levels of each dimension."""
+        return self._atoms.of(self.low, self.high, self.levels).to(self.low)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
         """Draw n points."""
@@ -166,6 +172,12 @@ class Grid(Factorized):
     def marginals(self) -> list[Marginal]:
         """Return the L atoms of each dimension."""
         return per_dimension(_equal_atoms, *self.atoms)
+
+
+def _grid_atoms(low: Tensor, high: Tensor, levels: int) -> Tensor:
+    start, end = low.cpu(), high.cpu()
+    fraction = (torch.arange(levels, dtype=torch.float64)[:, None] + 0.5) / levels
+    return (start + (end - start).double() * fraction).to(low)
 
 
 def _equal_atoms(*atoms: float) -> Marginal:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -10,9 +11,10 @@ from torch import Tensor
 from mmdprior.errors import InputError
 from mmdprior.precision import full_matmul
 from mmdprior.priors.arguments import positive_int, to_tensor
-from mmdprior.priors.gaussian import Gaussian, cholesky
+from mmdprior.priors.gaussian import Gaussian, cholesky_factor, covariance_matrix
 from mmdprior.priors.marginals import NormalMarginal, UniformMarginal, group_equal
 from mmdprior.priors.prior import Marginal, Moments, Prior
+from mmdprior.priors.snapshot import Derived
 from mmdprior.priors.special import normal_cdf
 
 __all__ = ["Chain", "Correlated", "Tree"]
@@ -45,9 +47,11 @@ class Correlated(Prior):
         0.6829
     """
 
+    _former_buffers = ("factor",)
+
     def __init__(self, base: Prior, correlation: float | Sequence[Sequence[float]] | Tensor) -> None:
         super().__init__(base.dim)
-        matrix, factor = cholesky("correlation", _square(correlation, base.dim))
+        matrix = covariance_matrix("correlation", _square(correlation, base.dim))
         diagonal = matrix.diagonal()
         if matrix.shape != (base.dim, base.dim):
             raise InputError(
@@ -58,10 +62,20 @@ class Correlated(Prior):
             raise InputError(f"correlation: diagonal {diagonal.tolist()} received; it must be all ones")
         self.base = base
         self.register_buffer("correlation", matrix)
-        self.register_buffer("factor", factor)
         self.correlation: Tensor
-        self.factor: Tensor
-        self._groups = group_equal(base.marginals())
+        self._factor = Derived(partial(cholesky_factor, "correlation"))
+        self._marginal_groups = Derived(_grouped_marginals)
+        self._marginal_groups.of(base)  # raises now if the base has no marginals
+
+    @property
+    def factor(self) -> Float[Tensor, "d d"]:
+        """The lower Cholesky factor of the correlation matrix."""
+        return self._factor.of(self.correlation).to(self.correlation)
+
+    @property
+    def _groups(self) -> list[tuple[Marginal, list[int]]]:
+        """Each distinct marginal of the base with its dimensions."""
+        return self._marginal_groups.of(self.base)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
         """Draw n points."""
@@ -227,6 +241,10 @@ def _square(correlation: object, dim: int) -> Tensor:
     if matrix.ndim > 0:
         return matrix
     return torch.full((dim, dim), float(matrix)).fill_diagonal_(1.0)
+
+
+def _grouped_marginals(base: Prior) -> list[tuple[Marginal, list[int]]]:
+    return group_equal(base.marginals())
 
 
 def _from_normal(marginal: Marginal, g: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from mmdprior.errors import InputError, reason
 from mmdprior.precision import full_matmul
 from mmdprior.priors.marginals import AtomsMarginal
 from mmdprior.priors.prior import Marginal, Moments, Prior, check_draws, function_name, require_draws
+from mmdprior.priors.snapshot import Derived
 from mmdprior.seeding import generator_options
 
 __all__ = ["FromCallable", "FromDistribution", "PriorLike", "Samples", "as_prior"]
@@ -181,7 +182,7 @@ class FromCallable(_GlobalGeneratorPrior):
         if not callable(fn):
             raise InputError(f"fn: {fn!r} received; give a function of n or of (n, dim)")
         self.fn = fn
-        self._dim_by_name, self._takes_dim = _takes_dim(fn)
+        self._takes_dim = Derived(_takes_dim)
         check_draws(self)
 
     @property
@@ -189,9 +190,10 @@ class FromCallable(_GlobalGeneratorPrior):
         return f"prior {function_name(self.fn)}"
 
     def _draw(self, n: int) -> Tensor:
-        if self._dim_by_name:
+        dim_by_name, takes_dim = self._takes_dim.of(self.fn)
+        if dim_by_name:
             return self.fn(n, dim=self.dim)
-        return self.fn(n, self.dim) if self._takes_dim else self.fn(n)
+        return self.fn(n, self.dim) if takes_dim else self.fn(n)
 
 
 def _takes_dim(fn: Callable[..., Tensor]) -> tuple[bool, bool]:
@@ -237,9 +239,8 @@ class FromDistribution(_GlobalGeneratorPrior):
             )
         super().__init__(shape[0])
         self.distribution = distribution
-        # A distribution does not move with the module: remember where its parameters are.
-        with torch.random.fork_rng([]):
-            self._distribution_device = distribution.sample().device
+        self._distribution_device = Derived(_device_of)
+        self._distribution_device.of(distribution)  # draws once, which fails for bad parameters
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "FromDistribution":
         # A copy shares the distribution, which never changes: torch's inverse transforms break in a copy.
@@ -254,7 +255,8 @@ class FromDistribution(_GlobalGeneratorPrior):
     def log_prob(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
         """Return the log-density in nats of each row of z."""
         try:
-            values = self.distribution.log_prob(z.to(self._distribution_device))
+            # A distribution does not move with the module.
+            values = self.distribution.log_prob(z.to(self._distribution_device.of(self.distribution)))
         except ValueError as error:
             raise InputError(f"{self._name}: no log_prob for these codes ({reason(error)})") from None
         return (values.sum(1) if values.ndim == 2 else values).to(z.device)
@@ -286,3 +288,9 @@ class FromDistribution(_GlobalGeneratorPrior):
         if not independent or isinstance(distribution, torch.distributions.VonMises):
             raise NotImplementedError
         return torch.diag(distribution.variance)
+
+
+def _device_of(distribution: torch.distributions.Distribution) -> torch.device:
+    """Return the device of a distribution's draws."""
+    with torch.random.fork_rng([]):
+        return distribution.sample().device

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -13,8 +14,9 @@ from mmdprior.priors.arguments import number_table
 from mmdprior.priors.factorized import Factorized
 from mmdprior.priors.marginals import NormalMarginal, per_dimension
 from mmdprior.priors.prior import Marginal, Moments, Prior
+from mmdprior.priors.snapshot import Derived
 
-__all__ = ["FullGaussian", "Gaussian", "LowRankGaussian", "cholesky"]
+__all__ = ["FullGaussian", "Gaussian", "LowRankGaussian", "cholesky_factor", "covariance_matrix"]
 
 _SMALLEST_EIGENVALUE = 1e-7
 """Smallest eigenvalue of a positive definite matrix, relative to its largest: about float32's precision."""
@@ -92,17 +94,23 @@ class FullGaussian(Prior):
         False
     """
 
+    _former_buffers = ("factor",)
+
     def __init__(
         self, covariance: Tensor | Sequence[Sequence[float]], mean: float | Sequence[float] = 0.0
     ) -> None:
-        matrix, factor = cholesky("covariance", covariance)
+        matrix = covariance_matrix("covariance", covariance)
         super().__init__(len(matrix))
         self.register_buffer("mean", self._vector("mean", mean))
         self.register_buffer("covariance", matrix)
-        self.register_buffer("factor", factor)
         self.mean: Tensor
         self.covariance: Tensor
-        self.factor: Tensor
+        self._factor = Derived(partial(cholesky_factor, "covariance"))
+
+    @property
+    def factor(self) -> Float[Tensor, "d d"]:
+        """The lower Cholesky factor of the covariance."""
+        return self._factor.of(self.covariance).to(self.covariance)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
         """Draw n points."""
@@ -205,8 +213,8 @@ class LowRankGaussian(Prior):
         return per_dimension(NormalMarginal, self.mean, variance.sqrt())
 
 
-def cholesky(name: str, value: object) -> tuple[Tensor, Tensor]:
-    """Return a symmetric positive definite matrix and its lower Cholesky factor.
+def covariance_matrix(name: str, value: object) -> Tensor:
+    """Return a symmetric positive definite matrix.
 
     Args:
         name: argument name for the error.
@@ -218,19 +226,36 @@ def cholesky(name: str, value: object) -> tuple[Tensor, Tensor]:
     matrix = number_table(name, value, "a square table of finite numbers")
     if matrix.shape[0] != matrix.shape[1]:
         raise InputError(f"{name}: shape {tuple(matrix.shape)} received; give a square matrix")
-    matrix64 = matrix.double()
-    gap = (matrix64 - matrix64.T).abs()
-    if bool(gap.max() > _ASYMMETRY * matrix64.abs().max()):
-        i, j = divmod(int(gap.argmax()), len(matrix64))
+    return _symmetric(name, matrix.double()).to(matrix)
+
+
+def cholesky_factor(name: str, matrix: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
+    """Return the lower Cholesky factor of a matrix, computed in float64 on the CPU.
+
+    Args:
+        name: name of the matrix for the error.
+        matrix: a buffer, which may have been changed after it was checked.
+
+    Raises:
+        InputError: the matrix is not symmetric or not positive definite.
+    """
+    return torch.linalg.cholesky(_symmetric(name, matrix.detach().cpu().double())).to(matrix)
+
+
+def _symmetric(name: str, matrix: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
+    """Return a float64 matrix without asymmetry, after checking that it is positive definite."""
+    gap = (matrix - matrix.T).abs()
+    if bool(gap.max() > _ASYMMETRY * matrix.abs().max()):
+        i, j = divmod(int(gap.argmax()), len(matrix))
         raise InputError(
-            f"{name}: not symmetric, entry ({i}, {j}) is {matrix64[i, j]:g} and ({j}, {i}) is "
-            f"{matrix64[j, i]:g}; give a symmetric matrix"
+            f"{name}: not symmetric, entry ({i}, {j}) is {matrix[i, j]:g} and ({j}, {i}) is "
+            f"{matrix[j, i]:g}; give a symmetric matrix"
         )
-    matrix64 = (matrix64 + matrix64.T) / 2
-    eigenvalues = torch.linalg.eigvalsh(matrix64)
+    matrix = (matrix + matrix.T) / 2
+    eigenvalues = torch.linalg.eigvalsh(matrix)
     if not bool(eigenvalues[0] > _SMALLEST_EIGENVALUE * eigenvalues[-1].abs()):
         raise InputError(
             f"{name}: not positive definite, its smallest eigenvalue is {eigenvalues[0]:g}; "
             "every eigenvalue must be above 0"
         )
-    return matrix64.to(matrix), torch.linalg.cholesky(matrix64).to(matrix)
+    return matrix

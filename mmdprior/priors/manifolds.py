@@ -175,8 +175,6 @@ class Pinwheel(_NoisyManifold):
         self.radial = positive_number("radial", radial, allow_zero=True)
         self.tangential = positive_number("tangential", tangential, allow_zero=True)
         self.rate = positive_number("rate", rate, allow_zero=True)
-        # E |point|^2 = 1 + radial^2 + tangential^2 is shared equally by the two coordinates.
-        self._scale = math.sqrt(2 / (1 + self.radial**2 + self.tangential**2))
 
     def _points(self, n: int, generator: torch.Generator | None) -> Tensor:
         spread = self._normal((n, 2), generator)
@@ -185,7 +183,9 @@ class Pinwheel(_NoisyManifold):
         angle = 2 * math.pi / self.arms * arm + self.rate * along.exp()
         x = along * angle.cos() - across * angle.sin()
         y = along * angle.sin() + across * angle.cos()
-        return self._scale * torch.stack([x, y], 1)
+        # E |point|^2 = 1 + radial^2 + tangential^2 is shared equally by the two coordinates.
+        scale = math.sqrt(2 / (1 + self.radial**2 + self.tangential**2))
+        return scale * torch.stack([x, y], 1)
 
     def _covariance(self) -> Tensor:
         return torch.eye(2, dtype=torch.float64)

@@ -1,7 +1,9 @@
 """The contract of a prior: a distribution over the latent space that can be sampled."""
 
 from abc import ABC, abstractmethod
+from collections.abc import MutableMapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Complex, Float
@@ -126,6 +128,9 @@ class Prior(nn.Module, ABC):
         torch.Size([])
     """
 
+    _former_buffers: tuple[str, ...] = ()
+    """Names of buffers in state dicts of earlier versions that are now computed from other buffers."""
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = positive_int("dim", dim)
@@ -208,6 +213,13 @@ class Prior(nn.Module, ABC):
         if positive and not bool((vector > 0).all()):
             raise InputError(f"{name}: {value} received; every entry must be positive")
         return vector
+
+    def _load_from_state_dict(
+        self, state_dict: MutableMapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        for name in self._former_buffers:
+            state_dict.pop(prefix + name, None)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _register_interval(self, low: object, high: object) -> None:
         """Register the buffers ``low`` and ``high`` after checking low < high in every dimension."""

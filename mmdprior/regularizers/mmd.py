@@ -2,8 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, MutableMapping
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from mmdprior.kernels.null_variance import null_variance
 from mmdprior.latent import Latent
 from mmdprior.precision import full_precision_dtype
 from mmdprior.priors import PriorLike, as_prior
+from mmdprior.priors.snapshot import Snapshot
 from mmdprior.regularizers.estimators import (
     Biased,
     Estimator,
@@ -76,6 +77,9 @@ class MMD(Regularizer):
     distribution (prior draws in place of the codes), comparable between kernels, priors and batch sizes;
     and the terms of a kernel that is a sum, such as the orders of ANOVA.
 
+    ``prior``, ``kernel`` and ``estimator`` may be edited, replaced or loaded later. What is computed from
+    them follows, see `refresh`.
+
     Args:
         prior: anything that `as_prior` accepts.
         kernel: ``RBF()``, with l = sqrt(d), by default. It is bound to the prior here.
@@ -118,33 +122,91 @@ class MMD(Regularizer):
         self.num_samples = num_samples
         self.seed = seed
         self.prior = as_prior(prior)
-        self._derive(RBF() if kernel is None else kernel, estimator)
+        self.kernel = RBF() if kernel is None else kernel
+        self.estimator: Estimator = estimator  # type: ignore[assignment]
         self.queue = CodeQueue(queue, self.prior.dim)
+        # Kernel and estimator as they were given, and what `refresh` has made of them. In tuples: attributes
+        # that are modules would be submodules.
+        self._given: tuple[Kernel, object] = (self.kernel, estimator)
+        self._made: tuple[Kernel | None, Estimator | None] = (None, None)
+        self.refresh()
+        self.register_load_state_dict_post_hook(_refresh_after_loading)
         _logger.info("%s", self.describe())
 
-    def _derive(self, kernel: Kernel, estimator: object) -> None:
-        """Set everything that depends on the prior: bound kernel, mean embedding and null variance."""
-        self.kernel = kernel.bind(self.prior)
-        self.estimator = self._choose_estimator(estimator)
-        self._null_variance: float | None = None  # computed with the first value
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Compute what depends on prior and kernel: bandwidth, centring, mean embedding, null variance.
 
-    def _choose_estimator(self, estimator: object) -> Estimator:
+        A penalty does this by itself after ``load_state_dict``, and at its next call after any other change
+        of prior, kernel or estimator. Call it after changes that torch does not record: edits of large
+        tensors, or of tensors on a GPU, through ``.data``. A compiled penalty notices only
+        ``load_state_dict``, so call it there after any other change.
+        """
+        kernel, estimator = self._given
+        # What the user has replaced or edited since then counts as given now.
+        if self.kernel is not self._made[0] or not self._settings.is_current(self.kernel):
+            kernel = self.kernel
+        if self.estimator is not self._made[1]:
+            estimator = self.estimator
+        elif isinstance(estimator, KnownPrior):
+            estimator = "known_prior"  # the embedding that was given is that of the former prior
+        # Constants must remain usable with gradients, and outside of a transform of torch.func.
+        with torch.inference_mode(False), torch._C._DisableFuncTorch():
+            bound = kernel.bind(self.prior)
+            chosen = self._choose_estimator(estimator, bound)
+        self._given, self._made = (kernel, estimator), (bound, chosen)
+        self.kernel, self.estimator = bound, chosen
+        self._null_variance: float | None = None  # computed with the first value
+        if self.queue.dim != self.prior.dim:
+            self.queue = CodeQueue(self.queue.size, self.prior.dim)
+        self._take_snapshots()
+
+    def _take_snapshots(self) -> None:
+        self._settings = Snapshot(self.kernel, tensors=False)
+        self._snapshot = Snapshot(*self._state())
+
+    def _state(self) -> tuple[object, ...]:
+        """Return everything on which the results of `refresh` depend, except for the estimator."""
+        return self.prior, self.kernel, self._given[0], self.num_samples
+
+    def _refresh_if_changed(self) -> None:
+        if torch.compiler.is_compiling():
+            return
+        if self.estimator is not self._made[1] or not self._snapshot.is_current(*self._state()):
+            self.refresh()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "MMD":
+        super()._apply(fn, recurse)
+        if self._given[0] is not self.kernel:  # the kernel as given is no submodule
+            self._given[0]._apply(fn, recurse)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._refresh_if_changed()  # so that a copy may take its state as the one of its results
+        return self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._take_snapshots()
+
+    def _choose_estimator(self, estimator: object, kernel: Kernel) -> Estimator:
         if estimator not in ("auto", "known_prior"):
             return as_estimator(estimator)
         # An explicit number of draws needs draws, unless the known prior is requested by name.
         if self.num_samples is None or estimator == "known_prior":
-            known = embedding(self.kernel, self.prior)
+            known = embedding(kernel, self.prior)
             if known is not None:
                 return KnownPrior(known)
         if estimator == "known_prior":
             raise InputError(
                 f"estimator: 'known_prior' received; {type(self.prior).__name__} has no closed mean "
-                f"embedding under {type(self.kernel).__name__}; leave it to 'auto', or give 'unbiased'"
+                f"embedding under {type(kernel).__name__}; leave it to 'auto', or give 'unbiased'"
             )
         return Unbiased()
 
     def describe(self) -> str:
         """Return a one-line description of the penalty: prior, kernel and estimator."""
+        self._refresh_if_changed()
         draws = f"{self.num_samples or 'as many'} prior draws"
         if isinstance(self.estimator, KnownPrior):
             draws = "the prior by its mean embedding, no draws"
@@ -170,6 +232,7 @@ class MMD(Regularizer):
         """
         z = codes_of(latent)
         self.check(dim=z.shape[1], stochastic=False)
+        self._refresh_if_changed()
         if z.shape[0] < 2 and not isinstance(self.estimator, Biased):
             raise InputError(f"mmd: {z.shape[0]} rows received; the unbiased estimator needs 2")
         z = self.queue.extend(z.to(full_precision_dtype(z)), keep=self.training)
@@ -211,6 +274,10 @@ class MMD(Regularizer):
 _null_variance = torch.compiler.assume_constant_result(null_variance)
 
 
+def _refresh_after_loading(penalty: MMD, incompatible_keys: object) -> None:
+    penalty._refresh_if_changed()
+
+
 def _sum_of_parts(parts: Float[Tensor, "p"], kernel: Kernel, estimator: Estimator) -> Float[Tensor, ""]:
     """Return sum_p w_p parts_p. A user's function has already returned the sum."""
     if isinstance(estimator, FromFunction) or kernel.part_weights == (1.0,):
@@ -223,7 +290,7 @@ class CodeQueue(nn.Module):
     """First-in, first-out queue of the codes of past batches, part of the state dict.
 
     Args:
-        size: number of codes; 0 disables the queue.
+        size: number of codes; 0 disables the queue, which is then not in the state dict.
         dim: number of latent dimensions.
 
     Raises:
@@ -238,6 +305,11 @@ class CodeQueue(nn.Module):
         self.register_buffer("codes", torch.zeros(size, dim))
         self.codes: Tensor
         self._filled = 0
+
+    @property
+    def dim(self) -> int:
+        """Number of latent dimensions."""
+        return self.codes.shape[1]
 
     def extend(self, z: Float[Tensor, "n d"], *, keep: bool) -> Float[Tensor, "m d"]:
         """Return a batch followed by the past codes.
@@ -267,3 +339,18 @@ class CodeQueue(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Load the number of codes in the queue from a state dict."""
         self._filled = int(state)
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        if self.size > 0:
+            super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(
+        self, state_dict: MutableMapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        codes = state_dict.get(f"{prefix}codes")
+        if self.size == 0 and (codes is None or len(codes) == 0):
+            # State dicts of earlier versions have the keys of a queue without codes.
+            state_dict.pop(f"{prefix}codes", None)
+            state_dict.pop(f"{prefix}_extra_state", None)
+        else:
+            super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -1,7 +1,8 @@
 """Several penalties at once, each with its weight and schedule."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -77,41 +78,50 @@ class SumOfPenalties(Regularizer):
             raise InputError("penalties: none received; give at least one")
         self.weighted = [Weighted(p) if isinstance(p, Regularizer) else p for p in penalties]
         self.penalties = nn.ModuleList(entry.penalty for entry in self.weighted)
+        self._first_penalties = tuple(self.penalties)
         learned = [e.penalty.auxiliary_steps for e in self.weighted if e.penalty.auxiliary_modules()]
         self.auxiliary_steps = max(learned, default=1)
 
     def describe(self) -> str:
         """Return a one-line description of the penalty."""
-        return "; ".join(f"{entry.weight:g} x [{entry.penalty.describe()}]" for entry in self.weighted)
+        return "; ".join(f"{entry.weight:g} x [{entry.penalty.describe()}]" for entry in self._entries())
 
     def check(self, *, dim: int, stochastic: bool) -> None:
         """Check that every penalty can take the latents."""
-        for entry in self.weighted:
+        for entry in self._entries():
             entry.penalty.check(dim=dim, stochastic=stochastic)
 
     def forward(
         self, latent: Latent | Tensor, *, step: int = 0, labels: Tensor | None = None
     ) -> Float[Tensor, ""]:
         """Return the weighted sum."""
-        values = [
-            entry.factor(step) * entry.penalty(latent, step=step, labels=labels) for entry in self.weighted
-        ]
+        entries = self._entries()
+        values = [entry.factor(step) * entry.penalty(latent, step=step, labels=labels) for entry in entries]
         if may_store_results():
-            self._set_terms([value.detach() for value in values])
+            self._set_terms(entries, [value.detach() for value in values])
         return torch.stack(values).sum()
 
     def auxiliary_modules(self) -> list[nn.Module]:
         """Return the auxiliary modules of all penalties."""
-        return [module for entry in self.weighted for module in entry.penalty.auxiliary_modules()]
+        return [module for entry in self._entries() for module in entry.penalty.auxiliary_modules()]
 
     def auxiliary_loss(self, latent: Latent) -> Float[Tensor, ""]:
         """Return the sum of the auxiliary losses; the weights of the penalties do not apply."""
-        losses = [e.penalty.auxiliary_loss(latent) for e in self.weighted if e.penalty.auxiliary_modules()]
+        learned = [entry.penalty for entry in self._entries() if entry.penalty.auxiliary_modules()]
+        losses = [penalty.auxiliary_loss(latent) for penalty in learned]
         return torch.stack(losses).sum() if losses else super().auxiliary_loss(latent)
 
-    def _set_terms(self, values: Sequence[Tensor]) -> None:
+    def _entries(self) -> list[Weighted]:
+        """Return the weighted penalties; a penalty that was replaced in ``penalties`` keeps its weight."""
+        modules = zip(self.weighted, self.penalties, self._first_penalties, strict=True)
+        return [
+            entry if module is first else replace(entry, penalty=cast(Regularizer, module))
+            for entry, module, first in modules
+        ]
+
+    def _set_terms(self, entries: Sequence[Weighted], values: Sequence[Tensor]) -> None:
         self.terms = {}
-        for entry, value in zip(self.weighted, values, strict=True):
+        for entry, value in zip(entries, values, strict=True):
             self._add_term(f"weighted_{type(entry.penalty).__name__.lower()}", value)
             for name, term in entry.penalty.terms.items():
                 self._add_term(name, term)

@@ -96,6 +96,7 @@ def broadcast_state(module: nn.Module, world: World) -> None:
     if world.size > 1:
         for tensor in [*module.parameters(), *module.buffers()]:
             dist.broadcast(tensor.detach(), src=0)
+            torch.autograd.graph.increment_version(tensor)  # the collective does not count as an edit
 
 
 def average_gradients(parameters: Iterable[nn.Parameter], world: World) -> None:
