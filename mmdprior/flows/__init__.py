@@ -9,6 +9,8 @@
     `AffineCoupling`, `SplineCoupling`, `coupling_flow` couplings
     `MonotoneSpline`, `MarginalMap`                     a function per dimension: learnable, or to marginals
     `MixtureMap`, `BallMap`, `gaussian_to`              exact maps from N(0, I) to a prior
+    `PerPosition`                                       spatial codes: the same map at every position
+    `save_bijection`, `load_bijection`                  files
     `intrinsic_dimension`                               how many dimensions codes fill
     ==================================================  ======================================================
 
@@ -31,6 +33,8 @@ from mmdprior.flows.intrinsic_dimension import IntrinsicDimension, intrinsic_dim
 from mmdprior.flows.linear import ActNorm, FixedLinear, InvertibleLinear, Permutation, whitening
 from mmdprior.flows.marginals import MarginalMap
 from mmdprior.flows.optimise import Evaluation, FlowSettings
+from mmdprior.flows.positions import PerPosition
+from mmdprior.flows.saved import bijection_from_spec, load_bijection, save_bijection
 from mmdprior.flows.spline import MonotoneSpline
 from mmdprior.flows.targets import Dequantized, Hazy, dequantized, gaussian_to
 
@@ -53,13 +57,17 @@ __all__ = [
     "MarginalMap",
     "MixtureMap",
     "MonotoneSpline",
+    "PerPosition",
     "Permutation",
     "SplineCoupling",
+    "bijection_from_spec",
     "coupling_flow",
     "dequantized",
     "fit_bijection",
     "gaussian_to",
     "intrinsic_dimension",
+    "load_bijection",
+    "save_bijection",
     "two_nearest_neighbours",
     "whitening",
 ]

@@ -17,6 +17,9 @@ __all__ = ["BallMap", "MixtureMap"]
 _TAIL = 8.0
 """Normal deviate from which a map is linear."""
 
+_ROUNDS, _RESIDUAL = 100, 1e-15
+"""Most iterations for a quantile, and the relative residual or step at which it has converged."""
+
 _ROUNDING = 2e-5
 """Largest error of the inverse that rounding z to float32 may cause."""
 
@@ -26,8 +29,7 @@ class MixtureMap(Bijection):
 
     Dimension after dimension, z_i = F_i^-1(Phi(g_i) | z_1, .., z_{i-1}), where F_i is the conditional
     distribution function, itself a mixture of k normal distributions (Rosenblatt, Ann. Math. Stat. 23, 1952).
-    Beyond 8 standard deviations the map of a dimension is linear. The log-determinant has no gradient, and z
-    has none either.
+    Beyond 8 standard deviations the map of a dimension is linear.
 
     Args:
         weights: probabilities, (k,).
@@ -61,28 +63,25 @@ class MixtureMap(Bijection):
         self.means: Tensor
         self.scales: Tensor
 
-    @torch.no_grad()
     def forward_and_log_det(self, h: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"]]:
         """Return z, and log N(g; 0, I) - log p(z)."""
-        g = in_float64(h)
-        conditionals = _Conditionals(self, len(g))
-        z, log_det = torch.empty_like(g), g.new_zeros(len(g))
-        for i in range(self.dim):
-            z[:, i], log_slope = conditionals.forward(i, g[:, i])
-            log_det += log_slope
-            conditionals.observe(i, z[:, i])
-        return z.to(h), log_det.to(h)
+        conditionals = _Conditionals(self, len(h))
+        columns, log_slopes = [], []
+        for i, g in enumerate(in_float64(h).unbind(1)):
+            z, log_slope = conditionals.forward(i, g)
+            columns.append(z)
+            log_slopes.append(log_slope)
+            conditionals.observe(i, z)
+        return torch.stack(columns, 1).to(h), torch.stack(log_slopes).sum(0).to(h)
 
-    @torch.no_grad()
     def inverse(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """Return g_i = Phi^-1(F_i(z_i | z_1, .., z_{i-1}))."""
-        exact = in_float64(z)
-        conditionals = _Conditionals(self, len(exact))
-        g = torch.empty_like(exact)
-        for i in range(self.dim):
-            g[:, i] = conditionals.inverse(i, exact[:, i])
-            conditionals.observe(i, exact[:, i])
-        return g.to(z)
+        conditionals = _Conditionals(self, len(z))
+        columns = []
+        for i, column in enumerate(in_float64(z).unbind(1)):
+            columns.append(conditionals.inverse(i, column))
+            conditionals.observe(i, column)
+        return torch.stack(columns, 1).to(z)
 
     def spec(self) -> dict[str, Any]:
         """Return the class name and the components."""
@@ -106,17 +105,18 @@ class _Conditionals:
         """Return F_i^-1(Phi(g)) and the logarithm of its slope."""
         inside = g.clamp(-_TAIL, _TAIL)
         z = self._quantile(i, inside)
-        slope = torch.exp(self._log_slope(i, inside, z))
-        return z + slope * (g - inside), slope.log()
+        log_slope = self._log_slope(i, inside, z)
+        return z + log_slope.exp() * (g - inside), log_slope
 
     def inverse(self, i: int, z: Tensor) -> Tensor:
+        """Return Phi^-1(F_i(z))."""
         end = torch.full_like(z, _TAIL)
         low, high = self._quantile(i, -end), self._quantile(i, end)
         inside = torch.minimum(torch.maximum(z, low), high)
-        lower, upper = self._tails(i, inside)
-        g = torch.where(lower < upper, torch.special.ndtri(lower), -torch.special.ndtri(upper))
-        g = g.clamp(-_TAIL, _TAIL)
-        return g + (z - inside) / torch.exp(self._log_slope(i, g, inside))
+        below, above = self._tails(i, inside)
+        sign = torch.where(below < above, 1.0, -1.0).to(z)
+        g = (sign * torch.special.ndtri(torch.minimum(below, above))).clamp(-_TAIL, _TAIL)
+        return g + (z - inside) / self._log_slope(i, g, inside).exp()
 
     def _standardised(self, i: int, z: Tensor) -> Tensor:
         return (z[:, None] - self.means[:, i]) / self.scales[:, i]
@@ -128,21 +128,51 @@ class _Conditionals:
         return below, (weights * normal_cdf(-standardised)).sum(1)
 
     def _quantile(self, i: int, g: Tensor) -> Tensor:
-        """Solve F_i(z) = Phi(g) by bisection, with the smaller tail, which keeps its relative precision."""
+        """Solve F_i(z) = Phi(g); the result is differentiable.
+
+        Both sides are tails beyond the median on the side of g, which keep their relative precision.
+        """
+        z = self._solve(i, g.detach())
+        if not (torch.is_grad_enabled() and (g.requires_grad or self.log_weights.requires_grad)):
+            return z
+        # Implicit differentiation: this adds zero, with the derivative of the solution as its gradient.
+        sign = torch.where(g < 0, 1.0, -1.0).to(g)
+        excess = self._tail(i, z, g) - normal_cdf(sign * g)
+        correction = -sign * excess / self._log_density(i, z).exp().detach()
+        return z + correction - correction.detach()
+
+    @torch.no_grad()
+    def _solve(self, i: int, g: Tensor) -> Tensor:
+        """Newton's method on the logarithm of the tail, with bisection where a step leaves the bracket."""
         ends = self.means[:, i] + self.scales[:, i] * g[:, None]
         low, high = ends.amin(1), ends.amax(1)
-        tail = normal_cdf(-g.abs())
-        for _ in range(64):
+        sign = torch.where(g < 0, 1.0, -1.0).to(g)  # the lower tail rises with z, the upper one falls
+        target = normal_cdf(sign * g).log()
+        z = low + (high - low) / 2
+        for _ in range(_ROUNDS):
+            log_tail = self._tail(i, z, g).clamp(min=1e-300).log()
+            excess = sign * (log_tail - target)
+            low, high = torch.where(excess > 0, low, z), torch.where(excess > 0, z, high)
+            newton = z - excess * (log_tail - self._log_density(i, z)).exp()
             middle = low + (high - low) / 2
-            below, above = self._tails(i, middle)
-            too_high = torch.where(g < 0, below >= tail, above <= tail)
-            low, high = torch.where(too_high, low, middle), torch.where(too_high, middle, high)
-        return low + (high - low) / 2
+            following = torch.where((newton > low) & (newton < high), newton, middle)
+            done = (excess.abs() <= _RESIDUAL) | ((following - z).abs() <= _RESIDUAL * (1 + z.abs()))
+            z = torch.where(done, z, following)
+            if bool(done.all()):
+                break
+        return z
+
+    def _tail(self, i: int, z: Tensor, g: Tensor) -> Tensor:
+        """Return the probability below z where g is negative, and above z elsewhere."""
+        return torch.where(g < 0, *self._tails(i, z))
+
+    def _log_density(self, i: int, z: Tensor) -> Tensor:
+        log_parts = self.log_weights - 0.5 * self._standardised(i, z).square() - self.scales[:, i].log()
+        return torch.logsumexp(log_parts, 1) - 0.5 * math.log(2 * math.pi)
 
     def _log_slope(self, i: int, g: Tensor, z: Tensor) -> Tensor:
         """Return log phi(g) - log f_i(z)."""
-        log_parts = self.log_weights - 0.5 * self._standardised(i, z).square() - self.scales[:, i].log()
-        return -0.5 * g.square() - torch.logsumexp(log_parts, 1)
+        return -0.5 * (g.square() + math.log(2 * math.pi)) - self._log_density(i, z)
 
 
 class BallMap(Bijection):
@@ -150,7 +180,7 @@ class BallMap(Bijection):
 
     |z| = radius P(|G| <= |g|)^(1/d), where G ~ N(0, I), and the direction is kept. Far out, where rounding z
     to float32 would change the inverse by more than 2e-5, the radius grows linearly, so a few codes are just
-    outside the ball. The log-determinant and z have no gradient.
+    outside the ball.
 
     Args:
         dim: number of dimensions d.
@@ -175,7 +205,6 @@ class BallMap(Bijection):
         self._end, self._value = float(r[last]), float(value[last])
         self._slope = float(log_slope[last].exp())
 
-    @torch.no_grad()
     def forward_and_log_det(self, h: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n"]]:
         """Return z, and log d|z|/d|g| + (d - 1) log(|z| / |g|)."""
         g = in_float64(h)

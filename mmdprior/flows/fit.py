@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
@@ -38,9 +37,20 @@ __all__ = ["FittedBijection", "Objective", "fit_bijection"]
 Objective = Literal["auto", "likelihood", "two_maps", "mmd", "sliced"]
 
 _PRIOR_SETTINGS = FlowSettings(
-    hidden=(64, 64), transform="spline", bins=12, dropout=0.0, noise=0.0, weight_decay=0.0, steps=2000
+    layers=4,
+    hidden=(64, 64),
+    transform="spline",
+    bins=12,
+    dropout=0.0,
+    noise=0.0,
+    steps=600,
+    learning_rate=5e-3,
+    weight_decay=0.0,
 )
-"""Settings of a map fitted to draws of a prior, which never run out."""
+"""Settings of a map fitted to draws of a prior in few dimensions. New draws cannot be overfitted."""
+
+_FEW_DIMENSIONS = 4
+"""Largest dimension of a prior for these settings; larger ones are fitted with the settings of the codes."""
 
 _PRIOR_DRAWS = 20_000
 """Draws that the whitening and the evaluation of such a map use."""
@@ -105,13 +115,14 @@ class FittedBijection(Result):
 
 
 def fit_bijection(
-    codes: Float[Tensor, "n d"] | np.ndarray,
+    codes: Tensor | np.ndarray,
     prior: PriorLike | None = None,
     settings: FlowSettings | None = None,
     *,
     objective: Objective = "auto",
-    validation: Float[Tensor, "m d"] | np.ndarray | None = None,
+    validation: Tensor | np.ndarray | None = None,
     dequantize: bool = False,
+    prior_settings: FlowSettings | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,
     report: Callable[[Evaluation], None] | None = None,
@@ -136,8 +147,10 @@ def fit_bijection(
             - ``two_maps``: as auto, but with a fitted map to the whole prior;
             - ``mmd``: the MMD penalty of this package (RBFs of three length-scales);
             - ``sliced``: the MMD of one-dimensional projections.
-        validation: held-out codes; by default a tenth of the rows, at most 3,000, drawn at random.
+        validation: (m, d) held-out codes; by default a tenth of the rows, at most 3,000, drawn at random.
         dequantize: whether a prior with single values of positive probability is replaced by `dequantized`.
+        prior_settings: settings of a map fitted to draws of the prior. By default four spline couplings in up
+            to 4 dimensions, and ``settings`` in more.
         seed: seed of everything random. The global generators are left unchanged.
         device: where to fit; that of the codes by default.
         report: called with every `Evaluation`.
@@ -174,7 +187,8 @@ def fit_bijection(
     w, w_held_out = apply(first, train), apply(first, held_out)
     dimension = intrinsic_dimension(w, seed=seed)
     fit = _fit_to_gaussian if objective in ("auto", "two_maps") else _fit_directly
-    parts, history, text, warnings = fit(w, w_held_out, target, settings, objective, seed, report)
+    options = _Options(settings, prior_settings, objective, seed, report)
+    parts, history, text, warnings = fit(w, w_held_out, target, options)
     bijection = Chain([first, *parts]).eval()
     z = apply(bijection, held_out)
     back = apply(bijection.inverse, z)
@@ -200,25 +214,34 @@ def fit_bijection(
     )
 
 
+@dataclass(frozen=True)
+class _Options:
+    """Arguments of `fit_bijection` that its parts share."""
+
+    settings: FlowSettings
+    prior_settings: FlowSettings | None
+    objective: Objective
+    seed: int
+    report: Callable[[Evaluation], None] | None
+
+    def settings_for(self, prior: Prior) -> FlowSettings:
+        """Return the settings of a map fitted to draws of a prior."""
+        default = _PRIOR_SETTINGS if prior.dim <= _FEW_DIMENSIONS else self.settings
+        return self.prior_settings or default
+
+
 _Fitted = tuple[list[Bijection], list[Evaluation], str, list[str]]
 
 
-def _fit_to_gaussian(
-    w: Tensor,
-    held_out: Tensor,
-    prior: Prior,
-    settings: FlowSettings,
-    objective: Objective,
-    seed: int,
-    report: Callable[[Evaluation], None] | None,
-) -> _Fitted:
+def _fit_to_gaussian(w: Tensor, held_out: Tensor, prior: Prior, options: _Options) -> _Fitted:
     """Return the parts after the first whitening: couplings, a second whitening, the map to the prior."""
+    settings, seed = options.settings, options.seed
     warnings: list[str] = []
 
     def fit(block: Prior) -> Bijection:
-        return _map_to_draws(block, seed, warnings)
+        return _map_to_draws(block, options, warnings)
 
-    last = fit(prior) if objective == "two_maps" else gaussian_to(prior, fit)
+    last = fit(prior) if options.objective == "two_maps" else gaussian_to(prior, fit)
     assert last is not None
     flow = _new_flow(w, settings, seed)
     history = train_flow(
@@ -228,25 +251,18 @@ def _fit_to_gaussian(
         lambda: held_out_loss(lambda block: gaussian_loss(flow, block), held_out),
         settings,
         seed=seed,
-        report=report,
+        report=options.report,
     )
     second = whitening(apply(flow, w))
     text = "likelihood of N(0, I), then the exact map to the prior"
-    if warnings or objective == "two_maps":
+    if warnings or options.objective == "two_maps":
         text = "likelihood of N(0, I), then the inverse of a map fitted to prior draws"
     return [flow, second, last.to(w.device)], history, text, warnings
 
 
-def _fit_directly(
-    w: Tensor,
-    held_out: Tensor,
-    prior: Prior,
-    settings: FlowSettings,
-    objective: Objective,
-    seed: int,
-    report: Callable[[Evaluation], None] | None,
-) -> _Fitted:
+def _fit_directly(w: Tensor, held_out: Tensor, prior: Prior, options: _Options) -> _Fitted:
     """Return couplings, and before them a linear map to mean and covariance of the prior."""
+    settings, objective, seed = options.settings, options.objective, options.seed
     draws = prior.sample(_PRIOR_DRAWS, stream(seed, "moments", device=prior.device)).to(w)
     linear = Inverse(whitening(draws)).eval()
     moved, moved_held_out = apply(linear, w), apply(linear, held_out)
@@ -279,7 +295,7 @@ def _fit_directly(
             return float(torch.stack([penalty(flow(b), step=i) for i, b in enumerate(usable)]).mean())
 
     history = train_flow(
-        flow, minibatches(moved, settings, seed), loss, judge, settings, seed=seed, report=report
+        flow, minibatches(moved, settings, seed), loss, judge, settings, seed=seed, report=options.report
     )
     text = "likelihood under the prior's density" if objective == "likelihood" else f"{objective} penalty"
     return [linear, flow], history, text, []
@@ -306,8 +322,9 @@ def _new_flow(w: Tensor, settings: FlowSettings, seed: int) -> Bijection:
     return flow.to(w)
 
 
-def _map_to_draws(prior: Prior, seed: int, warnings: list[str]) -> Bijection:
+def _map_to_draws(prior: Prior, options: _Options, warnings: list[str]) -> Bijection:
     """Return a map from N(0, I) to a prior: the inverse of one fitted to draws of the prior."""
+    settings, seed = options.settings_for(prior), options.seed
     draws = prior.sample(_PRIOR_DRAWS, stream(seed, "draws", device=prior.device))
     name = type(prior).__name__
     warnings.append(f"{name} has no exact map; one was fitted to its draws")
@@ -315,11 +332,11 @@ def _map_to_draws(prior: Prior, seed: int, warnings: list[str]) -> Bijection:
         prior = hazy(prior).to(prior.device)
         warnings.append(f"draws of {name} fill fewer dimensions than {prior.dim}; normal noise was added")
     first = whitening(draws)
-    flow = _new_flow(apply(first, draws), _PRIOR_SETTINGS, seed)
+    flow = _new_flow(apply(first, draws), settings, seed)
     fixed = first(prior.sample(_PRIOR_DRAWS, stream(seed, "held out draws", device=prior.device)))
 
     def batch(step: int) -> Tensor:
-        n = _PRIOR_SETTINGS.batch_size
+        n = settings.batch_size
         return first(prior.sample(n, stream(seed, "prior draws", step, prior.device)))
 
     train_flow(
@@ -327,7 +344,7 @@ def _map_to_draws(prior: Prior, seed: int, warnings: list[str]) -> Bijection:
         batch,
         lambda block: gaussian_loss(flow, block),
         lambda: held_out_loss(lambda block: gaussian_loss(flow, block), fixed),
-        _PRIOR_SETTINGS,
+        settings,
         seed=seed,
     )
     return Inverse(Chain([first, flow, whitening(apply(flow, fixed))])).eval()

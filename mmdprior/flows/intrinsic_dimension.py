@@ -18,18 +18,19 @@ _BLOCK = 1024
 
 @dataclass(frozen=True)
 class IntrinsicDimension(Result):
-    """Estimated dimension of codes, next to that of as many Gaussian points in all d dimensions.
+    """Estimated dimension of codes, next to that of independent codes with the same marginals.
 
     Attributes:
         dimension: estimate for the codes.
-        reference: the same estimate for N(0, I_d) with as many rows. It is below d when d is large, because
-            neighbours are far away in high dimension. Compare ``dimension`` with it.
+        reference: the same estimate for the codes with every column shuffled, which fill all d dimensions.
+            It is below d when d is large, because neighbours are far away in high dimension. Compare
+            ``dimension`` with it.
         ambient: number of dimensions d.
 
     Example:
         >>> from mmdprior.flows import IntrinsicDimension
         >>> print(IntrinsicDimension(dimension=2.1, reference=7.8, ambient=8))
-        intrinsic dimension 2.1 (7.8 for a Gaussian in all 8 dimensions)
+        intrinsic dimension 2.1 of 8 (7.8 with shuffled columns)
     """
 
     dimension: float
@@ -43,8 +44,8 @@ class IntrinsicDimension(Result):
 
     def __str__(self) -> str:
         return (
-            f"intrinsic dimension {self.dimension:.1f} "
-            f"({self.reference:.1f} for a Gaussian in all {self.ambient} dimensions)"
+            f"intrinsic dimension {self.dimension:.1f} of {self.ambient} "
+            f"({self.reference:.1f} with shuffled columns)"
         )
 
 
@@ -56,7 +57,7 @@ def intrinsic_dimension(
     Args:
         codes: at least 20 distinct rows. Scale the dimensions alike first, for example by `whitening`.
         rows: largest number of rows to use, drawn at random.
-        seed: seed of the rows and of the Gaussian reference.
+        seed: seed of the rows and of the shuffled columns.
 
     Raises:
         InputError: fewer than 20 distinct rows.
@@ -71,9 +72,10 @@ def intrinsic_dimension(
     """
     order = torch.randperm(len(codes), generator=stream(seed, "intrinsic_dimension"))[:rows]
     sample = codes.detach()[order.to(codes.device)].double()
-    reference = torch.randn(sample.shape, generator=stream(seed, "reference"), dtype=torch.float64)
+    keys = torch.rand(sample.shape, generator=stream(seed, "shuffled columns")).to(sample.device)
+    shuffled = sample.gather(0, keys.argsort(0))
     return IntrinsicDimension(
-        two_nearest_neighbours(sample), two_nearest_neighbours(reference.to(sample)), codes.shape[1]
+        two_nearest_neighbours(sample), two_nearest_neighbours(shuffled), codes.shape[1]
     )
 
 

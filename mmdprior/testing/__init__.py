@@ -7,6 +7,7 @@
     `check_predictor`      a predictor for LPS
     `check_model`          encoder, decoder, posterior and likelihood
     `check_source`         a data source
+    `check_bijection`      an invertible map of codes
     =====================  ======================================================
 
 The package's own parts are tested with the same functions. Each returns None, or raises `mmdprior.InputError`
@@ -22,6 +23,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmdprior.testing.bijections import check_bijection
     from mmdprior.testing.kernels import check_kernel
     from mmdprior.testing.models import check_model
     from mmdprior.testing.predictors import check_predictor
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from mmdprior.testing.sources import check_source
 
 __all__ = [
+    "check_bijection",
     "check_kernel",
     "check_model",
     "check_predictor",
