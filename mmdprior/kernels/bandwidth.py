@@ -9,7 +9,7 @@ import math
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mmdprior.errors import InputError
@@ -20,8 +20,8 @@ from mmdprior.seeding import stream
 __all__ = ["Rule", "check_bandwidth", "median_of_prior", "median_squared_distance"]
 
 Rule = Literal["sqrt_dim", "median_prior", "median_batch"]
-"""``sqrt_dim``: R = 2d. ``median_prior``: median over pairs of prior draws, computed once, when the kernel
-is bound. ``median_batch``: median over the pooled batch and prior draws (the first 512 rows of each),
+"""``sqrt_dim``: R = 2d. ``median_prior``: median over pairs of different prior draws, computed once, when the
+kernel is bound. ``median_batch``: median over the pooled batch and prior draws (the first 512 rows of each),
 computed for every estimate and without gradient."""
 
 _PRIOR_DRAWS = 1024
@@ -68,11 +68,27 @@ def median_of_prior(prior: Prior) -> float:
 
 
 def median_squared_distance(x: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """Return the median squared distance over the n(n-1)/2 pairs of rows, without gradient.
+    """Return the median squared distance over pairs of different rows, without gradient; 0 without any.
 
-    Where the median is zero, because most rows are equal, return the mean.
+    Equal rows are left out. Where many rows are equal, as those of sparse codes, the median over all pairs is
+    zero, or the rounding error of a zero.
     """
     with torch.no_grad():
         upper = torch.triu_indices(x.shape[0], x.shape[0], offset=1, device=x.device)
         distances = squared_distance(x, x)[upper[0], upper[1]]
-        return torch.where(distances.median() > 0, distances.median(), distances.mean())
+        group = _equal_rows(x)
+        different = group[upper[0]] != group[upper[1]]
+        median = torch.where(different, distances, torch.nan).nanmedian()
+        return torch.where(different.any(), median, torch.zeros_like(median))
+
+
+def _equal_rows(x: Float[Tensor, "n d"]) -> Int[Tensor, "n"]:
+    """Return a number per row that is the same for equal rows.
+
+    Rows are sorted by a projection in which different rows hardly ever agree; equal rows are then neighbours.
+    """
+    projection = torch.cos(torch.arange(x.shape[1], device=x.device, dtype=x.dtype))
+    order = (x * projection).sum(1).argsort()
+    ordered = x[order]
+    changes = (ordered[1:] != ordered[:-1]).any(1).cumsum(0)
+    return torch.zeros_like(order).scatter(0, order[1:], changes)

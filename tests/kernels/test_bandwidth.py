@@ -5,9 +5,9 @@ import torch
 
 from mmdprior import InputError, mmd
 from mmdprior.kernels import IMQ, RBF, WAE_IMQ
-from mmdprior.kernels.bandwidth import median_of_prior
+from mmdprior.kernels.bandwidth import median_of_prior, median_squared_distance
 from mmdprior.kernels.distance import squared_distance
-from mmdprior.priors import FromDistribution, Gaussian, Prior
+from mmdprior.priors import FromDistribution, Gaussian, Prior, SpikeAndSlab
 
 
 class Point(Prior):
@@ -53,3 +53,34 @@ def test_median_of_the_batch_is_shared_by_all_terms_and_has_no_gradient():
     fixed = IMQ("median_batch").adapt(x.requires_grad_(), y)
     assert torch.allclose(fixed(y, y), r2.float() / (r2.float() + squared_distance(y, y)), atol=1e-5)
     assert not fixed._bandwidth.requires_grad
+
+
+def sparse(probability, dim, shift=0.0):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, dim, generator=generator)
+    return shift + x * (torch.rand(400, dim, generator=generator) < probability)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        sparse(0.05, 1),
+        sparse(0.3, 1, shift=3.3),
+        sparse(0.05, 4, shift=-7.7),
+        sparse(0.05, 4).double(),
+        sparse(1.0, 3).clamp(min=1.0),
+        torch.nn.functional.one_hot(torch.arange(400) % 3, 20).float(),
+        (sparse(1.0, 2) > 2).float(),
+        sparse(1.0, 5),
+    ],
+)
+def test_the_median_is_over_pairs_of_different_rows(x):
+    exact = torch.pdist(x.double()).square()
+    expected = exact[exact > 0].median()
+    torch.testing.assert_close(median_squared_distance(x).double(), expected, rtol=1e-4, atol=0)
+
+
+def test_the_median_of_sparse_priors_is_that_of_different_draws():
+    for dim, probability in ((1, 0.05), (4, 0.05), (10, 0.05)):
+        assert 0.2 < median_of_prior(SpikeAndSlab(dim, probability)) < 2
+    assert median_squared_distance(torch.full((50, 3), 0.1)) == 0
