@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from mmdprior.data import InMemory
+from mmdprior.data import ImageSet, InMemory, Splits
 from mmdprior.kernels import Kernel
 from mmdprior.priors import Gaussian, Prior
 from mmdprior.regularizers import Regularizer
@@ -127,6 +127,28 @@ class Exploding(Regularizer):
 def little_images(images: int = 80):
     g = torch.Generator().manual_seed(0)
     return InMemory(torch.randint(0, 256, (images, 1, 8, 8), dtype=torch.uint8, generator=g))
+
+
+def own_splits():
+    return Splits(*(little_images(count) for count in (10, 3, 4)))
+
+
+def bits(kind=torch.uint8):
+    return InMemory((torch.rand(80, 1, 8, 8) < 0.5).to(kind))
+
+
+def own_splits_of_bits():
+    return Splits(little_images(), bits(), little_images())
+
+
+class BitsOnRead(ImageSet):
+    image_shape = (1, 8, 8)
+
+    def __len__(self):
+        return 80
+
+    def gather(self, indices):
+        return (torch.rand(len(indices), 1, 8, 8) < 0.5).to(torch.uint8), torch.empty(len(indices), 0)
 
 
 def halves(step, base=0.5):
