@@ -14,12 +14,16 @@ class Latent:
     """Codes of a batch under the approximate posterior q(z|x).
 
     A `Posterior` returns one, and every `Regularizer` receives one. It is a pytree of its tensors: the
-    transforms of torch.func and torch.export accept one wherever they accept a tensor.
+    transforms of torch.func and torch.export accept one wherever they accept a tensor. Several batches are
+    stacked along a first axis for vmap.
 
     Attributes:
         sample: one draw z ~ q(z|x) per image. A deterministic posterior puts its mean here.
         mean: posterior means, one row per image.
-        log_var: log-variances of a diagonal Gaussian posterior; None for a deterministic posterior.
+        log_var: log-variances of a diagonal Gaussian posterior; None for a deterministic posterior. Behind a
+            flow, log (sample - mean)^2: its exponential has the variance as its expectation.
+        base: codes before the flow of the model; None for a model without one.
+        log_det: log |det dz/dh| of the flow at each sample h; None without a flow.
 
     Example:
         >>> import torch
@@ -34,14 +38,16 @@ class Latent:
         True
     """
 
-    sample: Float[Tensor, "n d"]
-    mean: Float[Tensor, "n d"]
-    log_var: Float[Tensor, "n d"] | None = None
+    sample: Float[Tensor, "... n d"]
+    mean: Float[Tensor, "... n d"]
+    log_var: Float[Tensor, "... n d"] | None = None
+    base: "Latent | None" = None
+    log_det: Float[Tensor, "... n"] | None = None
 
     @property
     def dim(self) -> int:
         """Number of latent dimensions d."""
-        return self.sample.shape[1]
+        return self.sample.shape[-1]
 
     @property
     def stochastic(self) -> bool:
@@ -51,7 +57,9 @@ class Latent:
     def detach(self) -> "Latent":
         """Return the same codes detached from the autograd graph."""
         log_var = None if self.log_var is None else self.log_var.detach()
-        return Latent(self.sample.detach(), self.mean.detach(), log_var)
+        base = None if self.base is None else self.base.detach()
+        log_det = None if self.log_det is None else self.log_det.detach()
+        return Latent(self.sample.detach(), self.mean.detach(), log_var, base, log_det)
 
 
 torch.export.register_dataclass(Latent, serialized_type_name="mmdprior.Latent")

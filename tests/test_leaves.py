@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -13,7 +14,14 @@ from mmdprior.deprecation import moved
 from mmdprior.errors import reason, shorten
 from mmdprior.files import write_whole
 from mmdprior.naming import short_names
-from mmdprior.precision import full_convolutions, full_matmul, full_precision, in_float64, to_numbers
+from mmdprior.precision import (
+    full_convolutions,
+    full_matmul,
+    full_precision,
+    full_precision_dtype,
+    in_float64,
+    to_numbers,
+)
 from mmdprior.seeding import stream
 
 
@@ -153,6 +161,34 @@ class TestPrecision:
                 assert full.dtype == torch.float32
             assert (x @ x).dtype == torch.bfloat16
 
+    def test_a_traced_call_computes_in_float64_where_products_are_reduced(self, monkeypatch):
+        def cast(x):
+            return x.to(full_precision_dtype(x))
+
+        torch._dynamo.reset()
+        x, compiled = (
+            torch.zeros(3, dtype=torch.bfloat16),
+            torch.compile(cast, backend="eager", fullgraph=True),
+        )
+        calls = (cast, compiled, torch.func.vmap(cast))
+        assert [call(x).dtype for call in calls] == [torch.float32] * 3
+        monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+        # Outside of a trace `full_precision` changes the setting.
+        assert [call(x).dtype for call in calls] == [torch.float32, torch.float64, torch.float64]
+        monkeypatch.undo()
+        assert [call(x).dtype for call in calls] == [torch.float32] * 3
+
+    def test_full_precision_inside_a_compiled_graph_under_autocast(self):
+        def product(x):
+            with full_precision("cpu"):
+                return x @ x
+
+        torch._dynamo.reset()
+        x, compiled = torch.randn(16, 16), torch.compile(product, backend="eager", fullgraph=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(compiled(x), product(x))
+            assert compiled(x).dtype == torch.float32
+
     @pytest.mark.parametrize("context", [lambda: full_precision("cpu"), full_convolutions])
     def test_settings_are_restored_after_an_error(self, context):
         backends = torch.backends
@@ -182,6 +218,16 @@ class TestPrecision:
     )
     def test_to_numbers(self, array, dtype):
         assert to_numbers(array, "codes").dtype == dtype
+
+    @pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64])
+    def test_to_numbers_of_a_file_that_cannot_be_written_to(self, tmp_path, kind):
+        np.save(tmp_path / "z.npy", np.arange(6, dtype=kind).reshape(3, 2))
+        mapped = np.load(tmp_path / "z.npy", mmap_mode="r")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            numbers = to_numbers(mapped, "codes")
+        assert numbers.data_ptr() == mapped.ctypes.data
+        np.testing.assert_array_equal(numbers, mapped)
 
     @pytest.mark.parametrize("array", [np.array(["a"]), np.zeros(2, complex), np.zeros(2, "M8[s]")])
     def test_to_numbers_rejects_other_entries(self, array):

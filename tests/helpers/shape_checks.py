@@ -1,9 +1,12 @@
 """Run-time checks of the annotations in mmdprior: types by beartype, shapes by jaxtyping."""
 
+import functools
 import inspect
+from collections.abc import Callable
 from typing import Any, get_args
 
 import jaxtyping
+import torch
 
 
 def has_shapes(annotation: Any) -> bool:
@@ -20,19 +23,42 @@ def check_annotations(package: str) -> None:
 
     The checks are those of ``jaxtyping.install_import_hook``, but cheaper. A function without shapes is
     checked by beartype only. A function with shapes has its parameters checked once, and not again for
-    the return value.
+    the return value. Code that torch traces is not checked, because the checks cannot be compiled.
     """
     jaxtyped = jaxtyping.jaxtyped
 
-    def checked(*, typechecker: Any) -> Any:
+    def check(*, typechecker: Any) -> Any:
         def decorate(function: Any) -> Any:
+            if torch.compiler.is_compiling():  # a function inside a function
+                return function
+            if inspect.isclass(function):  # a dataclass, whose constructor is replaced
+                plain = function.__init__
+                decorated = jaxtyped(function, typechecker=typechecker)
+                decorated.__init__ = _unless_traced(decorated.__init__, plain)
+                return decorated
             if not inspect.isfunction(function) or inspect.isgeneratorfunction(function):
                 return jaxtyped(function, typechecker=typechecker)
             annotations = getattr(function, "__annotations__", {}).values()
-            function = typechecker(function)
-            return jaxtyped(function, typechecker=None) if any(map(has_shapes, annotations)) else function
+            checked = typechecker(function)
+            if any(map(has_shapes, annotations)):
+                checked = jaxtyped(checked, typechecker=None)
+            return _unless_traced(checked, function)
 
         return decorate
 
-    jaxtyping.jaxtyped = checked
+    jaxtyping.jaxtyped = check
     jaxtyping.install_import_hook(package, "beartype.beartype")
+
+
+def _unless_traced(checked: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that calls the checked one, or the plain one where torch traces the call."""
+    if checked is plain:
+        return plain
+
+    @functools.wraps(plain)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        # vmap builds a dataclass of integers, the axes, where the dataclass is a pytree.
+        axes = plain.__name__ == "__init__" and all(isinstance(value, int) for value in kwargs.values())
+        return (plain if torch.compiler.is_compiling() or axes else checked)(*args, **kwargs)
+
+    return call
