@@ -24,7 +24,7 @@ from mmdprior.world import World
 __all__ = ["Evaluation", "add_reconstruction", "encode_and_reconstruct", "evaluate", "score_codes"]
 
 _STOCHASTIC_RULE = "variance of the posterior mean above 1 % of the total variance"
-_DETERMINISTIC_RULE = "standard deviation above 0.001 of the largest"
+_DETERMINISTIC_RULE = "not constant"
 
 
 @dataclass(frozen=True)
@@ -255,8 +255,9 @@ def encode_and_reconstruct(
         (torch.Size([100, 4]), True)
     """
     codes = encode(model, images, batch_size=batch_size, seed=seed, device=device, world=world)
-    sample = codes.latent.sample
-    error = reconstruction_error(model, images, sample, batch_size=batch_size, device=device, world=world)
+    error = reconstruction_error(
+        model, images, codes.latent, batch_size=batch_size, device=device, world=world
+    )
     return codes, error
 
 

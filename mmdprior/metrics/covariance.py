@@ -41,19 +41,25 @@ def random_rows(codes: Float[Tensor, "n d"], limit: int, seed: int, name: str) -
 def covariance_of(codes: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
     """Return the covariance of codes / max |codes| in float64, computed in blocks of rows.
 
-    Only ratios of its entries are used. The division keeps the squares of huge codes finite.
+    Only ratios of its entries are used. The division keeps the squares of huge codes finite. Columns that are
+    1e-150 times as large as the largest one vanish, so correlations need `unit_scale` first.
     """
     chunks = codes.split(max(1, _ENTRIES // max(1, codes.shape[1])))
     low, high = (torch.stack([f(chunk, 0) for chunk in chunks]) for f in (torch.amin, torch.amax))
-    largest = in_float64(torch.maximum(high.amax(0), -low.amin(0)).max()).clamp(
-        min=torch.finfo(torch.float64).tiny
-    )
-    mean = torch.stack([(in_float64(chunk) / largest).sum(0) for chunk in chunks]).sum(0) / len(codes)
+    mantissa, exponent = torch.frexp(in_float64(torch.maximum(high.amax(0), -low.amin(0)).max()))
+    half = exponent // 2
+
+    def scaled(chunk: Tensor) -> Tensor:
+        return torch.ldexp(torch.ldexp(in_float64(chunk), -half), half - exponent)
+
+    # Powers of two change no digit, so a large common offset cancels before anything is rounded.
+    first = scaled(codes[:1])
+    mean = torch.stack([(scaled(chunk) - first).sum(0) for chunk in chunks]).sum(0) / len(codes)
     total = torch.zeros(len(mean), len(mean), dtype=mean.dtype, device=mean.device)
     for chunk in chunks:
-        centred = in_float64(chunk) / largest - mean
+        centred = scaled(chunk) - first - mean
         total += centred.T @ centred
-    return total / (len(codes) - 1)
+    return total / (len(codes) - 1) / mantissa.square().clamp(min=0.25)
 
 
 def total_correlation(covariance: Float[Tensor, "d d"]) -> float:

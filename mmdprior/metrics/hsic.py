@@ -82,7 +82,8 @@ def dhsic(
         raise InputError(f"permutations: {permutations} received; give at least 2")
     x = in_float64(random_rows(codes, max_rows, seed, "dhsic"))
     n, d = x.shape
-    x = (x - x.mean(0)) / x.std(0)
+    std = x.std(0)
+    x = (x - x.mean(0)) / torch.where(std > 0, std, 1.0)  # a rare value may be in none of the rows
     # dhsic_statistic has the kernel exp(-(z_a - z_b)^2). With z = x sqrt(2 / d) this is
     # exp(-(x_a - x_b)^2 / (2 l^2)) for l^2 = d/4.
     z = x * math.sqrt(2 / d)

@@ -8,10 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.metrics.activity import select_dimensions
+from mmdprior.metrics.activity import ActiveLike, select_dimensions
 from mmdprior.metrics.checks import check_codes
+from mmdprior.metrics.inputs import CodesLike
 from mmdprior.metrics.lps import find_predictor
 from mmdprior.metrics.protocol import Problem, Protocol, Transform, problem_rows, split_rows
+from mmdprior.metrics.scaling import unit_scale
 from mmdprior.predictors import Fitted, Predictor
 from mmdprior.seeding import stream
 
@@ -19,11 +21,11 @@ __all__ = ["importance"]
 
 
 def importance(
-    codes: Tensor | np.ndarray,
+    codes: CodesLike,
     predictor: str | Predictor = "linear",
     *,
     seed: int = 0,
-    active: Tensor | np.ndarray | None = None,
+    active: ActiveLike = None,
     transform: Transform = "standardise",
     repeats: int = 3,
 ) -> Float[np.ndarray, "d d"]:
@@ -41,7 +43,7 @@ def importance(
         predictor: name in `PREDICTORS`, or a `Predictor`. It is fitted once and evaluated
             d times per repeat.
         seed: seed of the split, the fit and the permutations.
-        active: (d,) mask of dimensions; by default `active_dimensions` of the codes.
+        active: dimensions, as d booleans or as indices; by default `active_dimensions` of the codes.
         transform: transform of each dimension, as for `lps`.
         repeats: number of permutations to average over.
 
@@ -71,7 +73,7 @@ def importance(
     if int(mask.sum()) < 2:
         return matrix
     splits = split_rows(len(z), 1, seed, model.uses_validation)
-    used = z[:, mask.to(z.device)]
+    used = unit_scale(z[:, mask.to(z.device)])
     with torch.no_grad():
         train, validation, test, generators = problem_rows(used, [Problem(0, 0, 0)], splits, transform, seed)
         drops = _r2_drops(model.fit(train, validation, generators), test, repeats, seed)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from mmdprior.metrics.activity import effective_rank, select_dimensions
+from mmdprior.metrics.activity import ActiveLike, effective_rank, select_dimensions
 from mmdprior.metrics.checks import check_codes
 from mmdprior.metrics.covariance import (
     covariance_of,
@@ -20,8 +20,11 @@ from mmdprior.metrics.covariance import (
     total_correlation,
 )
 from mmdprior.metrics.hsic import JointStatistic, dhsic
+from mmdprior.metrics.inputs import CodesLike
 from mmdprior.metrics.pairs import PairStatistic, distance_correlation, mutual_information
 from mmdprior.metrics.prior_match import PriorMatch
+from mmdprior.metrics.scaling import unit_scale
+from mmdprior.predictors.moments import mean_and_std
 from mmdprior.results import Result, finite_or_none
 
 __all__ = ["Independence", "independence"]
@@ -130,10 +133,10 @@ class Independence(Result):
 
 @torch.no_grad()
 def independence(
-    codes: Tensor | np.ndarray,
+    codes: CodesLike,
     *,
-    means: Tensor | None = None,
-    active: Tensor | np.ndarray | None = None,
+    means: CodesLike = None,
+    active: ActiveLike = None,
     match: PriorMatch | None = None,
     thorough: bool = True,
     seed: int = 0,
@@ -143,14 +146,14 @@ def independence(
     Args:
         codes: (n, d) codes of any real type, one row per sample. Closed forms are computed in float64.
         means: (n, d) posterior means, if the codes are samples: active units are counted on the means.
-        active: (d,) mask of dimensions; by default `active_dimensions` of the codes.
+        active: dimensions, as d booleans or as indices; by default `active_dimensions` of the codes.
         match: distance to the intended prior; None to leave it out.
         thorough: whether to compute the statistics of pairs and of all dimensions jointly, too. Pairs cost
             d^2 n for mutual information; the other statistics use 1,000 rows.
         seed: seed of subsamples and permutations.
 
     Raises:
-        InputError: codes are invalid, as for `lps`; or ``active`` is not of shape (d,).
+        InputError: codes are invalid, as for `lps`; or ``active`` is neither booleans nor indices.
 
     Example:
         >>> import torch
@@ -166,30 +169,39 @@ def independence(
     z = check_codes(codes)
     mask = select_dimensions(z, active)
     kept = z if bool(mask.all()) else z[:, mask]
+    scaled = unit_scale(kept)
     dims = mask.cpu().numpy()
+    _, std = mean_and_std(z if means is None else check_codes(means))
     pairs = thorough and dims.sum() >= 2
     return Independence(
         n=len(z),
         active=dims,
-        active_units=int(((z if means is None else means).var(0) > _ACTIVE_UNIT_VARIANCE).sum()),
-        **_closed_forms(kept, seed),
-        mutual_information=mutual_information(kept, seed=seed).within(dims) if pairs else None,
-        distance_correlation=distance_correlation(kept, seed=seed).within(dims) if pairs else None,
-        dhsic=dhsic(kept, seed=seed) if pairs else None,
+        active_units=int((std > math.sqrt(_ACTIVE_UNIT_VARIANCE)).sum()),
+        **_closed_forms(kept, scaled, seed),
+        mutual_information=mutual_information(scaled, seed=seed).within(dims) if pairs else None,
+        distance_correlation=distance_correlation(scaled, seed=seed).within(dims) if pairs else None,
+        dhsic=dhsic(scaled, seed=seed) if pairs else None,
         match=None if match is None else match(z),
     )
 
 
-def _closed_forms(z: Tensor, seed: int) -> dict[str, float]:
-    """Return the functions of covariances; with fewer than two dimensions, all but the rank are NaN."""
+def _closed_forms(z: Tensor, scaled: Tensor, seed: int) -> dict[str, float]:
+    """Return the functions of covariances; with fewer than two dimensions, all but the rank are NaN.
+
+    Args:
+        z: active columns of the codes.
+        scaled: the same columns after `unit_scale`, for measures without a scale.
+        seed: seed of the rows that are ranked.
+    """
     if z.shape[1] < 2:
         values = dict.fromkeys((name for name in _CLOSED_FORMS if name != "active_units"), math.nan)
         return {**values, "effective_rank": effective_rank(z)}
     covariance = covariance_of(z)
-    ranked = random_rows(z, _RANK_ROWS, seed, "ranks")
+    shape = covariance if scaled is z else covariance_of(scaled)
+    ranked = random_rows(scaled, _RANK_ROWS, seed, "ranks")
     return {
         "effective_rank": spectral_rank(covariance),
-        "total_correlation": total_correlation(covariance),
+        "total_correlation": total_correlation(shape),
         "total_correlation_chance": expected_total_correlation(*z.shape),
         "total_correlation_ranks": total_correlation(covariance_of(normal_scores(ranked))),
         "total_correlation_ranks_chance": expected_total_correlation(*ranked.shape),

@@ -14,6 +14,8 @@ from mmdprior.seeding import stream
 
 __all__ = ["PriorMatch"]
 
+_FAR = 1e15
+
 
 @dataclass
 class PriorMatch:
@@ -64,7 +66,11 @@ class PriorMatch:
             self._null = (float(null.mean()), float(null.std()))
         rows = torch.randperm(len(codes), generator=stream(self.seed, "rows"))[: self.n]
         mean, std = self._null
-        return (self._mmd(codes[rows.to(codes.device)]) - mean) / std
+        chosen = codes[rows.to(codes.device)]
+        # At such distances the kernel is 0 to rounding. Nearer codes have finite squares in float32.
+        largest = float(chosen.abs().max())
+        chosen = chosen * (_FAR / largest) if largest > _FAR else chosen
+        return (self._mmd(chosen) - mean) / std
 
     def _draw(self, index: int) -> Tensor:
         """Return prior batch ``index``; batch 0 is the reference."""

@@ -35,7 +35,8 @@ class Protocol:
         folds: 1 splits the rows 60/20/20 into training, validation and test. K > 1 scores each of K folds
             by predictors fitted on the other folds, a quarter of which is validation.
         seeds: number of predictor seeds to average over; deterministic predictors are fitted once.
-        null: number of column-shuffled copies of the codes that go through the same fits.
+        null: smallest number of column-shuffled copies of the codes that go through the same fits. With few
+            informative test rows, `mmdprior.lps` raises it to 39 for exact predictors.
         permutations: smallest number of permutations of the test rows in a p-value; 0 for no p-value.
         bootstrap: number of bootstrap draws of the test rows in the interval; 0 for no interval.
 

@@ -41,7 +41,10 @@ class LPSResult(Result):
         transform: transform of each dimension before the fit.
         mean_r2: mean of R2_i over active dimensions, unclipped.
         corrected_r2: ``mean_r2`` corrected for estimation error, as measured on shuffled copies.
-        interval: 95 % bootstrap interval of ``corrected_r2``, or of ``mean_r2`` without shuffled copies.
+        interval: 95 % interval of ``corrected_r2``, or of ``mean_r2`` without shuffled copies; NaN where too
+            few test rows decide it, see ``warnings``. The corrected value is 1 minus the expected held-out
+            error of predictors fitted on ``n_train`` rows, relative to their error on independent codes. It
+            is 0 for independent codes of any number of rows and dimensions.
         p_value: p-value that no dimension depends on the others: the smallest of ``p_values`` times their
             number.
         p_values: (d,) p-value of every dimension, permuted over the test rows with the predictor fixed.

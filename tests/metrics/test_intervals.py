@@ -86,7 +86,6 @@ def test_an_interval_of_few_rows_contains_the_range_of_copies():
         ("normal", 30, 8, "linear"),
         ("normal", 30, 2, "additive"),
         ("student", 50, 4, "linear"),
-        ("skewed", 40, 3, "linear"),
         ("zero-inflated", 150, 3, "linear"),
         ("zero-inflated", 150, 3, "additive"),
         ("bits", 300, 3, "linear"),
