@@ -161,22 +161,22 @@ class TestPrecision:
                 assert full.dtype == torch.float32
             assert (x @ x).dtype == torch.bfloat16
 
-    def test_a_traced_call_computes_in_float64_where_products_are_reduced(self, monkeypatch):
+    def test_a_traced_call_computes_in_float64_where_products_are_reduced(self):
         def cast(x):
             return x.to(full_precision_dtype(x))
 
         torch._dynamo.reset()
-        x, compiled = (
-            torch.zeros(3, dtype=torch.bfloat16),
-            torch.compile(cast, backend="eager", fullgraph=True),
-        )
-        calls = (cast, compiled, torch.func.vmap(cast))
-        assert [call(x).dtype for call in calls] == [torch.float32] * 3
-        monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
-        # Outside of a trace `full_precision` changes the setting.
-        assert [call(x).dtype for call in calls] == [torch.float32, torch.float64, torch.float64]
-        monkeypatch.undo()
-        assert [call(x).dtype for call in calls] == [torch.float32] * 3
+        x = torch.zeros(3, dtype=torch.bfloat16)
+        calls = (cast, torch.compile(cast, backend="eager", fullgraph=True), torch.func.vmap(cast))
+        matmul = torch.backends.cuda.matmul
+        before = matmul.allow_tf32
+        try:
+            # Outside of a trace `full_precision` changes the setting.
+            for tf32, traced in ((False, torch.float32), (True, torch.float64), (False, torch.float32)):
+                matmul.allow_tf32 = tf32
+                assert [call(x).dtype for call in calls] == [torch.float32, traced, traced]
+        finally:
+            matmul.allow_tf32 = before
 
     def test_full_precision_inside_a_compiled_graph_under_autocast(self):
         def product(x):
