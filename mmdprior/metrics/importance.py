@@ -10,9 +10,11 @@ from torch import Tensor
 from mmdprior.errors import InputError
 from mmdprior.metrics.activity import ActiveLike, select_dimensions
 from mmdprior.metrics.checks import check_codes
+from mmdprior.metrics.group_labels import GroupLabels, make_grouping
 from mmdprior.metrics.inputs import CodesLike
+from mmdprior.metrics.layout import Layout
 from mmdprior.metrics.lps import find_predictor
-from mmdprior.metrics.protocol import Problem, Protocol, Transform, problem_rows, split_rows
+from mmdprior.metrics.protocol import Problem, Protocol, Transform, problem_rows
 from mmdprior.metrics.scaling import unit_scale
 from mmdprior.predictors import Fitted, Predictor
 from mmdprior.seeding import stream
@@ -28,6 +30,8 @@ def importance(
     active: ActiveLike = None,
     transform: Transform = "standardise",
     repeats: int = 3,
+    groups: GroupLabels = None,
+    block_length: int | None = None,
 ) -> Float[np.ndarray, "d d"]:
     """Return how much R2 of each dimension drops when another dimension is permuted over the test rows.
 
@@ -45,7 +49,9 @@ def importance(
         seed: seed of the split, the fit and the permutations.
         active: dimensions, as d booleans or as indices; by default `active_dimensions` of the codes.
         transform: transform of each dimension, as for `lps`.
-        repeats: number of permutations to average over.
+        repeats: number of permutations to average over; with groups, whole groups are permuted.
+        groups: groups of dependent rows, as for `lps`.
+        block_length: rows per block, as for `lps`.
 
     Returns:
         The (d, d) matrix. The diagonal, and the rows and columns of inactive dimensions, are NaN.
@@ -72,16 +78,18 @@ def importance(
     matrix = np.full((len(mask), len(mask)), math.nan)
     if int(mask.sum()) < 2:
         return matrix
-    splits = split_rows(len(z), 1, seed, model.uses_validation)
     used = unit_scale(z[:, mask.to(z.device)])
+    grouping = make_grouping(groups, block_length, used)
+    splits = grouping.split(1, seed, model.uses_validation)
     with torch.no_grad():
         train, validation, test, generators = problem_rows(used, [Problem(0, 0, 0)], splits, transform, seed)
-        drops = _r2_drops(model.fit(train, validation, generators), test, repeats, seed)
+        layout = grouping.layout(splits[0].test)
+        drops = _r2_drops(model.fit(train, validation, generators), test, layout, repeats, seed)
     matrix[np.ix_(mask.numpy(), mask.numpy())] = drops.numpy()
     return matrix
 
 
-def _r2_drops(fitted: Fitted, z: Tensor, repeats: int, seed: int) -> Tensor:
+def _r2_drops(fitted: Fitted, z: Tensor, layout: Layout, repeats: int, seed: int) -> Tensor:
     """Return the (d, d) drops of R2_i with column j permuted, averaged over repeats."""
     d = z.shape[2]
     before = fitted(z).r2()[0].cpu().double()
@@ -89,7 +97,7 @@ def _r2_drops(fitted: Fitted, z: Tensor, repeats: int, seed: int) -> Tensor:
     for column in range(d):
         after = torch.zeros_like(before)
         for repeat in range(repeats):
-            order = torch.randperm(z.shape[1], generator=stream(seed, f"importance/{repeat}", column))
+            order = next(layout.rearrangements(1, stream(seed, f"importance/{repeat}", column)))
             permuted = z.clone()
             permuted[:, :, column] = z[:, order.to(z.device), column]
             after += fitted(permuted).r2()[0].cpu().double() / repeats

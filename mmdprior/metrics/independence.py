@@ -19,6 +19,7 @@ from mmdprior.metrics.covariance import (
     spectral_rank,
     total_correlation,
 )
+from mmdprior.metrics.group_labels import GroupLabels, make_grouping
 from mmdprior.metrics.hsic import JointStatistic, dhsic
 from mmdprior.metrics.inputs import CodesLike
 from mmdprior.metrics.pairs import PairStatistic, distance_correlation, mutual_information
@@ -31,6 +32,8 @@ __all__ = ["Independence", "independence"]
 
 _ACTIVE_UNIT_VARIANCE = 0.01
 _RANK_ROWS = 20_000
+_MIN_ROWS = 30
+"""Fewest independent rows of the statistics of pairs and of all dimensions jointly."""
 _CLOSED_FORMS = (
     "effective_rank",
     "active_units",
@@ -64,6 +67,8 @@ class Independence(Result):
         distance_correlation: squared distance correlation of pairs; None unless ``thorough``.
         dhsic: joint statistic of all dimensions; None unless ``thorough``.
         match: standardised MMD of all dimensions to the intended prior; None without a prior.
+        groups: number of groups of dependent rows, or of blocks; None for independent rows. Total
+            correlations, statistics of pairs, ``dhsic`` and ``match`` are then of one row per group.
 
     Example:
         >>> import torch
@@ -88,6 +93,7 @@ class Independence(Result):
     distance_correlation: PairStatistic | None = None
     dhsic: JointStatistic | None = None
     match: float | None = None
+    groups: int | None = None
 
     def scalars(self) -> dict[str, float]:
         """Return the numbers by the last part of their TensorBoard tag, ``independence/<name>``."""
@@ -110,6 +116,8 @@ class Independence(Result):
             statistic: Result | None = getattr(self, name)
             if statistic is not None:
                 plain[name] = statistic.to_dict()
+        if self.groups is not None:
+            plain["groups"] = self.groups
         if self.match is not None:
             plain["mmd_standardised"] = finite_or_none(self.match)
         return plain
@@ -140,8 +148,14 @@ def independence(
     match: PriorMatch | None = None,
     thorough: bool = True,
     seed: int = 0,
+    groups: GroupLabels = None,
+    block_length: int | None = None,
 ) -> Independence:
     """Compute measures of dependence other than LPS for one set of codes.
+
+    With ``groups``, every measure that has a chance level or a p-value is computed from one random row per
+    group, or from one row per block: their formulas hold for independent rows. Effective rank, active units
+    and the covariance ratio use all rows.
 
     Args:
         codes: (n, d) codes of any real type, one row per sample. Closed forms are computed in float64.
@@ -151,9 +165,11 @@ def independence(
         thorough: whether to compute the statistics of pairs and of all dimensions jointly, too. Pairs cost
             d^2 n for mutual information; the other statistics use 1,000 rows.
         seed: seed of subsamples and permutations.
+        groups: groups of dependent rows, as for `lps`.
+        block_length: rows per block, as for `lps`.
 
     Raises:
-        InputError: codes are invalid, as for `lps`; or ``active`` is neither booleans nor indices.
+        InputError: codes or groups are invalid, as for `lps`; or ``active`` is neither booleans nor indices.
 
     Example:
         >>> import torch
@@ -172,37 +188,43 @@ def independence(
     scaled = unit_scale(kept)
     dims = mask.cpu().numpy()
     _, std = mean_and_std(z if means is None else check_codes(means))
-    pairs = thorough and dims.sum() >= 2
+    grouping = make_grouping(groups, block_length, scaled)
+    apart = scaled
+    if groups is not None:
+        rows = grouping.independent_rows(seed).to(z.device)
+        apart, z = scaled[rows], z[rows]
+    pairs = thorough and dims.sum() >= 2 and len(apart) >= _MIN_ROWS
     return Independence(
-        n=len(z),
+        n=len(kept),
+        groups=None if groups is None else grouping.count,
         active=dims,
         active_units=int((std > math.sqrt(_ACTIVE_UNIT_VARIANCE)).sum()),
-        **_closed_forms(kept, scaled, seed),
-        mutual_information=mutual_information(scaled, seed=seed).within(dims) if pairs else None,
-        distance_correlation=distance_correlation(scaled, seed=seed).within(dims) if pairs else None,
-        dhsic=dhsic(scaled, seed=seed) if pairs else None,
+        **_closed_forms(kept, apart, seed),
+        mutual_information=mutual_information(apart, seed=seed).within(dims) if pairs else None,
+        distance_correlation=distance_correlation(apart, seed=seed).within(dims) if pairs else None,
+        dhsic=dhsic(apart, seed=seed) if pairs else None,
         match=None if match is None else match(z),
     )
 
 
-def _closed_forms(z: Tensor, scaled: Tensor, seed: int) -> dict[str, float]:
+def _closed_forms(z: Tensor, apart: Tensor, seed: int) -> dict[str, float]:
     """Return the functions of covariances; with fewer than two dimensions, all but the rank are NaN.
 
     Args:
         z: active columns of the codes.
-        scaled: the same columns after `unit_scale`, for measures without a scale.
+        apart: independent rows of the same columns after `unit_scale`, for measures without a scale.
         seed: seed of the rows that are ranked.
     """
     if z.shape[1] < 2:
         values = dict.fromkeys((name for name in _CLOSED_FORMS if name != "active_units"), math.nan)
         return {**values, "effective_rank": effective_rank(z)}
     covariance = covariance_of(z)
-    shape = covariance if scaled is z else covariance_of(scaled)
-    ranked = random_rows(scaled, _RANK_ROWS, seed, "ranks")
+    shape = covariance if apart is z else covariance_of(apart)
+    ranked = random_rows(apart, _RANK_ROWS, seed, "ranks")
     return {
         "effective_rank": spectral_rank(covariance),
         "total_correlation": total_correlation(shape),
-        "total_correlation_chance": expected_total_correlation(*z.shape),
+        "total_correlation_chance": expected_total_correlation(*apart.shape),
         "total_correlation_ranks": total_correlation(covariance_of(normal_scores(ranked))),
         "total_correlation_ranks_chance": expected_total_correlation(*ranked.shape),
         "covariance_ratio": covariance_ratio(covariance),
