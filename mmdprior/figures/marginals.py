@@ -3,9 +3,11 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mmdprior.atoms import find_atoms
 from mmdprior.figures.prior_shape import PriorShape, finite_rows
 from mmdprior.figures.style import ACCENT, COLOURS, FAINT, INK, new_figure, styled, text_figure
 
@@ -33,7 +35,9 @@ def marginals(codes: Tensor | np.ndarray, prior: PriorShape | None = None, title
 
     With a prior, each panel states the Kolmogorov-Smirnov distance of the dimension (KS): the largest
     difference between the CDF of the codes and that of the prior. Of more than 32 dimensions the 32 with the
-    largest distance are drawn, or the first 32 without a prior.
+    largest distance are drawn, or the first 32 without a prior. A value that many rows share (an atom, see
+    `mmdprior.atoms`) is cut off at the top, so that the other values remain visible. Its share of the rows is
+    written above it.
 
     Args:
         codes: (n, d); rows that are not finite are left out, and the title states how many.
@@ -56,6 +60,7 @@ def marginals(codes: Tensor | np.ndarray, prior: PriorShape | None = None, title
     if d > _MOST_DIMENSIONS:
         farthest_first = np.argsort(-np.nan_to_num(distances), kind="stable")
         shown = np.sort(farthest_first[:_MOST_DIMENSIONS])
+    scaling = ~_among_others(z)
     across = min(_PER_ROW, len(shown))
     down = -(-len(shown) // across)
     heading = title or ("sampled codes" if prior is None else "sampled codes (filled) and prior (line)")
@@ -69,7 +74,7 @@ def marginals(codes: Tensor | np.ndarray, prior: PriorShape | None = None, title
         axes = figure.subplots()
         for index, i in enumerate(shown):
             corner = index % across * _PITCH[0], index // across * _PITCH[1]
-            _draw_marginal(axes, z[:, i], prior, int(i), distances[i], corner)
+            _draw_marginal(axes, z[:, i], scaling[:, i], prior, int(i), distances[i], corner)
         axes.set(xlim=(-0.05, across * _PITCH[0]), ylim=((down - 1) * _PITCH[1] - 0.35, 1.4))
         axes.set_axis_off()
     return figure
@@ -80,8 +85,9 @@ def quantiles(
 ) -> "Figure":
     """Draw the quantiles of every code dimension against those of the prior, as one line per dimension.
 
-    A dimension that follows the prior is on the dashed diagonal. The three dimensions with the largest
-    Kolmogorov-Smirnov distance are named.
+    A dimension that follows the prior is on the dashed diagonal. If many rows share a value, the line also
+    has a point for each such value, and the quantiles of all other values. The three dimensions with the
+    largest Kolmogorov-Smirnov distance are named.
 
     Args:
         codes: (n, d); rows that are not finite are left out, and the title states how many.
@@ -102,16 +108,19 @@ def quantiles(
     from matplotlib.collections import LineCollection
 
     levels = np.concatenate([[0.002, 0.005], np.linspace(0.01, 0.99, 99), [0.995, 0.998]])
-    x, y = prior.quantiles(levels), np.quantile(z, levels, axis=0)
+    lines = [
+        np.column_stack([np.interp(u, cdf, grid), np.quantile(column, u)])
+        for u, cdf, grid, column in zip(_levels(z, levels), prior.cdf, prior.grid, z.T, strict=True)
+    ]
     worst = np.argsort(-prior.distances(z), kind="stable")[:_NAMED]
     with styled():
         figure = new_figure(4.2, 4.2)
         axes = figure.subplots()
-        others = [np.column_stack([x[:, i], y[:, i]]) for i in range(z.shape[1]) if i not in worst]
+        others = [line for i, line in enumerate(lines) if i not in worst]
         axes.add_collection(LineCollection(others, colors=FAINT, linewidths=0.8, alpha=0.6, rasterized=True))
         for index, i in enumerate(worst):
-            axes.plot(x[:, i], y[:, i], color=COLOURS[index], lw=1.6, label=f"z{i}")
-        low, high = x.min(), x.max()
+            axes.plot(*lines[i].T, color=COLOURS[index], lw=1.6, label=f"z{i}")
+        low, high = (f([f(line[:, 0]) for line in lines]) for f in (np.min, np.max))
         axes.plot([low, high], [low, high], color=INK, lw=0.8, ls="--")
         axes.set(title="\n".join(filter(None, [title, note])))
         axes.set(xlabel="quantile of the prior", ylabel="quantile of sampled codes")
@@ -192,9 +201,37 @@ def strongest_pairs(measure: Float[np.ndarray, "d d"], count: int) -> list[tuple
     return [(int(i[k]), int(j[k])) for k in order if np.isfinite(values[k])]
 
 
+def _among_others(z: Float[np.ndarray, "n d"]) -> Bool[np.ndarray, "n d"]:
+    """Return which entries are atoms of a column that has other values too."""
+    columns = torch.from_numpy(z)[None]
+    return (find_atoms(columns).among_others(columns).position(columns)[0] >= 0).numpy()
+
+
+def _levels(z: Float[np.ndarray, "n d"], levels: Float[np.ndarray, "q"]) -> list[Float[np.ndarray, "levels"]]:
+    """Return the levels of the quantiles to draw, per dimension: more where there are atoms.
+
+    A level is added in the middle of every atom, and at each quantile of the values that are no atoms.
+    """
+    columns = torch.from_numpy(z)[None]
+    atomic = (find_atoms(columns).position(columns)[0] >= 0).numpy()
+    result = []
+    for column, is_atom in zip(z.T, atomic.T, strict=True):
+        if not is_atom.any():
+            result.append(levels)
+            continue
+        values = np.unique(column[is_atom])
+        if not is_atom.all():
+            values = np.union1d(values, np.quantile(column[~is_atom], levels, method="nearest"))
+        ordered = np.sort(column)
+        ends = [np.searchsorted(ordered, values, side=side) for side in ("left", "right")]
+        result.append(np.union1d(levels, (ends[0] + ends[1] - 1) / 2 / max(len(z) - 1, 1)))
+    return result
+
+
 def _draw_marginal(
     axes: "Axes",
     column: Float[np.ndarray, "n"],
+    scaling: Bool[np.ndarray, "n"],
     prior: PriorShape | None,
     i: int,
     distance: float,
@@ -202,7 +239,8 @@ def _draw_marginal(
 ) -> None:
     """Draw one dimension with its lower left corner at a place of the shared axes.
 
-    One axes for all dimensions is many times faster than one axes per dimension.
+    One axes for all dimensions is many times faster than one axes per dimension. Only the rows ``scaling``
+    determine its scale.
     """
     from matplotlib.collections import PolyCollection
 
@@ -211,13 +249,18 @@ def _draw_marginal(
     low, high = float(ends[0]), float(ends[1])
     width = max(high - low, 1e-6)
     low, high = low - 0.04 * width, high + 0.04 * width
-    counts, edges = np.histogram(np.clip(column, low, high), bins=_BINS, range=(low, high))
-    heights = counts / (len(column) * (edges[1] - edges[0]))
-    top = heights.max()
+    counts, scaled = (
+        np.histogram(np.clip(rows, low, high), bins=_BINS, range=(low, high))[0]
+        for rows in (column, column[scaling])
+    )
+    edges = np.linspace(low, high, _BINS + 1)
+    area = len(column) * (edges[1] - edges[0])
+    heights, top = counts / area, scaled.max() / area
     if prior is not None:
         middles, density = prior.density(i)
         # A spike of codes is cut off at 2.5 times the prior's density, which otherwise would look flat.
-        top = max(min(top, 2.5 * density.max()), density.max())
+        highest = density[~prior.atomic_cells(i)].max()
+        top = max(min(top, 2.5 * highest), highest)
     scale = 1.0 / max(top, 1e-12)
 
     def across(values: np.ndarray) -> np.ndarray:
@@ -228,13 +271,18 @@ def _draw_marginal(
     outline = np.column_stack([xs, ys])
     axes.add_collection(PolyCollection([outline], facecolors=ACCENT, alpha=0.55, linewidths=0))
     axes.plot([x0, x0 + 1], [y0, y0], color=FAINT, lw=0.7)
+    for atom, rows in zip(*np.unique(column[~scaling], return_counts=True), strict=True):
+        x = float(across(np.clip(atom, low, high)))
+        axes.plot([x, x], [y0, y0 + _HIGHEST], color=ACCENT, lw=1.2)
+        share = f"{100 * rows / len(column):.0f} %"
+        axes.text(x, y0 + _HIGHEST, share, fontsize=5.5, ha="center", va="bottom", color=INK)
     if prior is not None:
         line = y0 + np.minimum(density * scale, _HIGHEST)
         axes.plot(across(middles), line, color=COLOURS[1], lw=1.3)
     for end, value, side in ((0.0, low, "left"), (1.0, high, "right")):
         axes.text(x0 + end, y0 - 0.04, f"{value:.2g}", fontsize=5.5, ha=side, va="top", color=INK)
     label = f"z{i}" if np.isnan(distance) else f"z{i}  KS {distance:.3f}"
-    axes.text(x0 + 0.02, y0 + 1.12, label, fontsize=7.5, va="bottom")
+    axes.text(x0 + 0.02, y0 + 1.17, label, fontsize=7.5, va="bottom")
 
 
 def _standardise(values: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mmdprior.atoms import find_atoms
 from mmdprior.errors import InputError
 from mmdprior.priors import Prior
 from mmdprior.seeding import stream
@@ -79,6 +80,14 @@ class PriorShape:
         grid, cdf = self.grid[dimension].astype(float), self.cdf[dimension].astype(float)
         width = np.maximum(np.diff(grid), 1e-12)
         return (grid[1:] + grid[:-1]) / 2, np.diff(cdf) / width
+
+    def atomic_cells(self, dimension: int) -> Bool[np.ndarray, "h"]:
+        """Return which grid cells of one dimension hold an atom that is among other values."""
+        draws = torch.from_numpy(self.draws[None, :, dimension : dimension + 1])
+        atoms = find_atoms(draws).among_others(draws).values.flatten().numpy()
+        cells = np.zeros(self.grid.shape[1] - 1, dtype=bool)
+        cells[np.searchsorted(self.grid[dimension], atoms).clip(1, len(cells)) - 1] = True
+        return cells
 
     def quantiles(self, levels: Float[np.ndarray, "q"]) -> Float[np.ndarray, "q d"]:
         """Return quantiles of every dimension, interpolated linearly between grid points.
