@@ -241,6 +241,21 @@ class TestAssets:
         assert Builder(config, read_assets(config)).intended_prior().dim == 4
 
 
+@pytest.mark.parametrize(
+    ("data", "remedy"),
+    [
+        ({"name": "image_folder", "root": "x", "size": 17}, "resize with data.size"),
+        ({"name": "cifar10", "root": "x"}, "resize with data.size"),
+        ({"name": "arrays", "path": "x.npy"}, "resize the images, or give model.name: mlp"),
+        ({"name": "sprites"}, "resize the images, or give model.name: mlp"),
+    ],
+)
+def test_a_size_that_the_network_does_not_accept(data, remedy):
+    config = make_config(changed("data", data, changed("model", {"name": "conv", "latent_dim": 4})))
+    with pytest.raises(InputError, match=rf"17 x 17 pixels received; .* of 32 to 128; {remedy}$"):
+        Builder(config).model((1, 17, 17))
+
+
 class TestImages:
     def test_a_source_that_is_named_is_split_like_a_section(self):
         assert len(images_from("{name: sprites, images: 200, test: 40}", "test")) == 40

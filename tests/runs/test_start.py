@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mmdprior import InputError
 from mmdprior.build.prior_view import view_prior
@@ -11,7 +12,8 @@ from mmdprior.config import load_config
 from mmdprior.config.load import make_config
 from mmdprior.runs import assemble
 from mmdprior.runs.complete import complete
-from mmdprior.runs.start import difference
+from mmdprior.runs.directory import RunDirectory
+from mmdprior.runs.start import difference, is_finished
 from mmdprior.training.checkpoint import plain_key
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -20,6 +22,23 @@ MMD = CONFIGS / "cifar10" / "mmd_gaussian.yaml"
 
 def resolved(*overrides):
     return load_config(MMD, list(overrides)).to_dict()
+
+
+@pytest.mark.parametrize(
+    ("key", "default", "changed"),
+    [("background", "white", "black"), ("value_range", None, [0, 100]), ("crop", None, 8)],
+)
+def test_an_argument_that_a_later_version_added_counts_as_its_default(tmp_path, key, default, changed):
+    own = ["data.name=image_folder", "data.root=nowhere", "data.size=32"]
+    stored = resolved(*own)
+    assert stored["data"].pop(key) == default
+    run = RunDirectory(tmp_path).create()
+    run.config.write_text(yaml.safe_dump(stored))
+    run.scores.parent.mkdir(parents=True, exist_ok=True)
+    run.scores.write_text("{}")
+    assert is_finished(load_config(MMD, own), tmp_path)
+    with pytest.raises(InputError, match=rf"data\.{key}"):
+        is_finished(load_config(MMD, [*own, f"data.{key}={changed}"]), tmp_path)
 
 
 @pytest.mark.parametrize(
