@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from mmdprior.data.arrays import read_array
-from mmdprior.data.table import TABLE_SUFFIXES, read_table
+from mmdprior.data.table import TABLE_SUFFIXES, read_column, read_lines, read_table
 from mmdprior.errors import InputError, reason
 from mmdprior.latent import Latent
 from mmdprior.precision import to_numbers
 
-__all__ = ["read_codes", "read_latent"]
+__all__ = ["read_codes", "read_labels", "read_latent"]
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _ARRAY_SUFFIXES = (".npy", ".npz")
@@ -27,7 +27,7 @@ def read_codes(path: str | Path) -> Tensor:
     return read_latent(path).mean.clone()
 
 
-def read_latent(path: str | Path, limit: int | None = None) -> Latent:
+def read_latent(path: str | Path, limit: int | None = None, leave_out: str | None = None) -> Latent:
     """Read codes from a ``.npy``, ``.npz``, ``.pt``, ``.csv``, ``.tsv`` or ``.txt`` file.
 
     ``.npy`` and ``.pt`` files are memory-mapped, so that at most one copy of the codes is in memory.
@@ -38,6 +38,7 @@ def read_latent(path: str | Path, limit: int | None = None) -> Latent:
             it has ``mean``, ``sample`` and ``log_var``, as ``mmdprior encode`` writes them, all three are
             returned.
         limit: largest number of rows to read, evenly spaced; by default all.
+        leave_out: name of a column of a table that holds no codes, such as labels.
 
     Raises:
         InputError: the file is missing, its content is not plain numbers with two axes, or it is unclear
@@ -50,7 +51,7 @@ def read_latent(path: str | Path, limit: int | None = None) -> Latent:
         >>> read_latent("codes.npy", limit=50).mean.shape
         torch.Size([50, 8])
     """
-    content = _read_file(Path(path))
+    content = _read_file(Path(path), leave_out)
     if not isinstance(content, Mapping):
         mean = _to_codes(content, str(path), limit)
         return Latent(mean, mean)
@@ -69,10 +70,71 @@ def read_latent(path: str | Path, limit: int | None = None) -> Latent:
     return Latent(mean, mean)
 
 
-def _read_file(path: Path) -> Any:
+def read_labels(path: str | Path, name: str | None = None) -> np.ndarray | Tensor | list[str] | None:
+    """Read one label per row from a file.
+
+    Args:
+        path: table or array file. Without a name, a table may have one column only.
+        name: name of a column of a table, or of an array among several; by default the only one.
+
+    Returns:
+        The labels as they are stored, or None if the file has no column and no array of that name.
+
+    Raises:
+        InputError: the file is missing or not readable, or its labels have another shape than (n,).
+
+    Example:
+        >>> from pathlib import Path
+        >>> from mmdprior.data.codes import read_labels
+        >>> _ = Path("codes.csv").write_text("z0,z1,patient\\n0.5,1,ann\\n2,3,bob\\n")
+        >>> read_labels("codes.csv", "patient")
+        ['ann', 'bob']
+    """
+    file = Path(path)
+    if file.suffix.lower() in TABLE_SUFFIXES:
+        return read_lines(file) if name is None else read_column(file, name)
+    content = _read_any(file)
+    if isinstance(content, Mapping):
+        keys = [name] if name is not None else list(content)
+        if name is not None and name not in content:
+            return None
+        if len(keys) != 1:
+            raise InputError(
+                f"{path}: arrays {sorted(content)} received; give a file with one array of labels"
+            )
+        content = content[keys[0]]
+    elif name is not None:
+        return None
+    if content.ndim == 2 and content.shape[1] == 1:
+        content = content[:, 0]
+    if content.ndim != 1:
+        raise InputError(f"{path}: labels of shape {tuple(content.shape)} received; give one label per row")
+    return content
+
+
+def _read_any(path: Path) -> Any:
+    """Return an array, a tensor, or all of them by name."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    with path.open("rb") as file:
+        start = file.read(len(_NPY_MAGIC))
+    if path.suffix in _ARRAY_SUFFIXES or start == _NPY_MAGIC or _is_npz(path):
+        return _map_array(path) if path.suffix == ".npy" else read_array(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for a bad file
+        raise InputError(f"{path}: not a plain tensor ({reason(error)})") from None
+    if isinstance(content, Mapping):
+        return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    if not isinstance(content, Tensor):
+        raise InputError(f"{path}: {type(content).__name__} received; give a tensor of labels")
+    return content
+
+
+def _read_file(path: Path, leave_out: str | None = None) -> Any:
     """Return an array, a tensor, or several by name; the content counts more than the suffix."""
     if path.suffix.lower() in TABLE_SUFFIXES:
-        return read_table(path)
+        return read_table(path, leave_out)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     with path.open("rb") as file:

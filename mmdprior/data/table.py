@@ -3,13 +3,14 @@
 import csv
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from mmdprior.errors import InputError, shorten
 
-__all__ = ["TABLE_SUFFIXES", "read_table"]
+__all__ = ["TABLE_SUFFIXES", "read_column", "read_lines", "read_table"]
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 
@@ -21,7 +22,7 @@ _DELIMITERS = (",", ";", "\t")
 _NumberedLine = tuple[int, str]
 
 
-def read_table(path: str | Path) -> np.ndarray:
+def read_table(path: str | Path, leave_out: str | None = None) -> np.ndarray:
     """Read a table of numbers: one row per line, cells separated by commas, semicolons, tabs or spaces.
 
     The first line is skipped if it is a header: none of its cells is a number, or its cells are 0, 1, 2 and
@@ -30,6 +31,7 @@ def read_table(path: str | Path) -> np.ndarray:
 
     Args:
         path: text file in UTF-8.
+        leave_out: name of a column to leave out, which may hold text.
 
     Returns:
         (n, d) array of float64.
@@ -45,6 +47,67 @@ def read_table(path: str | Path) -> np.ndarray:
         >>> read_table("codes.csv").tolist()
         [[0.5, 1.0], [2.0, 3.0]]
     """
+    with _opened(path) as (lines, header, delimiter):
+        _check_no_index(path, header)
+        left_out = _position(path, header, leave_out)
+        blocks: list[np.ndarray] = []
+        while chunk := list(itertools.islice(lines, _CHUNK_LINES)):
+            if left_out is not None:
+                chunk = [(number, _without(line, delimiter, left_out)) for number, line in chunk]
+            blocks.append(_parse(path, chunk, delimiter, blocks[0].shape[1] if blocks else None))
+    if not blocks:
+        raise InputError(f"{path}: no numbers below the header")
+    table = np.concatenate(blocks)
+    return table if left_out is None else np.delete(table, left_out, axis=1)
+
+
+def read_column(path: str | Path, name: str) -> list[str] | None:
+    """Read the cells of a named column of a table; None if the table has no column of that name.
+
+    Args:
+        path: text file in UTF-8.
+        name: name of the column in the header.
+
+    Raises:
+        InputError: the file is missing or not text, or a line has no cell in the column.
+    """
+    with _opened(path) as (lines, header, delimiter):
+        if not _is_header(header) or name not in header:
+            return None
+        column, values = header.index(name), []
+        for number, line in lines:
+            cells = _cells(line, delimiter)
+            if len(cells) <= column:
+                raise InputError(f"{path}: line {number}: {len(cells)} cells where others have {len(header)}")
+            values.append(cells[column])
+    return values
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Read a table of one column, of text or numbers, with a header if its first cell is the only text.
+
+    Raises:
+        InputError: the file is missing, empty or not text, or has several columns.
+    """
+    try:
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not text in UTF-8; give one label per line") from None
+    values = [line for line in lines if line and not line.startswith("#")]
+    if not values:
+        raise InputError(f"{path}: no labels; the file is empty")
+    several = [mark for mark in _DELIMITERS if all(mark in value for value in values)]
+    if several:
+        raise InputError(f"{path}: several columns received; give one label per line")
+    text = [not _is_number(value) for value in values]
+    return values[1:] if text[0] and not any(text[1:]) else values
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[Iterator[_NumberedLine], list[str], str | None]]:
+    """Open a table; give its lines below the header, the cells of its first line, and the delimiter."""
     try:
         with Path(path).open(encoding="utf-8-sig", newline=None) as file:
             lines: Iterator[_NumberedLine] = (
@@ -57,19 +120,28 @@ def read_table(path: str | Path) -> np.ndarray:
                 raise InputError(f"{path}: no numbers; the file is empty")
             delimiter = next((mark for mark in _DELIMITERS if mark in first[1]), None)
             header = _cells(first[1], delimiter)
-            _check_no_index(path, header)
-            if not _is_header(header):
-                lines = itertools.chain([first], lines)
-            blocks: list[np.ndarray] = []
-            while chunk := list(itertools.islice(lines, _CHUNK_LINES)):
-                blocks.append(_parse(path, chunk, delimiter, blocks[0].shape[1] if blocks else None))
+            yield lines if _is_header(header) else itertools.chain([first], lines), header, delimiter
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not text in UTF-8; give a table of numbers") from None
-    if not blocks:
-        raise InputError(f"{path}: no numbers below the header")
-    return np.concatenate(blocks)
+
+
+def _position(path: str | Path, header: list[str], name: str | None) -> int | None:
+    """Return the position of a named column, or None without a name."""
+    if name is None:
+        return None
+    if not _is_header(header) or name not in header:
+        raise InputError(f"{path}: no column {name!r}; its first line is {shorten(', '.join(header))}")
+    return header.index(name)
+
+
+def _without(line: str, delimiter: str | None, column: int) -> str:
+    """Return a line with 0 in one column, so that positions and numbers of cells stay the same."""
+    cells = _cells(line, delimiter)
+    if column < len(cells):
+        cells[column] = "0"
+    return (delimiter or " ").join(cells)
 
 
 def _parse(
