@@ -9,9 +9,11 @@ import torch
 
 from mmdprior.data import ImageSet
 from mmdprior.data.pixel_checks import check_pixels
+from mmdprior.errors import InputError
 from mmdprior.evaluation.encode import Codes, encode, representations
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
 from mmdprior.metrics.activity import active_dimensions, effective_rank
+from mmdprior.metrics.group_labels import BLOCKS, GroupLabels, make_grouping
 from mmdprior.metrics.independence import Independence, independence
 from mmdprior.metrics.lps import lps
 from mmdprior.metrics.prior_match import PriorMatch
@@ -142,6 +144,8 @@ def evaluate(
     batch_size: int = 512,
     device: torch.device | str = "cpu",
     thorough: bool = False,
+    groups: GroupLabels = None,
+    block_length: int | None = None,
 ) -> tuple[Evaluation, Codes]:
     """Encode, reconstruct and score a data set.
 
@@ -155,6 +159,9 @@ def evaluate(
         batch_size: images per forward pass.
         device: device of the model.
         thorough: whether to compute all measures of `independence`, not only the closed forms.
+        groups: groups of dependent images: the name of one of their labels, one label per image, ``"blocks"``
+            for images in time order, or None for independent images; see `mmdprior.lps`.
+        block_length: images per block, as for `mmdprior.lps`.
 
     Returns:
         The scores, and the codes that they were computed from.
@@ -174,8 +181,9 @@ def evaluate(
     """
     check_pixels(images)
     codes, error = encode_and_reconstruct(model, images, batch_size=batch_size, seed=seed, device=device)
-    evaluation = score_codes(codes, predictors, seed=seed, protocol=protocol, thorough=thorough)
-    return add_reconstruction(evaluation, codes, error, match), codes
+    dependence = {"groups": groups, "block_length": block_length}
+    evaluation = score_codes(codes, predictors, seed=seed, protocol=protocol, thorough=thorough, **dependence)
+    return add_reconstruction(evaluation, codes, error, match, **dependence), codes
 
 
 def score_codes(
@@ -185,6 +193,8 @@ def score_codes(
     seed: int = 0,
     protocol: Protocol = Protocol(),  # noqa: B008, it is frozen
     thorough: bool = False,
+    groups: GroupLabels = None,
+    block_length: int | None = None,
 ) -> Evaluation:
     """Compute LPS with each predictor and the other measures of dependence.
 
@@ -196,6 +206,9 @@ def score_codes(
         seed: seed of splits and predictors.
         protocol: keyword arguments of `lps`: splits, nulls and intervals.
         thorough: whether to compute all measures of `independence`, not only the closed forms.
+        groups: groups of dependent images: the name of one of their labels, one label per image, ``"blocks"``
+            for images in time order, or None for independent images; see `mmdprior.lps`.
+        block_length: images per block, as for `mmdprior.lps`.
 
     Returns:
         Scores without reconstruction and match; `add_reconstruction` adds these.
@@ -212,17 +225,30 @@ def score_codes(
     active = active_dimensions(codes.latent)
     mean = codes.latent.mean
     scored = representations(codes.latent) if codes.latent.dim > 1 else {}
+    dependence = {"groups": _labels_of(codes, groups), "block_length": block_length}
     results = {
-        (representation, predictor): lps(z, predictor, seed=seed, active=active, **asdict(protocol))
+        (representation, predictor): lps(
+            z, predictor, seed=seed, active=active, **asdict(protocol), **dependence
+        )
         for predictor in predictors
         for representation, z in scored.items()
     }
     measures = {
-        representation: independence(z, means=mean, active=active, thorough=thorough, seed=seed)
+        representation: independence(z, means=mean, active=active, thorough=thorough, seed=seed, **dependence)
         for representation, z in scored.items()
     }
     rank = measures["mean"].effective_rank if measures else effective_rank(mean)
     return Evaluation(results, int(active.sum()), codes.latent.dim, rank, independence=measures)
+
+
+def _labels_of(codes: Codes, groups: GroupLabels) -> GroupLabels:
+    """Return the labels of groups that are named by a label of the images."""
+    if not isinstance(groups, str) or groups == BLOCKS:
+        return groups
+    if groups not in codes.label_names:
+        names = ", ".join(codes.label_names) or "missing"
+        raise InputError(f"groups: {groups!r} received; the labels of the images are {names}")
+    return codes.labels[:, codes.label_names.index(groups)]
 
 
 def encode_and_reconstruct(
@@ -262,7 +288,13 @@ def encode_and_reconstruct(
 
 
 def add_reconstruction(
-    evaluation: Evaluation, codes: Codes, error: Reconstruction, match: PriorMatch | None
+    evaluation: Evaluation,
+    codes: Codes,
+    error: Reconstruction,
+    match: PriorMatch | None,
+    *,
+    groups: GroupLabels = None,
+    block_length: int | None = None,
 ) -> Evaluation:
     """Return an evaluation with the reconstruction error, and with the match to the prior if there is one.
 
@@ -270,7 +302,11 @@ def add_reconstruction(
         evaluation: result of `score_codes`.
         codes: codes that it was computed from.
         error: reconstruction error from the same codes.
-        match: comparison with the intended prior; None for no comparison.
+        match: comparison with the intended prior; None for no comparison. With groups it uses one code per
+            group.
+        groups: groups of dependent images: the name of one of their labels, one label per image, ``"blocks"``
+            for images in time order, or None for independent images; see `mmdprior.lps`.
+        block_length: images per block, as for `mmdprior.lps`.
 
     Example:
         >>> import torch
@@ -283,7 +319,11 @@ def add_reconstruction(
         >>> evaluation.reconstruction.psnr
         20.0
     """
-    score = None if match is None else match(codes.latent.sample)
+    sample = codes.latent.sample
+    if groups is not None and match is not None:
+        grouping = make_grouping(_labels_of(codes, groups), block_length, sample)
+        sample = sample[grouping.independent_rows(match.seed).to(sample.device)]
+    score = None if match is None else match(sample)
     return replace(evaluation, reconstruction=error, match=score)
 
 
