@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mmdprior import kernels, metrics, priors, regularizers, testing
     from mmdprior.errors import InputError
     from mmdprior.latent import Latent
-    from mmdprior.metrics import LPSResult, importance, independence, lps
+    from mmdprior.metrics import LPSResult, disentanglement, importance, independence, lps
     from mmdprior.models import Autoencoder
     from mmdprior.regularizers import KL, MMD, mmd
 
@@ -24,6 +24,7 @@ __all__ = [
     "LPSResult",
     "Latent",
     "MMD",
+    "disentanglement",
     "importance",
     "independence",
     "kernels",
@@ -42,6 +43,7 @@ _PLACES = {
     "LPSResult": "metrics",
     "Latent": "latent",
     "MMD": "regularizers",
+    "disentanglement": "metrics",
     "importance": "metrics",
     "independence": "metrics",
     "lps": "metrics",

@@ -7,15 +7,26 @@ from mmdprior.metrics.lps import lps
 from mmdprior.metrics.prior_match import PriorMatch
 from mmdprior.metrics.protocol import Protocol
 from mmdprior.metrics.result import LPSResult
+from mmdprior.metrics.supervised.alignment import Alignment, alignment
+from mmdprior.metrics.supervised.disentanglement import Disentanglement, disentanglement
+from mmdprior.metrics.supervised.table import SupervisedProtocol
+from mmdprior.metrics.supervised.udr import UDR, udr
 
 __all__ = [
+    "Alignment",
+    "Disentanglement",
     "Independence",
     "LPSResult",
     "PriorMatch",
     "Protocol",
+    "SupervisedProtocol",
+    "UDR",
     "active_dimensions",
+    "alignment",
+    "disentanglement",
     "effective_rank",
     "importance",
     "independence",
     "lps",
+    "udr",
 ]

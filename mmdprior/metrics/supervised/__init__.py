@@ -1,0 +1,1 @@
+"""Supervised disentanglement metrics: codes against known factors of variation."""

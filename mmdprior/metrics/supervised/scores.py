@@ -1,0 +1,49 @@
+"""The supervised scores by name, and what computes them."""
+
+from collections.abc import Callable
+from functools import partial
+
+from mmdprior.metrics.supervised.correlation import mcc, sap_r2
+from mmdprior.metrics.supervised.dci import dci
+from mmdprior.metrics.supervised.explicitness import dci_es, explicitness
+from mmdprior.metrics.supervised.infomec import info_e, info_m_c
+from mmdprior.metrics.supervised.information import information_scores
+from mmdprior.metrics.supervised.irs import irs
+from mmdprior.metrics.supervised.sap import sap
+from mmdprior.metrics.supervised.table import Part, Table
+from mmdprior.metrics.supervised.votes import beta_vae, factor_vae
+
+__all__ = ["SCORES", "compute"]
+
+_PARTS: dict[tuple[str, ...], Callable[[Table], Part]] = {
+    ("beta_vae",): beta_vae,
+    ("factor_vae",): factor_vae,
+    ("mig", "mig_sup", "dcimig", "jemmig", "modularity", "med"): information_scores,
+    ("dci_disentanglement", "dci_completeness", "dci_informativeness"): dci,
+    ("dci_es",): dci_es,
+    ("sap",): sap,
+    ("sap_r2",): sap_r2,
+    ("explicitness", "explicitness_scaled"): explicitness,
+    ("irs",): irs,
+    ("info_m", "info_c"): info_m_c,
+    ("info_e",): info_e,
+    ("mcc_pearson",): partial(mcc, kind="pearson"),
+    ("mcc_spearman",): partial(mcc, kind="spearman"),
+}
+
+SCORES = tuple(name for names in _PARTS for name in names)
+"""Names of all scores, in the order of results."""
+
+
+def compute(table: Table, names: tuple[str, ...]) -> Part:
+    """Return the scores of some names. Scores that share a computation are computed once."""
+    result = Part({})
+    for group, function in _PARTS.items():
+        if not set(group) & set(names):
+            continue
+        part = function(table)
+        result.scores |= {name: part.scores[name] for name in group if name in names}
+        result.per_factor |= part.per_factor
+        result.matrices |= part.matrices
+        result.notes |= {name: text for name, text in part.notes.items() if name in names}
+    return result
