@@ -1,21 +1,25 @@
 """All scores of a model on a data set, from one encoding pass."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mmdprior.data import ImageSet
 from mmdprior.data.pixel_checks import check_pixels
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, InputWarning
 from mmdprior.evaluation.encode import Codes, encode, representations
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
+from mmdprior.latent import Latent
 from mmdprior.metrics.activity import active_dimensions, effective_rank
+from mmdprior.metrics.checks import rows_needed
 from mmdprior.metrics.group_labels import BLOCKS, GroupLabels, make_grouping
 from mmdprior.metrics.independence import Independence, independence
-from mmdprior.metrics.lps import lps
+from mmdprior.metrics.lps import lps, undefined_lps
 from mmdprior.metrics.prior_match import PriorMatch
 from mmdprior.metrics.protocol import Protocol
 from mmdprior.metrics.result import LPSResult
@@ -198,7 +202,8 @@ def score_codes(
 ) -> Evaluation:
     """Compute LPS with each predictor and the other measures of dependence.
 
-    Means and samples are scored with one mask of active dimensions. Codes of one dimension have no LPS.
+    Means and samples are scored with one mask of active dimensions. Codes of one dimension have no LPS. With
+    too few codes to score (fewer than 30, or than d + 2), every LPS is NaN, with a warning.
 
     Args:
         codes: codes of a data set.
@@ -225,6 +230,8 @@ def score_codes(
     active = active_dimensions(codes.latent)
     mean = codes.latent.mean
     scored = representations(codes.latent) if codes.latent.dim > 1 else {}
+    if scored and len(mean) < rows_needed(codes.latent.dim):
+        return _unscored(codes.latent, active, predictors, seed)
     dependence = {"groups": _labels_of(codes, groups), "block_length": block_length}
     results = {
         (representation, predictor): lps(
@@ -239,6 +246,21 @@ def score_codes(
     }
     rank = measures["mean"].effective_rank if measures else effective_rank(mean)
     return Evaluation(results, int(active.sum()), codes.latent.dim, rank, independence=measures)
+
+
+def _unscored(latent: Latent, active: Tensor, predictors: Sequence[str], seed: int) -> Evaluation:
+    """Return an evaluation of too few codes, whose LPS is NaN, and warn."""
+    reason = (
+        f"no scores: {len(latent.mean)} codes of {latent.dim} dimensions; LPS needs at least "
+        f"{rows_needed(latent.dim)}"
+    )
+    warnings.warn(reason, InputWarning, stacklevel=3)
+    results = {
+        (representation, predictor): undefined_lps(predictor, active, reason, seed)
+        for predictor in predictors
+        for representation in representations(latent)
+    }
+    return Evaluation(results, int(active.sum()), latent.dim, effective_rank(latent.mean[:, active]))
 
 
 def _labels_of(codes: Codes, groups: GroupLabels) -> GroupLabels:

@@ -115,7 +115,8 @@ def effective_rank(codes: Float[Tensor, "n d"]) -> float:
     """Return the exponential of the entropy of the covariance's normalised eigenvalues.
 
     This is the effective rank of Roy & Vetterli (2007). It is 1 if all variance is in one direction, and d if
-    it is equal in all directions. It is NaN for codes without variance.
+    it is equal in all directions. It is NaN for codes without variance or of fewer
+    than two rows.
 
     Example:
         >>> import torch
@@ -124,4 +125,4 @@ def effective_rank(codes: Float[Tensor, "n d"]) -> float:
         >>> effective_rank(plane) < 2.001
         True
     """
-    return spectral_rank(covariance_of(codes)) if codes.numel() else math.nan
+    return spectral_rank(covariance_of(codes)) if len(codes) > 1 and codes.numel() else math.nan

@@ -11,7 +11,7 @@ from mmdprior.metrics.inputs import CodesLike, to_tensor
 from mmdprior.metrics.scaling import unit_scale
 from mmdprior.predictors.moments import mean_and_std
 
-__all__ = ["check_codes", "code_warnings"]
+__all__ = ["check_codes", "code_warnings", "rows_needed"]
 
 _ROWS = 2000
 """Rows inspected for integers and duplicates, evenly spaced."""
@@ -23,6 +23,11 @@ _OUTLIER_SHARE = 0.5
 _TINY = 1e-300
 _MIN_ROWS = 30
 _ROWS_PER_COLUMN = 10
+
+
+def rows_needed(d: int) -> int:
+    """Return the smallest number of rows that d columns are scored with."""
+    return max(_MIN_ROWS, d + 2)
 
 
 def check_codes(
@@ -71,7 +76,7 @@ def _check_shape(z: Tensor, min_columns: int, min_rows: int | None) -> None:
             "predicting one from the others needs 2" if min_columns == 2 else f"give at least {min_columns}"
         )
         raise InputError(f"codes: {d} column{'' if d == 1 else 's'} received; {reason}")
-    needed = max(_MIN_ROWS, d + 2) if min_rows is None else min_rows
+    needed = rows_needed(d) if min_rows is None else min_rows
     if n < needed:
         transpose = ", or codes.T if the rows are dimensions" if d > n and d >= _MIN_ROWS else ""
         raise InputError(f"codes: {n} rows received for {d} columns; give at least {needed}{transpose}")

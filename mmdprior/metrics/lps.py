@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from mmdprior.errors import InputError
@@ -25,7 +26,7 @@ from mmdprior.metrics.row_checks import grouping_warnings, row_warnings
 from mmdprior.metrics.scaling import unit_scale
 from mmdprior.predictors import PREDICTORS, Predictor
 
-__all__ = ["find_predictor", "lps"]
+__all__ = ["find_predictor", "lps", "undefined_lps"]
 
 _RANK_ROWS = 10_000
 """Test rows that the effective rank is computed on."""
@@ -152,6 +153,37 @@ def lps(
         seed=seed,
         warnings=texts,
         seconds=time.perf_counter() - start,
+    )
+
+
+def undefined_lps(
+    predictor: str | Predictor, active: Bool[Tensor, "d"], reason: str, seed: int = 0
+) -> LPSResult:
+    """Return a result without a score, for codes that cannot be scored.
+
+    Args:
+        predictor: name in `PREDICTORS`, or a `Predictor`.
+        active: active dimensions.
+        reason: why there is no score, for ``warnings``.
+        seed: seed of the result.
+    """
+    name, model = find_predictor(predictor)
+    protocol = Protocol.quick()
+    return LPSResult(
+        **_scores(ScoreStatistics(protocol, [], seed), active.cpu()),
+        active=active.cpu().numpy(),
+        predictor=name,
+        measure=model.measure,
+        transform=protocol.transform,
+        effective_rank=math.nan,
+        n_train=0,
+        n_validation=0,
+        n_test=0,
+        folds=protocol.folds,
+        copies=0,
+        bootstrap=0,
+        seed=seed,
+        warnings=(reason,),
     )
 
 

@@ -1,6 +1,7 @@
 """An experiment: a run from its config to its final scores."""
 
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -21,10 +22,11 @@ from mmdprior.config.slots import Slot
 from mmdprior.data import Augmentation, Batches, ImageSet, ResidentBatches, Splits, StreamingBatches, thin
 from mmdprior.data.batches import fits_in_memory
 from mmdprior.data.source import load_into_memory
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, InputWarning
 from mmdprior.evaluation import Codes, Evaluation, add_reconstruction, encode_and_reconstruct, score_codes
 from mmdprior.files import write_whole
 from mmdprior.metrics import PriorMatch
+from mmdprior.metrics.checks import rows_needed
 from mmdprior.models import Autoencoder
 from mmdprior.predictors import PREDICTORS
 from mmdprior.priors import Prior
@@ -346,9 +348,8 @@ def _data(config: Config, device: torch.device, world: World) -> tuple[Splits, B
 
 
 def _check_sizes(config: Config, splits: Splits, world: World) -> None:
-    """Check that there are enough images to score, and that ranks and parts share batches evenly."""
-    # Scores need more rows than dimensions, and at least 30 for their intervals.
-    needed = max(30, config.model.latent_dim + 2)
+    """Check that the monitored score has enough images, and that ranks and parts share batches evenly."""
+    needed = rows_needed(config.model.latent_dim)
     sizes = {"data.validation": len(splits.validation), "data.test": len(splits.test)}
     monitor = config.evaluation.monitor.removeprefix("lps/")
     if monitor in PREDICTORS and monitor not in config.evaluation.predictors:
@@ -360,10 +361,12 @@ def _check_sizes(config: Config, splits: Splits, world: World) -> None:
         sizes["evaluation.limit"] = config.evaluation.limit
     for key, size in sizes.items():
         if size < needed:
-            raise InputError(
-                f"{key}: {size} images received; scoring latent_dim {config.model.latent_dim} needs at "
-                f"least {needed}"
+            text = (
+                f"{key}: {size} images received; LPS of {config.model.latent_dim} dimensions needs {needed}"
             )
+            if monitor in PREDICTORS and key != "data.test":
+                raise InputError(f"{text}; give more, or another evaluation.monitor")
+            warnings.warn(f"{text}, so it will be NaN", InputWarning, stacklevel=2)
     size, parts = config.data.batch_size, world.size * config.trainer.accumulate
     if size % parts:
         raise InputError(

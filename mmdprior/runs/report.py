@@ -17,6 +17,7 @@ from mmdprior.figures.panels import Panels
 from mmdprior.figures.prior_shape import PriorShape
 from mmdprior.figures.style import save_figure
 from mmdprior.metrics import active_dimensions, importance
+from mmdprior.metrics.checks import rows_needed
 from mmdprior.metrics.pairs import mutual_information
 from mmdprior.models import Autoencoder
 from mmdprior.priors import Prior
@@ -29,8 +30,6 @@ __all__ = ["FORMAT_VERSION", "device_name", "run_facts", "write_report"]
 FORMAT_VERSION = 1
 _MAX_CODES = 10_000
 """Codes kept in the report."""
-_MIN_CODES = 30
-"""Codes below which pairwise dependence is not estimated."""
 _MAX_PAIRED = 128
 """Dimensions up to which dependence is computed for every pair: the cost grows with their square."""
 
@@ -99,7 +98,8 @@ def _arrays(codes: Codes, shape: PriorShape) -> dict[str, np.ndarray]:
     }
     if latent.stochastic:
         arrays["sample"] = at_rows(latent.sample)
-    if int(active.sum()) >= 2 and latent.dim <= _MAX_PAIRED and len(rows) >= _MIN_CODES:
+    enough = len(latent.mean) >= rows_needed(latent.dim)
+    if int(active.sum()) >= 2 and latent.dim <= _MAX_PAIRED and enough:
         pairs = mutual_information(latent.sample[:, active]).within(active.cpu().numpy())
         arrays |= {"dependence": pairs.matrix, "dependence_chance": np.array(pairs.level)}
         arrays["importance"] = importance(latent.mean, "linear", active=active, repeats=1)
