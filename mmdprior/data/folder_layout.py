@@ -127,6 +127,8 @@ def _split_folders(top: Path) -> tuple[dict[str, Path], list[str]]:
         if len(folders) > 1:
             _warn(f"{top} holds {_names(folders)} but no train; all its images are one set")
         return {"train": top}, []
+    if len(folders) == 1:
+        return {"train": top}, []  # possibly a class of that name; `_inner_top` decides
     if "validation" in folders and "test" not in folders:
         folders["test"] = folders.pop("validation")
         return folders, [f"{folders['test'].name} is the test split"]
@@ -134,12 +136,17 @@ def _split_folders(top: Path) -> tuple[dict[str, Path], list[str]]:
 
 
 def _inner_top(top: Path, files: Sequence[Path]) -> Path | None:
-    """Return the folder that holds the splits and all images, and warn about splits inside classes."""
+    """Return the folder that holds the splits, or a folder train with all images, if that is below ``top``.
+
+    Warn about splits inside classes.
+    """
     common = Path(os.path.commonpath([file.parent for file in files]))
     for folder in [*reversed(common.parents), common]:
         if folder.is_relative_to(top) and _holds_splits(folder):
             return folder
     classes = {_class_of(file, top) for file in files}
+    if len(classes) == 1 and str(*classes).lower() in _SPLITS["train"]:
+        return top / str(*classes)
     inside = [top / name for name in sorted(filter(None, classes)) if _holds_splits(top / name)]
     if inside:
         _warn(

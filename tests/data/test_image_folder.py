@@ -105,6 +105,11 @@ class TestSplits:
         assert source.train.labels.tolist() == [[0], [1]]
         assert source.test is None
 
+    def test_a_class_may_be_called_train(self, tmp_path):
+        source = opened(tree(tmp_path, "bus/0.png", "car/1.png", "train/2.png"))
+        assert (len(source.train), source.test) == (3, None)
+        assert source.train.labels.flatten().tolist() == [0, 1, 2]
+
     def test_test_folders_without_train_are_one_set(self, tmp_path):
         with pytest.warns(InputWarning, match="holds dev and test but no train"):
             source = opened(tree(tmp_path, "dev/a.png", "test/b.png"))
