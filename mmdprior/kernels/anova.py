@@ -133,6 +133,11 @@ class ANOVA(Kernel):
         return self._bound_to is not None and self._bound_to[0] is prior and prior.independent
 
     @property
+    def by_features(self) -> bool:
+        """Whether means over pairs are computed by features, which do not decay with the distance."""
+        return self._features is not None
+
+    @property
     def period(self) -> float:
         """Distance after which means over pairs repeat; infinite where every pair is evaluated."""
         return math.inf if self._features is None else self._features.spectrum.period

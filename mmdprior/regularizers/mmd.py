@@ -13,6 +13,7 @@ from mmdprior.errors import InputError
 from mmdprior.kernels import RBF, Kernel
 from mmdprior.kernels.embedding import embedding
 from mmdprior.kernels.null_variance import null_variance
+from mmdprior.kernels.reach import is_flat, out_of_reach
 from mmdprior.latent import Latent
 from mmdprior.precision import full_precision_dtype
 from mmdprior.priors import PriorLike, as_prior
@@ -26,12 +27,16 @@ from mmdprior.regularizers.estimators import (
     as_estimator,
 )
 from mmdprior.regularizers.regularizer import Regularizer, codes_of
+from mmdprior.regularizers.sparse_warning import SparseWarning
 from mmdprior.seeding import stream
 from mmdprior.tracing import may_store_results
 
 __all__ = ["CodeQueue", "MMD", "mmd"]
 
 _logger = logging.getLogger(__name__)
+
+_CHECKED_ROWS = 64
+"""Codes and prior draws from which `MMD` finds out whether its kernel distinguishes them."""
 
 
 def mmd(
@@ -80,6 +85,9 @@ class MMD(Regularizer):
     ``prior``, ``kernel`` and ``estimator`` may be edited, replaced or loaded later. What is computed from
     them follows, see `refresh`.
 
+    A kernel that is zero up to rounding between most codes and the prior, or the same for all of them, cannot
+    move the codes. The penalty warns once of this. It checks the first call, then ever fewer.
+
     Args:
         prior: anything that `as_prior` accepts.
         kernel: ``RBF()``, with l = sqrt(d), by default. It is bound to the prior here.
@@ -125,6 +133,7 @@ class MMD(Regularizer):
         self.kernel = RBF() if kernel is None else kernel
         self.estimator: Estimator = estimator  # type: ignore[assignment]
         self.queue = CodeQueue(queue, self.prior.dim)
+        self._blindness = SparseWarning()
         # Kernel and estimator as they were given, and what `refresh` has made of them. In tuples: attributes
         # that are modules would be submodules.
         self._given: tuple[Kernel, object] = (self.kernel, estimator)
@@ -238,6 +247,8 @@ class MMD(Regularizer):
         z = self.queue.extend(z.to(full_precision_dtype(z)), keep=self.training)
         y = self._draw(z.shape[0], step).to(z) if self.estimator.uses_draws else None
         kernel = self.kernel.adapt(z, z if y is None else y, self._stream("kernel", step))
+        if self._blindness.is_due(z):
+            self._warn_if_blind(z.detach(), y, kernel)
         parts = self.estimator(z, y, kernel)
         value = _sum_of_parts(parts, kernel, self.estimator)
         if may_store_results():
@@ -252,6 +263,26 @@ class MMD(Regularizer):
         self.terms = {"mmd": value, "standardised": (value - self._bias(kernel, z, y)) / deviation}
         if len(parts) > 1:
             self.terms |= dict(zip(kernel.part_names, parts, strict=True))
+
+    def _warn_if_blind(self, z: Tensor, y: Tensor | None, kernel: Kernel) -> None:
+        """Warn if the kernel does not distinguish codes by their distance from the prior."""
+        if y is None:
+            y = self.prior.sample(_CHECKED_ROWS, stream(0, "reach", device=self.prior.device)).to(z)
+        z, y = z[:_CHECKED_ROWS], y[:_CHECKED_ROWS]
+        name = f"{type(kernel).__name__}({kernel.extra_repr()})"
+        share = float(out_of_reach(kernel, z, y).float().mean())
+        if share > 0.5:
+            self._blindness.give(
+                f"kernel: {name} is 0 up to rounding between {share:.0%} of the codes and the prior, so that "
+                "the penalty cannot move them; start the last layer of the encoder from zero bias, or give a "
+                "larger length-scale, 'median_batch', a sum of length-scales (factors), or a kernel of slow "
+                "decay (WAE_IMQ)"
+            )
+        elif bool(is_flat(kernel, z, y)):
+            self._blindness.give(
+                f"kernel: {name} is equal up to rounding for all codes and prior draws, so that the penalty "
+                "cannot move the codes; give a smaller length-scale, or 'median_prior'"
+            )
 
     @torch.no_grad()
     def _bias(self, kernel: Kernel, z: Tensor, y: Tensor | None) -> Tensor | float:
