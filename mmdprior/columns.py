@@ -1,12 +1,16 @@
 """Columns of tables that hold labels, row numbers or times instead of codes."""
 
 import re
+import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["counting_columns", "doubtful_names"]
+from mmdprior.errors import InputError, shorten
+
+__all__ = ["Columns", "counting_columns", "doubtful_names"]
 
 _WORDS = (
     *("batch", "categor(?:y|ies)", "class(?:es)?", "colou?r", "date", "day", "epoch", "factors?", "file"),
@@ -98,3 +102,94 @@ def _counts(column: Float[Tensor, "n"]) -> bool:
         return False
     ordered = column.sort().values
     return bool((ordered[1:] - ordered[:-1] == 1).all())
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Choice of the columns of a table or an array that are codes.
+
+    Attributes:
+        keep: names, positions from 0 or ranges such as ``0-7`` of the columns to keep; empty for all.
+        drop: those to leave out.
+
+    Example:
+        >>> from mmdprior.columns import Columns
+        >>> Columns(drop=["label"]).positions("z.csv", 3, ["z0", "z1", "label"])
+        [0, 1]
+        >>> Columns(keep=["0-1"]).positions("z.npy", 3)
+        [0, 1]
+    """
+
+    keep: Sequence[str] = ()
+    drop: Sequence[str] = ()
+
+    @property
+    def chosen(self) -> bool:
+        """Whether the user has chosen columns; if not, doubtful ones are refused."""
+        return bool(self.keep or self.drop)
+
+    def positions(
+        self, path: str, count: int, names: Sequence[str] | None = None, without: int | None = None
+    ) -> list[int]:
+        """Return the positions of the columns to read, in the order of the file.
+
+        Args:
+            path: file, for errors.
+            count: number of columns in the file.
+            names: their names, if the file has any.
+            without: position of a column that is read for another purpose.
+
+        Raises:
+            InputError: there is no such column, or no column is left; or, without a choice, the name of a
+                column says that it is no code dimension.
+        """
+        if not self.chosen:
+            self._check_names(path, names, without)
+        kept: set[int | None] = {*range(count)}
+        if self.keep:
+            kept = {*self._listed(path, "--columns", self.keep, count, names)}
+        kept -= self._listed(path, "--drop", self.drop, count, names) | {without}
+        if not kept:
+            raise InputError(f"{path}: no column is left; give fewer columns to --drop")
+        return [position for position in range(count) if position in kept]
+
+    def check_counting(self, path: str, z: Float[Tensor, "n d"], names: Sequence[str] | None = None) -> None:
+        """Raise `InputError` if a column numbers the rows and the user has not chosen columns."""
+        counting = [] if self.chosen else counting_columns(z)
+        if counting:
+            listed = [str(i) if names is None else names[i] for i in counting]
+            raise InputError(
+                f"{path}: column {', '.join(listed)} numbers the rows, like an index or a time; give "
+                f"--drop {shlex.join(listed)}, or --columns to score it"
+            )
+
+    @staticmethod
+    def _check_names(path: str, names: Sequence[str] | None, without: int | None) -> None:
+        if names is None:
+            return
+        rest = [position for position in range(len(names)) if position != without]
+        doubtful = [rest[i] for i in doubtful_names([names[position] for position in rest])]
+        if not doubtful:
+            return
+        listed = [names[i] or str(i) for i in doubtful]
+        unnamed = " (an index that pandas writes; save with index=False)" if "" in names else ""
+        raise InputError(
+            f"{path}: columns {[names[i] for i in doubtful]} received, which are no code dimensions by their "
+            f"names{unnamed}; give --drop {shlex.join(listed)}, or --columns with the columns to score"
+        )
+
+    @staticmethod
+    def _listed(
+        path: str, option: str, words: Sequence[str], count: int, names: Sequence[str] | None
+    ) -> set[int]:
+        positions: set[int] = set()
+        for word in words:
+            match = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
+            if names is not None and word in names:
+                positions |= {i for i, name in enumerate(names) if name == word}
+            elif match and int(match[1]) <= int(match[2] or match[1]) < count:
+                positions |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
+            else:
+                known = shorten(", ".join(names)) if names is not None else f"0 to {count - 1}"
+                raise InputError(f"{option}: {word!r} received for {path}; its columns are {known}")
+        return positions

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmdprior.columns import Columns
 from mmdprior.data.arrays import read_array
+from mmdprior.data.parquet import PARQUET_SUFFIX, parquet_column, read_parquet
 from mmdprior.data.table import TABLE_SUFFIXES, read_column, read_lines, read_table
 from mmdprior.errors import InputError, reason
 from mmdprior.latent import Latent
@@ -27,8 +29,13 @@ def read_codes(path: str | Path) -> Tensor:
     return read_latent(path).mean.clone()
 
 
-def read_latent(path: str | Path, limit: int | None = None, leave_out: str | None = None) -> Latent:
-    """Read codes from a ``.npy``, ``.npz``, ``.pt``, ``.csv``, ``.tsv`` or ``.txt`` file.
+def read_latent(
+    path: str | Path,
+    limit: int | None = None,
+    leave_out: str | None = None,
+    columns: Columns = Columns(),  # noqa: B008, it is frozen
+) -> Latent:
+    """Read codes from a ``.npy``, ``.npz``, ``.pt``, ``.csv``, ``.tsv``, ``.txt`` or ``.parquet`` file.
 
     ``.npy`` and ``.pt`` files are memory-mapped, so that at most one copy of the codes is in memory.
     Floating dtypes are kept, others become float.
@@ -39,6 +46,8 @@ def read_latent(path: str | Path, limit: int | None = None, leave_out: str | Non
             returned.
         limit: largest number of rows to read, evenly spaced; by default all.
         leave_out: name of a column of a table that holds no codes, such as labels.
+        columns: choice of columns; by default all, but then a table with columns of labels, row numbers or
+            times is refused.
 
     Raises:
         InputError: the file is missing, its content is not plain numbers with two axes, or it is unclear
@@ -51,23 +60,31 @@ def read_latent(path: str | Path, limit: int | None = None, leave_out: str | Non
         >>> read_latent("codes.npy", limit=50).mean.shape
         torch.Size([50, 8])
     """
-    content = _read_file(Path(path), leave_out)
+    content = _read_file(Path(path), leave_out, columns)
+    if _is_table(Path(path)):
+        columns = Columns()  # already chosen, by name
     if not isinstance(content, Mapping):
-        mean = _to_codes(content, str(path), limit)
+        mean = _to_codes(content, str(path), limit, columns)
         return Latent(mean, mean)
     if "mean" in content and "log_var" in content and "sample" in content:
-        parts = [_to_codes(content[key], f"{path}: {key}", limit) for key in ("sample", "mean", "log_var")]
-        if len({part.shape for part in parts}) > 1:
-            shapes = [tuple(part.shape) for part in parts]
+        sample, mean, log_var = (
+            _to_codes(content[key], f"{path}: {key}", limit, columns) for key in ("sample", "mean", "log_var")
+        )
+        shapes = [tuple(part.shape) for part in (sample, mean, log_var)]
+        if len(set(shapes)) > 1:
             raise InputError(
                 f"{path}: sample, mean and log_var of shapes {shapes} received; give equal shapes"
             )
-        return Latent(*parts)
+        return Latent(sample, mean, log_var)
     key = "mean" if "mean" in content else "codes" if "codes" in content else next(iter(content), "")
     if key not in ("mean", "codes") and len(content) != 1:
         raise InputError(f"{path}: arrays {sorted(content)} received; name the codes 'codes'")
-    mean = _to_codes(content[key], str(path), limit)
+    mean = _to_codes(content[key], str(path), limit, columns)
     return Latent(mean, mean)
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in (*TABLE_SUFFIXES, PARQUET_SUFFIX)
 
 
 def read_labels(path: str | Path, name: str | None = None) -> np.ndarray | Tensor | list[str] | None:
@@ -91,6 +108,8 @@ def read_labels(path: str | Path, name: str | None = None) -> np.ndarray | Tenso
         ['ann', 'bob']
     """
     file = Path(path)
+    if file.suffix.lower() == PARQUET_SUFFIX:
+        return parquet_column(file, name)
     if file.suffix.lower() in TABLE_SUFFIXES:
         return read_lines(file) if name is None else read_column(file, name)
     content = _read_any(file)
@@ -131,10 +150,11 @@ def _read_any(path: Path) -> Any:
     return content
 
 
-def _read_file(path: Path, leave_out: str | None = None) -> Any:
+def _read_file(path: Path, leave_out: str | None, columns: Columns) -> Any:
     """Return an array, a tensor, or several by name; the content counts more than the suffix."""
-    if path.suffix.lower() in TABLE_SUFFIXES:
-        return read_table(path, leave_out)
+    if _is_table(path):
+        read = read_parquet if path.suffix.lower() == PARQUET_SUFFIX else read_table
+        return read(path, leave_out, columns)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     with path.open("rb") as file:
@@ -174,12 +194,14 @@ def _read_tensors(path: Path) -> Tensor | Mapping[str, Tensor]:
     return content
 
 
-def _to_codes(array: np.ndarray | Tensor, name: str, limit: int | None) -> Tensor:
-    """Return at most ``limit`` rows as an (n, d) floating tensor, without a copy where possible."""
+def _to_codes(array: np.ndarray | Tensor, name: str, limit: int | None, columns: Columns) -> Tensor:
+    """Return columns of at most ``limit`` rows as an (n, d) floating tensor, without a copy where possible."""
     if array.ndim != 2:
         raise InputError(f"{name}: shape {tuple(array.shape)} received; give two axes, (n, d)")
     if limit is not None and len(array) > limit:
         array = array[np.arange(limit) * len(array) // limit]
+    if columns.chosen:
+        array = array[:, columns.positions(name, array.shape[1])]
     if isinstance(array, Tensor):
         if array.is_complex() or array.is_quantized or array.layout != torch.strided:
             raise InputError(f"{name}: {array.dtype} received; give a dense array of real numbers")

@@ -2,12 +2,14 @@
 
 import csv
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from mmdprior.columns import Columns
 from mmdprior.errors import InputError, shorten
 
 __all__ = ["TABLE_SUFFIXES", "read_column", "read_lines", "read_table"]
@@ -22,7 +24,11 @@ _DELIMITERS = (",", ";", "\t")
 _NumberedLine = tuple[int, str]
 
 
-def read_table(path: str | Path, leave_out: str | None = None) -> np.ndarray:
+def read_table(
+    path: str | Path,
+    leave_out: str | None = None,
+    columns: Columns = Columns(),  # noqa: B008, it is frozen
+) -> np.ndarray:
     """Read a table of numbers: one row per line, cells separated by commas, semicolons, tabs or spaces.
 
     The first line is skipped if it is a header: none of its cells is a number, or its cells are 0, 1, 2 and
@@ -32,13 +38,15 @@ def read_table(path: str | Path, leave_out: str | None = None) -> np.ndarray:
     Args:
         path: text file in UTF-8.
         leave_out: name of a column to leave out, which may hold text.
+        columns: choice of columns; those that are left out may hold text.
 
     Returns:
         (n, d) array of float64.
 
     Raises:
-        InputError: the file is missing, not text, has no numbers or an index column, a cell is not a number
-            or a line has a different number of cells. The message names the line and the column.
+        InputError: the file is missing, not text or has no numbers, a cell is not a number or a line has a
+            different number of cells. The message names the line and the column. Without a choice of
+            columns, labels, row numbers and times are refused, see `mmdprior.columns`.
 
     Example:
         >>> from pathlib import Path
@@ -48,17 +56,21 @@ def read_table(path: str | Path, leave_out: str | None = None) -> np.ndarray:
         [[0.5, 1.0], [2.0, 3.0]]
     """
     with _opened(path) as (lines, header, delimiter):
-        _check_no_index(path, header)
-        left_out = _position(path, header, leave_out)
+        names = header if _is_header(header) else None
+        kept = columns.positions(str(path), len(header), names, _position(path, header, leave_out))
+        left_out = [position for position in range(len(header)) if position not in kept]
         blocks: list[np.ndarray] = []
         while chunk := list(itertools.islice(lines, _CHUNK_LINES)):
-            if left_out is not None:
+            if left_out:
                 chunk = [(number, _without(line, delimiter, left_out)) for number, line in chunk]
             blocks.append(_parse(path, chunk, delimiter, blocks[0].shape[1] if blocks else None))
     if not blocks:
         raise InputError(f"{path}: no numbers below the header")
     table = np.concatenate(blocks)
-    return table if left_out is None else np.delete(table, left_out, axis=1)
+    table = np.delete(table, left_out, axis=1) if left_out else table
+    kept_names = None if names is None else [names[position] for position in kept]
+    columns.check_counting(str(path), torch.from_numpy(table), kept_names)
+    return table
 
 
 def read_column(path: str | Path, name: str) -> list[str] | None:
@@ -136,11 +148,12 @@ def _position(path: str | Path, header: list[str], name: str | None) -> int | No
     return header.index(name)
 
 
-def _without(line: str, delimiter: str | None, column: int) -> str:
-    """Return a line with 0 in one column, so that positions and numbers of cells stay the same."""
+def _without(line: str, delimiter: str | None, columns: Sequence[int]) -> str:
+    """Return a line with 0 in some columns, so that positions and numbers of cells stay the same."""
     cells = _cells(line, delimiter)
-    if column < len(cells):
-        cells[column] = "0"
+    for column in columns:
+        if column < len(cells):
+            cells[column] = "0"
     return (delimiter or " ").join(cells)
 
 
@@ -167,18 +180,9 @@ def _parse(
             if not _is_number(cell):
                 raise InputError(
                     f"{path}: line {number}, column {column}: {shorten(cell)!r} received; give a number in "
-                    "every cell"
+                    "every cell, or leave the column out with --drop"
                 )
     raise InputError(f"{path}: not a table of numbers ({problem})")
-
-
-def _check_no_index(path: str | Path, header: list[str]) -> None:
-    """Raise `InputError` for an index column, which would be scored as if it were a code dimension."""
-    if len(header) > 1 and (header[0] == "" or header[0].startswith("Unnamed: 0")):
-        raise InputError(
-            f"{path}: line 1, column 1: no name; it looks like the index that pandas writes, save with "
-            "index=False"
-        )
 
 
 def _is_header(cells: list[str]) -> bool:

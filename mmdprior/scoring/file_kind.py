@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mmdprior.data.parquet import PARQUET_SUFFIX
 from mmdprior.data.table import TABLE_SUFFIXES
 from mmdprior.errors import InputError
 
@@ -33,7 +34,7 @@ def file_kind(path: str) -> FileKind:
         raise _weights_only(path)
     with file.open("rb") as content:
         start = content.read(6)
-    if file.suffix.lower() in (".npy", ".npz", *TABLE_SUFFIXES) or start == b"\x93NUMPY":
+    if file.suffix.lower() in (".npy", ".npz", PARQUET_SUFFIX, *TABLE_SUFFIXES) or start == b"\x93NUMPY":
         return "codes"
     names = _members(file)
     if names and all(name.endswith(".npy") for name in names):
