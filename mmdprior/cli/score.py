@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmdprior.cli.parser import print_error
 from mmdprior.cli.score_options import parse
+from mmdprior.columns import Columns
 from mmdprior.metrics import Protocol
 from mmdprior.scoring import Scorer, draw, score_files
 
@@ -18,7 +19,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(arguments, __doc__)
     protocol = Protocol(options.transform, options.folds, options.seeds)
     settings = {name: getattr(options, name) for name in _SETTINGS}
-    scorer = Scorer(options.predictor, **settings, protocol=protocol)
+    columns = Columns(options.columns, options.drop)
+    scorer = Scorer(options.predictor, **settings, protocol=protocol, columns=columns)
     if options.json:
         Path(options.json).parent.mkdir(parents=True, exist_ok=True)
     if len(options.files) > 1:

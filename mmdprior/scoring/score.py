@@ -9,6 +9,7 @@ from mmdprior.build.builder import Builder
 from mmdprior.build.data import SplitName, images_from, split_to_score
 from mmdprior.build.device import choose_device
 from mmdprior.build.restore import checkpoint_file, config_of, model_from_checkpoint
+from mmdprior.columns import Columns
 from mmdprior.data import ImageSet, thin
 from mmdprior.data.codes import read_latent
 from mmdprior.errors import DATA_LOG, InputError, reason
@@ -48,7 +49,9 @@ class Scorer:
         batch_size: images per encoding batch.
         seed: seed of posterior noise, splits and predictors.
         device: torch device, or ``auto``.
-        posterior: meaning of the outputs of encoders trained elsewhere.
+        posterior: meaning of the outputs of encoders trained elsewhere; None for deterministic codes, with a
+            note if the number of outputs is even.
+        columns: choice of the columns of files of codes.
         trust: whether targets that a checkpoint names, and models that contain code, may run.
         protocol: LPS protocol: transform, folds, seeds.
 
@@ -67,7 +70,8 @@ class Scorer:
     batch_size: int = 512
     seed: int = 0
     device: str = "auto"
-    posterior: PosteriorName = "deterministic"
+    posterior: PosteriorName | None = None
+    columns: Columns = field(default_factory=Columns)
     trust: bool = False
     protocol: Protocol = field(default_factory=Protocol)
 
@@ -86,7 +90,7 @@ class Scorer:
             InputError: the file is not readable, or its codes cannot be scored.
         """
         device = choose_device(self.device)
-        latent = read_latent(path, self.limit)
+        latent = read_latent(path, self.limit, columns=self.columns)
         arrays = {"": latent.mean}
         if latent.log_var is not None:
             arrays |= {"sample: ": latent.sample, "log_var: ": latent.log_var}
@@ -128,22 +132,38 @@ class Scorer:
     def encoder(self, target: str, weights: str | None) -> Scored:
         """Score an encoder trained elsewhere on ``data``; see `mmdprior.scoring.external.load_encoder`."""
         images = self._images("an encoder")
-        model = load_encoder(target, weights, self.posterior, images.image_shape)
+        model = load_encoder(target, weights, self._posterior, images.image_shape)
         return self._encode(model.to(choose_device(self.device)), images)
 
     def program(self, path: str) -> Scored:
         """Score a TorchScript file or an exported program on ``data``."""
         if not self.trust:  # raise for missing trust before missing data
-            load_program(path, self.posterior, (1, 1, 1), choose_device("cpu"), trust=False)
+            load_program(path, self._posterior, (1, 1, 1), choose_device("cpu"), trust=False)
         images, device = self._images(path), choose_device(self.device)
-        model = load_program(path, self.posterior, images.image_shape, device, trust=self.trust)
+        model = load_program(path, self._posterior, images.image_shape, device, trust=self.trust)
         return self._encode(model, images)
+
+    @property
+    def _posterior(self) -> PosteriorName:
+        return self.posterior or "deterministic"
+
+    def _note_outputs(self, codes: Codes) -> None:
+        """Log how the outputs of an encoder were read, where they may have another meaning."""
+        outputs = codes.latent.dim
+        if self.posterior is None and outputs % 2 == 0:
+            _log.info(
+                "encoder: %d outputs read as %d deterministic codes; give --posterior gaussian if they are "
+                "(mean, log_var)",
+                outputs,
+                outputs,
+            )
 
     def _encode(self, model: Autoencoder, images: ImageSet) -> Scored:
         device = choose_device(self.device)
-        return self._score(
-            encode(model, self._thinned(images), batch_size=self.batch_size, seed=self.seed, device=device)
-        )
+        thinned = self._thinned(images)
+        codes = encode(model, thinned, batch_size=self.batch_size, seed=self.seed, device=device)
+        self._note_outputs(codes)
+        return self._score(codes)
 
     def _score(self, codes: Codes) -> Scored:
         result = score_codes(codes, self.predictors, seed=self.seed, protocol=self.protocol, thorough=True)
