@@ -16,6 +16,7 @@ from mmdprior.config.slots import Slot
 from mmdprior.data import ImageSet, Subset
 from mmdprior.data.source import to_float
 from mmdprior.errors import InputError
+from mmdprior.flows.bijection import Bijection
 from mmdprior.models import PCA, Autoencoder, add_linear_skip, fit_pca
 from mmdprior.priors import Gaussian, Prior
 from mmdprior.regularizers import Regularizer
@@ -79,7 +80,7 @@ class Builder:
         with self._remedy_for_sizes():
             encoder = networks.build(slots["model.encoder"])
             decoder = networks.build(slots["model.decoder"])
-        model = Autoencoder(encoder, decoder, posterior, likelihood)
+        model = Autoencoder(encoder, decoder, posterior, likelihood, self._flow_in_training())
         if not settings.linear_skip:
             return model
         with error_path("model"):
@@ -88,6 +89,27 @@ class Builder:
             else:
                 pca = _fit_pca(model, train, settings.latent_dim)
             return add_linear_skip(model, pca, image_shape)
+
+    def flow(self) -> Bijection | None:
+        """Build ``model.flow``, untrained unless it is saved in the config; None without one."""
+        slot = self.config.slots.get("model.flow")
+        if slot is None:
+            return None
+        flow: Bijection = self._slots.build(slot)
+        if flow.dim != self.config.model.latent_dim:
+            raise InputError(
+                f"model.flow: dim {flow.dim} received; the latent has {self.config.model.latent_dim}"
+            )
+        return flow
+
+    def _flow_in_training(self) -> Bijection | None:
+        """Return the flow of the model in training; None where it is fitted afterwards."""
+        slot = self.config.slots.get("model.flow")
+        fitted_later = self.config.model.flow_training == "after"
+        if slot is None or (fitted_later and slot.name != "saved"):
+            return None
+        flow = self.flow()
+        return flow.requires_grad_(False) if flow is not None and slot.name == "saved" else flow
 
     def regularizer(self) -> Regularizer:
         """Build the penalty, and check that it fits the latent codes."""

@@ -20,7 +20,7 @@ from mmdprior.priors.prior import check_draws
 __all__ = ["SlotBuilder", "error_path"]
 
 _RETURN_TYPES: Mapping[str, type] = {
-    **{kind: CONTRACTS[kind] for kind in ("posterior", "likelihood", "kernel", "regularizer")},
+    **{kind: CONTRACTS[kind] for kind in ("posterior", "likelihood", "kernel", "regularizer", "flow")},
     "encoder": nn.Module,
     "decoder": nn.Module,
 }

@@ -64,13 +64,14 @@ def _encode(model: Autoencoder, x: Tensor, latent_dim: int) -> Latent:
         latent = model.posterior(params, stream(0, "dry_run", device=x.device))
         if not isinstance(latent, Latent) or latent.sample.shape != (len(x), latent_dim):
             raise InputError(f"posterior: no Latent of ({len(x)}, {latent_dim}) codes returned")
-    return latent
+    with error_path("model.flow"):
+        return model.through_flow(latent)
 
 
 def _decode(model: Autoencoder, latent: Latent, x: Tensor) -> None:
     """Check decoder and likelihood on the codes of a batch."""
     with error_path("model.decoder"):
-        output = model.decoder(latent.sample)
+        output = model.decoder((latent.base or latent).sample)
         if not isinstance(output, Tensor) or output.shape != x.shape:
             raise InputError(f"decoder: {_shape_or_type(output)} returned; return {tuple(x.shape)}")
     with error_path("model.likelihood"):

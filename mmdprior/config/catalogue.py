@@ -21,6 +21,7 @@ from mmdprior.data import (
     tiny_imagenet,
     torchvision_set,
 )
+from mmdprior.flows import bijection_from_spec, trainable_flow
 from mmdprior.kernels import (
     ANOVA,
     IMQ,
@@ -187,6 +188,7 @@ NAMES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "gaussian": GaussianLikelihood,
         "laplace": LaplaceLikelihood,
     },
+    "flow": {"coupling": trainable_flow, "saved": bijection_from_spec},
     "source": {
         "arrays": arrays,
         "cars3d": cars3d,

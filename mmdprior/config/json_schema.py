@@ -107,18 +107,27 @@ def _definition(kind: str, name: str) -> dict[str, Any]:
 
 def _properties(model: type[pydantic.BaseModel]) -> dict[str, Any]:
     """Return the keys of a model, with references for slots."""
-    properties: dict[str, Any] = _with_references(model.model_json_schema()["properties"])
+    schema = model.model_json_schema()
+    properties: dict[str, Any] = _with_references(schema["properties"], schema.get("$defs", {}))
     for schema in properties.values():
         schema.pop("title", None)  # pydantic's titles repeat the keys
     return properties
 
 
-def _with_references(schema: Any) -> Any:
-    """Replace the markers that `SlotOf` leaves by references to the definition of the kind."""
+def _with_references(schema: Any, models: Mapping[str, Any]) -> Any:
+    """Replace the markers that `SlotOf` leaves by references to the definition of the kind.
+
+    Args:
+        schema: part of a schema from pydantic.
+        models: schemas of nested models, such as ``model.flow_fit``, which are put in place of their names.
+    """
     if isinstance(schema, list):
-        return [_with_references(entry) for entry in schema]
+        return [_with_references(entry, models) for entry in schema]
     if not isinstance(schema, Mapping):
         return schema
+    model = models.get(str(schema.get("$ref")).removeprefix("#/$defs/"))
+    if model is not None:
+        schema = {**model, **{key: value for key, value in schema.items() if key != "$ref"}}
     if isinstance(schema.get("slot"), str):
         schema = {"$ref": f"#/$defs/{schema['slot']}", **{k: v for k, v in schema.items() if k != "slot"}}
-    return {key: _with_references(value) for key, value in schema.items()}
+    return {key: _with_references(value, models) for key, value in schema.items()}

@@ -100,6 +100,23 @@ class DataSection(Section):
     )
 
 
+class FlowFit(StrictModel):
+    """``model.flow_fit``: how a flow is fitted to the codes after training; see `mmdprior.flows`."""
+
+    steps: Positive = Field(1000, description="Number of updates.")
+    batch_size: Positive = Field(512, description="Codes per update.")
+    learning_rate: pydantic.PositiveFloat = Field(
+        1e-3, description="First step size of AdamW; it decays to zero."
+    )
+    weight_decay: pydantic.NonNegativeFloat = Field(0.05, description="Decoupled weight decay.")
+    noise: pydantic.NonNegativeFloat = Field(
+        0.05, description="Standard deviation of noise on the whitened codes of each update."
+    )
+    transport: pydantic.NonNegativeFloat = Field(
+        0.0, description="Weight of the distance between codes before and behind the flow."
+    )
+
+
 class ModelSection(Section):
     """``model``: the autoencoder. ``name`` and its arguments stand for both encoder and decoder."""
 
@@ -109,6 +126,19 @@ class ModelSection(Section):
     )
     likelihood: Annotated[Slot, SlotOf("likelihood")] = Field(
         "gaussian", validate_default=True, description="Distribution of an image given its code."
+    )
+    flow: Annotated[Slot, SlotOf("flow")] | None = Field(
+        None, description="Invertible map between encoder and decoder; null for none."
+    )
+    flow_training: Literal["joint", "flow_only", "after"] = Field(
+        "after",
+        description="How the flow is trained. joint: the penalty trains encoder and flow. flow_only: the "
+        "penalty trains the flow, and only the reconstruction trains encoder and decoder. after: the flow is "
+        "fitted to the codes by likelihood when training ends; flow_fit has its settings.",
+    )
+    flow_fit: FlowFit = Field(
+        default_factory=lambda: FlowFit.model_validate({}),
+        description="Settings of a flow that is fitted after training.",
     )
     linear_skip: bool = Field(
         False, description="Add a linear path, initialised with PCA, to encoder and decoder."

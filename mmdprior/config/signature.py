@@ -21,6 +21,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmdprior.data.source import Source
+from mmdprior.flows.bijection import Bijection
 from mmdprior.kernels.kernel import Kernel
 from mmdprior.models.likelihood import Likelihood
 from mmdprior.models.posterior import Posterior
@@ -39,6 +40,7 @@ CONTRACTS: Mapping[str, type] = {
     "kernel": Kernel,
     "posterior": Posterior,
     "likelihood": Likelihood,
+    "flow": Bijection,
     "estimator": Estimator,
     "schedule": Schedule,
     "source": Source,
@@ -51,6 +53,7 @@ SUPPLIED: Mapping[str, frozenset[str]] = {
     "schedule": frozenset({"steps"}),
     "encoder": frozenset({"image_shape", "num_params"}),
     "decoder": frozenset({"image_shape", "latent_dim"}),
+    "flow": frozenset({"dim", "seed"}),
 }
 """Kind of slot -> arguments that the builder supplies; YAML may set only the ``dim`` of a prior."""
 

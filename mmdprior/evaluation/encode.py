@@ -17,6 +17,9 @@ from mmdprior.world import World
 
 __all__ = ["Codes", "encode", "representations", "rows_of_rank"]
 
+_FLOW_ROWS = 8192
+"""Codes that are mapped through a flow at once."""
+
 
 @dataclass(frozen=True)
 class Codes:
@@ -92,7 +95,7 @@ def encode(
             labels.append(batch_labels.cpu())
         # Gather the parameters, not the codes: every rank then draws the same noise for all images.
         all_params = world.gather_ragged(torch.cat(params))
-        latent = model.posterior(all_params, stream(seed, "encode"))
+        latent = _through_flow(model, model.posterior(all_params, stream(seed, "encode")))
     bad = ~torch.isfinite(latent.sample).all(1)
     if bool(bad.any()):
         raise InputError(
@@ -100,6 +103,22 @@ def encode(
             "and the images"
         )
     return Codes(latent, world.gather_ragged(torch.cat(labels)), images.label_names)
+
+
+def _through_flow(model: Autoencoder, latent: Latent) -> Latent:
+    """Map codes through the flow of a model in blocks, which bound the memory."""
+    if model.flow is None:
+        return latent
+    parts = [part for part in (latent.sample, latent.mean, latent.log_var) if part is not None]
+    blocks = zip(*(part.split(_FLOW_ROWS) for part in parts), strict=True)
+    mapped = [model.through_flow(Latent(*block)) for block in blocks]
+    log_vars = [part.log_var for part in mapped if part.log_var is not None]
+    return Latent(
+        torch.cat([part.sample for part in mapped]),
+        torch.cat([part.mean for part in mapped]),
+        torch.cat(log_vars) if log_vars else None,
+        latent,
+    )
 
 
 def rows_of_rank(n: int, batch_size: int, world: World) -> Tensor:

@@ -13,6 +13,7 @@ from mmdprior.data import ImageSet, Subset
 from mmdprior.data.source import to_float
 from mmdprior.errors import InputError
 from mmdprior.evaluation.encode import rows_of_rank
+from mmdprior.latent import Latent
 from mmdprior.models import Autoencoder, evaluation_mode
 from mmdprior.results import Result, to_plain
 from mmdprior.seeding import stream
@@ -58,7 +59,7 @@ class Reconstruction(Result):
 def reconstruction_error(
     model: Autoencoder,
     images: ImageSet,
-    codes: Float[Tensor, "n d"] | None = None,
+    codes: Float[Tensor, "n d"] | Latent | None = None,
     *,
     batch_size: int = 512,
     seed: int = 0,
@@ -70,8 +71,9 @@ def reconstruction_error(
     Args:
         model: model on ``device``; it decodes in evaluation mode.
         images: data set, in the order of ``codes``.
-        codes: one sample of q(z|x) per image. By default the samples are drawn here, and depend on
-            ``batch_size``.
+        codes: one sample of q(z|x) per image, or the `Latent` with them. Behind a flow, a `Latent` from
+            `encode` also has the codes before it, which are decoded without inverting the flow. By default
+            the samples are drawn here, and depend on ``batch_size``.
         batch_size: images per forward pass.
         seed: seed of the samples drawn here.
         device: device of the model.
@@ -97,8 +99,14 @@ def reconstruction_error(
     with evaluation_mode(model):
         for batch, _ in Subset(images, rows).chunks(batch_size):
             x = to_float(batch.to(device))
-            z = model.encode(x, generator).sample if codes is None else codes[start : start + len(x)].to(x)
-            output = model.decode_raw(z, x.shape).to(x)
+            if codes is None:
+                output = model(x, generator)[1].to(x)
+            elif isinstance(codes, Latent) and codes.base is not None:
+                before = codes.base.sample[start : start + len(x)].to(x)
+                output = model.decoder_output(before, x.shape).to(x)
+            else:
+                sample = codes.sample if isinstance(codes, Latent) else codes
+                output = model.decode_raw(sample[start : start + len(x)].to(x), x.shape).to(x)
             start += len(x)
             squared += float((model.likelihood.mean(output) - x).square().sum())
             loss += float(model.likelihood.loss(output, x)) * len(x)

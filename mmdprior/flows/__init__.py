@@ -25,18 +25,26 @@ Example:
     True
 """
 
-from mmdprior.flows.bijection import Bijection, Blocks, Chain, Inverse
-from mmdprior.flows.coupling import AffineCoupling, SplineCoupling, coupling_flow
-from mmdprior.flows.exact import BallMap, MixtureMap
-from mmdprior.flows.fit import FittedBijection, fit_bijection
-from mmdprior.flows.intrinsic_dimension import IntrinsicDimension, intrinsic_dimension, two_nearest_neighbours
-from mmdprior.flows.linear import ActNorm, FixedLinear, InvertibleLinear, Permutation, whitening
-from mmdprior.flows.marginals import MarginalMap
-from mmdprior.flows.optimise import Evaluation, FlowSettings
-from mmdprior.flows.positions import PerPosition
-from mmdprior.flows.saved import bijection_from_spec, load_bijection, save_bijection
-from mmdprior.flows.spline import MonotoneSpline
-from mmdprior.flows.targets import Dequantized, Hazy, dequantized, gaussian_to
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmdprior.flows.bijection import Bijection, Blocks, Chain, Inverse
+    from mmdprior.flows.coupling import AffineCoupling, SplineCoupling, coupling_flow, trainable_flow
+    from mmdprior.flows.exact import BallMap, MixtureMap
+    from mmdprior.flows.fit import FittedBijection, fit_bijection
+    from mmdprior.flows.intrinsic_dimension import (
+        IntrinsicDimension,
+        intrinsic_dimension,
+        two_nearest_neighbours,
+    )
+    from mmdprior.flows.linear import ActNorm, FixedLinear, InvertibleLinear, Permutation, whitening
+    from mmdprior.flows.marginals import MarginalMap
+    from mmdprior.flows.optimise import Evaluation, FlowSettings
+    from mmdprior.flows.positions import PerPosition
+    from mmdprior.flows.saved import bijection_from_spec, load_bijection, save_bijection
+    from mmdprior.flows.spline import MonotoneSpline
+    from mmdprior.flows.targets import Dequantized, Hazy, dequantized, gaussian_to
 
 __all__ = [
     "ActNorm",
@@ -68,6 +76,53 @@ __all__ = [
     "intrinsic_dimension",
     "load_bijection",
     "save_bijection",
+    "trainable_flow",
     "two_nearest_neighbours",
     "whitening",
 ]
+
+_MODULES = {
+    "ActNorm": "linear",
+    "AffineCoupling": "coupling",
+    "BallMap": "exact",
+    "Bijection": "bijection",
+    "Blocks": "bijection",
+    "Chain": "bijection",
+    "Dequantized": "targets",
+    "Evaluation": "optimise",
+    "FittedBijection": "fit",
+    "FixedLinear": "linear",
+    "FlowSettings": "optimise",
+    "Hazy": "targets",
+    "IntrinsicDimension": "intrinsic_dimension",
+    "Inverse": "bijection",
+    "InvertibleLinear": "linear",
+    "MarginalMap": "marginals",
+    "MixtureMap": "exact",
+    "MonotoneSpline": "spline",
+    "PerPosition": "positions",
+    "Permutation": "linear",
+    "SplineCoupling": "coupling",
+    "bijection_from_spec": "saved",
+    "coupling_flow": "coupling",
+    "dequantized": "targets",
+    "fit_bijection": "fit",
+    "gaussian_to": "targets",
+    "intrinsic_dimension": "intrinsic_dimension",
+    "load_bijection": "saved",
+    "save_bijection": "saved",
+    "trainable_flow": "coupling",
+    "two_nearest_neighbours": "intrinsic_dimension",
+    "whitening": "linear",
+}
+"""Module of each name. Names are imported on first use: models import the contract alone."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

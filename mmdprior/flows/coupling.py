@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from mmdprior.errors import InputError
 from mmdprior.flows.bijection import Bijection, Chain
-from mmdprior.flows.linear import soft_bound
+from mmdprior.flows.linear import InvertibleLinear, soft_bound
 from mmdprior.flows.spline import knots_from_parameters, rational_quadratic, rational_quadratic_inverse
 from mmdprior.precision import full_precision
 
-__all__ = ["AffineCoupling", "Coupling", "SplineCoupling", "coupling_flow"]
+__all__ = ["AffineCoupling", "Coupling", "SplineCoupling", "coupling_flow", "trainable_flow"]
 
 _REACH = 8.0
 """Size of the inputs of a network from which they saturate, in standard deviations of whitened codes.
@@ -253,3 +253,39 @@ def coupling_flow(
             else:
                 parts.append(SplineCoupling(dim, sorted(half), hidden, dropout, bins))
     return Chain(parts)
+
+
+def trainable_flow(
+    dim: int,
+    layers: int = 8,
+    hidden: Sequence[int] = (256, 256),
+    transform: Literal["affine", "spline"] = "affine",
+    dropout: float = 0.1,
+    bins: int = 8,
+    seed: int = 0,
+) -> Chain:
+    """Return the flow that ``model: {flow: coupling}`` names: couplings between two learnable linear maps.
+
+    It starts as the identity. Its initial weights depend on the seed only, and the global generator is left
+    unchanged, so that encoder and decoder start as they do without a flow.
+
+    Args:
+        dim: number of dimensions d.
+        layers: number of couplings; none are used in one dimension.
+        hidden: units of the hidden layers of each network.
+        transform: ``affine`` or ``spline``.
+        dropout: probability that a hidden unit is dropped in training.
+        bins: number of bins of a spline; not used by affine couplings.
+        seed: seed of the halves and of the initial weights.
+
+    Example:
+        >>> from mmdprior.flows import trainable_flow
+        >>> len(trainable_flow(4, layers=2, hidden=[16]).parts)
+        3
+    """
+    if dim == 1:
+        return Chain([InvertibleLinear(1)])
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        couplings = coupling_flow(dim, layers, hidden, transform, dropout, bins, seed)
+    return Chain([InvertibleLinear(dim), couplings, InvertibleLinear(dim)])

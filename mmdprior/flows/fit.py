@@ -120,6 +120,7 @@ def fit_bijection(
     settings: FlowSettings | None = None,
     *,
     objective: Objective = "auto",
+    flow: Bijection | None = None,
     validation: Tensor | np.ndarray | None = None,
     dequantize: bool = False,
     prior_settings: FlowSettings | None = None,
@@ -147,6 +148,7 @@ def fit_bijection(
             - ``two_maps``: as auto, but with a fitted map to the whole prior;
             - ``mmd``: the MMD penalty of this package (RBFs of three length-scales);
             - ``sliced``: the MMD of one-dimensional projections.
+        flow: an untrained bijection to train in place of the couplings that ``settings`` describes.
         validation: (m, d) held-out codes; by default a tenth of the rows, at most 3,000, drawn at random.
         dequantize: whether a prior with single values of positive probability is replaced by `dequantized`.
         prior_settings: settings of a map fitted to draws of the prior. By default four spline couplings in up
@@ -187,7 +189,9 @@ def fit_bijection(
     w, w_held_out = apply(first, train), apply(first, held_out)
     dimension = intrinsic_dimension(w, seed=seed)
     fit = _fit_to_gaussian if objective in ("auto", "two_maps") else _fit_directly
-    options = _Options(settings, prior_settings, objective, seed, report)
+    if flow is not None and flow.dim != dim:
+        raise InputError(f"flow: dim {flow.dim} received; the codes have {dim}")
+    options = _Options(settings, prior_settings, objective, flow, seed, report)
     parts, history, text, warnings = fit(w, w_held_out, target, options)
     bijection = Chain([first, *parts]).eval()
     z = apply(bijection, held_out)
@@ -221,6 +225,7 @@ class _Options:
     settings: FlowSettings
     prior_settings: FlowSettings | None
     objective: Objective
+    flow: Bijection | None
     seed: int
     report: Callable[[Evaluation], None] | None
 
@@ -243,7 +248,7 @@ def _fit_to_gaussian(w: Tensor, held_out: Tensor, prior: Prior, options: _Option
 
     last = fit(prior) if options.objective == "two_maps" else gaussian_to(prior, fit)
     assert last is not None
-    flow = _new_flow(w, settings, seed)
+    flow = _new_flow(w, settings, seed) if options.flow is None else options.flow.to(w)
     history = train_flow(
         flow,
         minibatches(w, settings, seed),
@@ -266,7 +271,7 @@ def _fit_directly(w: Tensor, held_out: Tensor, prior: Prior, options: _Options) 
     draws = prior.sample(_PRIOR_DRAWS, stream(seed, "moments", device=prior.device)).to(w)
     linear = Inverse(whitening(draws)).eval()
     moved, moved_held_out = apply(linear, w), apply(linear, held_out)
-    flow = _new_flow(moved, settings, seed)
+    flow = _new_flow(moved, settings, seed) if options.flow is None else options.flow.to(w)
     if objective == "likelihood":
         if not bool(torch.isfinite(prior.log_prob(3 * draws[:1000])).all()):
             raise InputError(

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmdprior.errors import InputError, InputWarning
+from mmdprior.flows.bijection import Bijection
 from mmdprior.latent import Latent
 from mmdprior.models.likelihood import GaussianLikelihood, Likelihood
 from mmdprior.models.posterior import DeterministicPosterior, Posterior
@@ -41,6 +42,8 @@ class Autoencoder(nn.Module):
         decoder: module from codes to likelihood parameters.
         posterior: family of q(z|x); deterministic by default.
         likelihood: family of p(x|z); Gaussian by default.
+        flow: invertible map between encoder and decoder: codes are z = flow(h) for the encoder's codes h, and
+            the decoder receives flow.inverse(z); None by default.
 
     Example:
         >>> import torch
@@ -62,12 +65,14 @@ class Autoencoder(nn.Module):
         decoder: nn.Module,
         posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
+        flow: Bijection | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
         self.posterior = DeterministicPosterior() if posterior is None else posterior
         self.likelihood = GaussianLikelihood() if likelihood is None else likelihood
+        self.flow = flow
 
     def encode(self, images: Float[Tensor, "n c h w"], generator: torch.Generator | None = None) -> Latent:
         """Return q(z|x) and one sample of it per image.
@@ -81,18 +86,40 @@ class Autoencoder(nn.Module):
         """
         if self.image_shape is not None:
             _check_images(images, self.image_shape)
-        return self.posterior(self.posterior_params(images), generator)
+        return self.through_flow(self.posterior(self.posterior_params(images), generator))
 
     def decode(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
         """Return the mean images of codes, unclipped: those of a Gaussian likelihood may leave [0, 1]."""
-        return self.likelihood.mean(self.decoder(z))
+        return self.likelihood.mean(self.decoder(self.before_flow(z)))
 
     def forward(
         self, images: Float[Tensor, "n c h w"], generator: torch.Generator | None = None
     ) -> tuple[Latent, Float[Tensor, "n c h w"]]:
         """Return the codes, and the decoder's output for the sampled codes."""
         latent = self.encode(images, generator)
-        return latent, self.decode_raw(latent.sample, images.shape)
+        return latent, self.decoder_output((latent.base or latent).sample, images.shape)
+
+    def through_flow(self, latent: Latent) -> Latent:
+        """Return codes behind the flow, with those before it as ``base``; the same codes without a flow.
+
+        Samples and means are mapped. The image of the posterior is no Gaussian: ``log_var`` becomes
+        log (sample - mean)^2, whose exponential averages to the variance.
+
+        Args:
+            latent: codes of the posterior.
+        """
+        if self.flow is None:
+            return latent
+        z, log_det = self.flow.forward_and_log_det(latent.sample)
+        if not latent.stochastic:
+            return Latent(z, z, None, latent, log_det)
+        mean = self.flow(latent.mean)
+        squared = (z - mean).detach().square().clamp(min=torch.finfo(z.dtype).tiny)
+        return Latent(z, mean, squared.log(), latent, log_det)
+
+    def before_flow(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Return the inputs of the decoder for codes behind the flow; the same codes without a flow."""
+        return z if self.flow is None else self.flow.inverse(z)
 
     def posterior_params(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p"]:
         """Return the encoder's output, in float32 or wider.
@@ -113,13 +140,25 @@ class Autoencoder(nn.Module):
         """Return the decoder's output, in float32 or wider: the input of ``likelihood.loss``.
 
         Args:
-            z: codes.
+            z: codes, behind the flow if there is one.
             shape: shape (n, C, H, W) that the output must have.
 
         Raises:
             InputError: the decoder returns another shape.
         """
-        output = self.decoder(z)
+        return self.decoder_output(self.before_flow(z), shape)
+
+    def decoder_output(self, h: Float[Tensor, "n d"], shape: torch.Size) -> Float[Tensor, "n c h w"]:
+        """Return `decode_raw` for codes before the flow, which need not be inverted.
+
+        Args:
+            h: codes of the posterior.
+            shape: shape (n, C, H, W) that the output must have.
+
+        Raises:
+            InputError: the decoder returns another shape.
+        """
+        output = self.decoder(h)
         if output.shape != shape:
             raise InputError(f"decoder: shape {tuple(output.shape)} returned; return {tuple(shape)}")
         return output.to(torch.promote_types(output.dtype, torch.float32))

@@ -141,7 +141,7 @@ def add_linear_skip(model: Autoencoder, pca: PCA, image_shape: tuple[int, int, i
                     f"linear_skip: {type(network).__name__} is not zero when its last layer is; end it "
                     "with a linear or convolutional layer"
                 )
-    return Autoencoder(encoder, decoder, model.posterior, model.likelihood)
+    return Autoencoder(encoder, decoder, model.posterior, model.likelihood, model.flow)
 
 
 class LinearSkipEncoder(nn.Module):

@@ -32,6 +32,7 @@ from mmdprior.predictors import PREDICTORS
 from mmdprior.priors import Prior
 from mmdprior.regularizers import Regularizer
 from mmdprior.runs.directory import RunDirectory, create_run_directory
+from mmdprior.runs.flow import fit_flow
 from mmdprior.runs.report import run_facts, write_report
 from mmdprior.training import (
     Checkpointing,
@@ -95,6 +96,8 @@ class Experiment:
         start = time.perf_counter()
         with guard or nullcontext():
             self.trainer.run()
+        if not self.trainer.stopped:
+            fit_flow(self.config, self.trainer, self.splits, self.match.prior)
         seconds = time.perf_counter() - start
         result = None if self.trainer.stopped else self._score(seconds)
         self.logger.close()
@@ -316,6 +319,7 @@ def _trainer_settings(config: Config) -> dict[str, Any]:
         "seed": config.seed,
         "weight": config.regularizer.weight,
         "gradient_clip": settings.gradient_clip,
+        "flow_only": config.model.flow_training == "flow_only",
         "log_every": settings.log_every,
         "numerics": Numerics(
             settings.precision, settings.channels_last, settings.compile, settings.accumulate
@@ -380,9 +384,12 @@ def _optimizer(config: Config, model: Autoencoder, regularizer: Regularizer) -> 
     settings = config.trainer
     learned = {id(p) for module in regularizer.auxiliary_modules() for p in module.parameters()}
     shared = [p for p in regularizer.parameters() if id(p) not in learned]
+    # A flow that was fitted after training is not trained any more when the run is resumed.
+    fitted = {id(p) for p in (model.flow.parameters() if model.flow else ()) if not p.requires_grad}
+    trained = [p for p in model.parameters() if id(p) not in fitted]
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
     return kind(
-        [*model.parameters(), *shared],
+        [*trained, *shared],
         lr=settings.learning_rate,
         betas=(settings.betas[0], settings.betas[1]),
         weight_decay=settings.weight_decay,

@@ -76,13 +76,13 @@ def _leave() -> None:
 def replicate(model: Autoencoder, world: World) -> Autoencoder:
     """Return the model with encoder and decoder under DDP; it shares all weights with the given one.
 
-    Posterior and likelihood stay outside, since they run on the gathered codes of all ranks. Buffers are not
-    synchronised: shipped models change none.
+    Posterior, flow and likelihood stay outside, since they run on the gathered codes of all ranks. Buffers
+    are not synchronised: shipped models change none.
     """
     if world.size == 1:
         return model
     encoder, decoder = _under_ddp(model.encoder), _under_ddp(model.decoder)
-    return Autoencoder(encoder, decoder, model.posterior, model.likelihood)
+    return Autoencoder(encoder, decoder, model.posterior, model.likelihood, model.flow)
 
 
 def _under_ddp(module: nn.Module) -> nn.Module:

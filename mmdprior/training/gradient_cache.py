@@ -50,6 +50,7 @@ class GradientCache:
         precision: precision of encoder and decoder; ``"bfloat16"`` runs them under autocast.
         memory_format: memory format of the images.
         parts: number of parts into which each rank splits its rows; the number of rows must be a multiple.
+        flow_only: whether the gradient of the penalty reaches only the flow of the model.
 
     Example:
         >>> from torch import nn
@@ -80,6 +81,7 @@ class GradientCache:
     precision: Precision = "float32"
     memory_format: torch.memory_format = torch.preserve_format
     parts: int = 1
+    flow_only: bool = False
 
     def __call__(
         self,
@@ -112,7 +114,8 @@ class GradientCache:
         reconstruction, codes_gradient = self._decode(images, codes.detach())
 
         mark("penalty")
-        penalty = self.regularizer(latent, step=step, labels=self.world.gather(batch.labels))
+        penalised = self.network.through_flow(latent.detach() if self.flow_only else latent)
+        penalty = self.regularizer(penalised, step=step, labels=self.world.gather(batch.labels))
 
         # The graph of the reconstruction loss was freed part by part. (codes * codes_gradient).sum() replaces
         # it: its gradient with respect to the codes is codes_gradient.
@@ -121,7 +124,7 @@ class GradientCache:
 
         # Pass 2: encode again with a graph and back-propagate dL/dP to the encoder.
         self._encoder_backward(images, states, _grad_or_zeros(params))
-        return Losses.of(reconstruction, penalty, weight, latent, self.world)
+        return Losses.of(reconstruction, penalty, weight, penalised, self.world)
 
     def _encode(self, images: list[Tensor]) -> tuple[list[_RNGState], list[Tensor]]:
         """Return the RNG state before each part, and the encoder's outputs per part, without a graph."""
@@ -143,7 +146,7 @@ class GradientCache:
             z.requires_grad_()
             with self._all_reduce_if(index == self.parts - 1, self.network.decoder):
                 with autocast(self.precision, self.device):
-                    output = self.network.decode_raw(z, part.shape)
+                    output = self.network.decoder_output(z, part.shape)
                 # All parts have the same size, so the mean over the batch is the mean of the parts' means.
                 loss = self.network.likelihood.loss(output, part) / self.parts
                 loss.backward()

@@ -63,7 +63,10 @@ class Trainer:
         weight_schedule: factor on ``weight`` by step; constant by default.
         learning_rate_schedule: factor on the optimizer's learning rates by step; constant by default.
         auxiliary_optimizer: optimizer of the regularizer's learned parts, if it has any.
-        gradient_clip: largest norm of the gradient; None does not clip.
+        gradient_clip: largest norm of the gradient; None does not clip. A flow has a norm of its
+            own.
+        flow_only: whether the gradient of the penalty reaches only the flow of the model, so that encoder and
+            decoder are trained by the reconstruction alone.
         numerics: precision, memory format, compilation and accumulation.
         average: running average of the weights; validated in place of the weights and saved with them.
         world: ranks that train together, each with its own `Trainer`. Rank 0 writes.
@@ -111,6 +114,7 @@ class Trainer:
     learning_rate_schedule: Schedule = field(default_factory=Constant)
     auxiliary_optimizer: torch.optim.Optimizer | None = None
     gradient_clip: float | None = None
+    flow_only: bool = False
     numerics: Numerics = field(default_factory=Numerics)
     average: WeightAverage | None = None
     world: World = field(default_factory=World)
@@ -138,6 +142,9 @@ class Trainer:
         self._cache = self._gradient_cache() if self.numerics.accumulate > 1 else None
         self._learned = LearnedParts(self.regularizer, self.auxiliary_optimizer, self.world)
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        in_flow = {id(p) for p in (() if self.model.flow is None else self.model.flow.parameters())}
+        self._flow_parameters = [p for p in self._parameters if id(p) in in_flow]
+        self._other_parameters = [p for p in self._parameters if id(p) not in in_flow]
         replicated = {id(p) for part in (self.model.encoder, self.model.decoder) for p in part.parameters()}
         self._unreplicated = [p for p in self._parameters if id(p) not in replicated]
         self._learning_rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -240,15 +247,18 @@ class Trainer:
         mark("decoder")
         codes = latent.sample[self.world.rows(len(latent.sample))]  # each rank decodes its own rows
         with autocast(self.numerics.precision, self.device):
-            output = network.decode_raw(codes, images.shape)
+            output = network.decoder_output(codes, images.shape)
         reconstruction = network.likelihood.loss(output, images)
 
         mark("penalty")
-        penalty = self.regularizer(latent, step=self.step, labels=labels)
+        # The penalty is on the codes behind the flow, if there is one. The decoder received those before it,
+        # so nothing is inverted.
+        penalised = network.through_flow(latent.detach() if self.flow_only else latent)
+        penalty = self.regularizer(penalised, step=self.step, labels=labels)
 
         mark("backward")
         (reconstruction + weight * penalty).backward()
-        return Losses.of(reconstruction, penalty, weight, latent, self.world)
+        return Losses.of(reconstruction, penalty, weight, penalised, self.world)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the content of a checkpoint: all that resuming the run and rebuilding the model need."""
@@ -290,6 +300,11 @@ class Trainer:
                 f"checkpoint: does not fit this run ({type(error).__name__}: {reason(error)})"
             ) from error
 
+    def write_last(self) -> None:
+        """Write the last checkpoint again, after a change of the model or of ``checkpointing``."""
+        self._write(LAST)
+        self._writer.wait()
+
     @property
     def evaluated(self) -> Autoencoder:
         """Model that is validated and scored: with averaged weights if the run averages them."""
@@ -304,13 +319,16 @@ class Trainer:
             self.numerics.precision,
             self.numerics.memory_format,
             self.numerics.accumulate,
+            self.flow_only,
         )
 
     def _clip_gradient(self) -> Tensor:
         """Clip the gradient and return its norm before; zero if the run does not clip."""
         if self.gradient_clip is None:
             return torch.zeros((), device=self.device)
-        return nn.utils.clip_grad_norm_(self._parameters, self.gradient_clip)
+        # Separate norms: a large gradient of the flow must not change the update of encoder and decoder.
+        nn.utils.clip_grad_norm_(self._flow_parameters, self.gradient_clip)
+        return nn.utils.clip_grad_norm_(self._other_parameters, self.gradient_clip)
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.steps
@@ -369,4 +387,4 @@ Trainer.__init__ = accept_old_names(Trainer.__init__)  # type: ignore[method-ass
 def _compiled(model: Autoencoder) -> Autoencoder:
     """Return a model with compiled encoder and decoder that shares all weights with the given one."""
     encoder, decoder = (cast(nn.Module, torch.compile(part)) for part in (model.encoder, model.decoder))
-    return Autoencoder(encoder, decoder, model.posterior, model.likelihood)
+    return Autoencoder(encoder, decoder, model.posterior, model.likelihood, model.flow)
