@@ -24,6 +24,10 @@ class KL(Regularizer):
 
     For any other prior with a ``log_prob`` it is estimated by one draw per sample, log q(z|x) - log p(z).
 
+    Behind the flow z = f(h) of a model, it is estimated by log q(h|x) - log p(f(h)) - log |det df/dh|: the KL
+    to the density that the flow gives the encoder's codes. The model is then a VAE with a flow prior (Chen et
+    al., arXiv 1611.02731, section 3.2).
+
     With a capacity C, the value is |KL - C(step)|, where C(step) grows linearly to C (Burgess et al., arXiv
     1804.03599, eq. 8). The gamma of that equation is the weight of the penalty.
 
@@ -88,6 +92,8 @@ class KL(Regularizer):
         return (kl - self.capacity * min(step / self.capacity_steps, 1.0)).abs()
 
     def _per_sample(self, latent: Latent) -> Float[Tensor, "n"]:
+        if latent.base is not None and latent.log_det is not None:
+            return self._behind_flow(latent, latent.base, latent.log_det)
         dtype = torch.promote_types(latent.mean.dtype, torch.float32)
         assert latent.log_var is not None  # by `check`
         mean, log_var = latent.mean.to(dtype), latent.log_var.to(dtype)
@@ -98,6 +104,17 @@ class KL(Regularizer):
             log_ratio = log_var - 2 * s.log()  # log(var / s^2)
             return 0.5 * (((mean - m) / s).square() + log_ratio.exp() - 1 - log_ratio).sum(1)
         z = latent.sample.to(mean)
-        standardised = (z - mean) * torch.exp(-0.5 * log_var)
-        log_q = -0.5 * (standardised.square() + log_var + math.log(2 * math.pi)).sum(1)
-        return log_q - self.prior.log_prob(z)
+        return _log_density(z, mean, log_var) - self.prior.log_prob(z)
+
+    def _behind_flow(self, latent: Latent, before: Latent, log_det: Tensor) -> Float[Tensor, "n"]:
+        """Return log q(h|x) - log p(f(h)) - log |det df/dh| at one sample h per row."""
+        assert before.log_var is not None  # the latent behind a flow is stochastic if that before it is
+        prior = Gaussian(latent.dim).to(latent.sample) if self.prior is None else self.prior
+        log_q = _log_density(before.sample, before.mean, before.log_var)
+        return log_q - prior.log_prob(latent.sample) - log_det
+
+
+def _log_density(z: Tensor, mean: Tensor, log_var: Tensor) -> Float[Tensor, "n"]:
+    """Return the log-density in nats of each row of z under its own diagonal Gaussian."""
+    standardised = (z - mean) * torch.exp(-0.5 * log_var)
+    return -0.5 * (standardised.square() + log_var + math.log(2 * math.pi)).sum(1)
