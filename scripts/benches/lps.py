@@ -3,6 +3,7 @@
 bench.py lps               # time against scikit-learn looped over dimensions
 bench.py lps --table       # every predictor on closed cases, with the population values
 bench.py lps --calibrate   # calibration of p-values and intervals
+bench.py lps --few-rows    # coverage of intervals with 20 to 1,000 rows, and with rare values
 bench.py lps --validate    # bias, spread and ranks on known dependences; trained models; a figure
 """
 
@@ -10,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from benches.scores.calibration import EXACT, calibrate
+from benches.scores.few_rows import few_rows
 from benches.scores.speed import speed
 from benches.scores.table import table
 from benches.scores.validation import validate
@@ -24,7 +26,7 @@ def main(arguments: list[str]) -> None:
         prog="bench.py lps", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     part = parser.add_mutually_exclusive_group()
-    for name in ("table", "calibrate", "validate"):
+    for name in ("table", "calibrate", "few-rows", "validate"):
         part.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--predictor", nargs="+", choices=ALL)
     parser.add_argument("--dims", nargs="+", type=int)
@@ -52,6 +54,13 @@ def main(arguments: list[str]) -> None:
             options.dims or [8, 64],
             options.sizes or [2000, 20_000],
             options.repeats or 50,
+        )
+    elif options.few_rows:
+        few_rows(
+            options.predictor or EXACT,
+            options.dims or [2, 8, 32],
+            options.sizes or [20, 30, 50, 100, 300, 1000],
+            options.repeats or 400,
         )
     elif options.validate:
         options.predictor, options.dims = options.predictor or ALL, options.dims or [8, 32]
