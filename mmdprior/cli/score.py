@@ -11,7 +11,18 @@ from mmdprior.scoring import Scorer, draw, score_files
 
 __all__ = ["main"]
 
-_SETTINGS = ("data", "split", "limit", "batch_size", "seed", "device", "posterior", "trust")
+_SETTINGS = (
+    "data",
+    "split",
+    "limit",
+    "batch_size",
+    "seed",
+    "device",
+    "posterior",
+    "trust",
+    "groups",
+    "block_length",
+)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -43,6 +43,13 @@ def parse(arguments: Sequence[str], description: str | None) -> argparse.Namespa
     add("--seeds", type=positive, default=1, help="predictor seeds to average over (1)")
     add("--folds", type=positive, default=1, help="folds of cross-fitting; 1 is one split (1)")
     add("--transform", choices=get_args(Transform), default="standardise", help="of each code dimension")
+    add(
+        "--groups",
+        metavar="COLUMN|FILE",
+        help="groups of dependent rows: a column of the codes, a label of the images, a file with one label "
+        "per row, or blocks for rows in time order",
+    )
+    add("--block-length", type=positive, help="rows per block (estimated from the autocorrelation)")
     add("--json", metavar="OUT", help="write the scores here; keyed by path for several files")
     add("--figures", metavar="DIR", help="write figures here, one folder per input")
     add_device(parser, trust="checkpoints and saved models")
@@ -53,4 +60,6 @@ def parse(arguments: Sequence[str], description: str | None) -> argparse.Namespa
         raise InputError("--codes: cannot be combined with --data or --weights; leave them out")
     if options.files and options.weights:
         raise InputError("--weights: a checkpoint contains its weights; leave it out, or give --encoder")
+    if options.block_length and options.groups != "blocks":
+        raise InputError("--block-length: needs --groups blocks; add it")
     return options

@@ -18,10 +18,12 @@ from mmdprior.figures import save_figures
 from mmdprior.latent import Latent
 from mmdprior.metrics import PriorMatch, Protocol
 from mmdprior.metrics.checks import check_codes
+from mmdprior.metrics.group_labels import GroupLabels
 from mmdprior.models import Autoencoder
 from mmdprior.naming import short_names
 from mmdprior.scoring.external import PosteriorName, load_encoder, load_program
 from mmdprior.scoring.file_kind import file_kind
+from mmdprior.scoring.groups import groups_of_codes, groups_of_images
 from mmdprior.scoring.table import ScoreTable
 from mmdprior.training import read_checkpoint
 
@@ -54,6 +56,9 @@ class Scorer:
         columns: choice of the columns of files of codes.
         trust: whether targets that a checkpoint names, and models that contain code, may run.
         protocol: LPS protocol: transform, folds, seeds.
+        groups: groups of dependent rows: a column of the codes, a label of the images, a file with one label
+            per row or image, ``blocks`` for rows in time order, or None for independent rows.
+        block_length: rows per block; None estimates it from the autocorrelation.
 
     Example:
         >>> import numpy as np
@@ -74,6 +79,8 @@ class Scorer:
     columns: Columns = field(default_factory=Columns)
     trust: bool = False
     protocol: Protocol = field(default_factory=Protocol)
+    groups: str | None = None
+    block_length: int | None = None
 
     def file(self, path: str) -> Scored:
         """Score a file of any kind, recognised by its content, or the last checkpoint of a run directory."""
@@ -90,7 +97,8 @@ class Scorer:
             InputError: the file is not readable, or its codes cannot be scored.
         """
         device = choose_device(self.device)
-        latent = read_latent(path, self.limit, columns=self.columns)
+        groups, column = groups_of_codes(self.groups, path, self.limit)
+        latent = read_latent(path, self.limit, leave_out=column, columns=self.columns)
         arrays = {"": latent.mean}
         if latent.log_var is not None:
             arrays |= {"sample: ": latent.sample, "log_var: ": latent.log_var}
@@ -103,7 +111,7 @@ class Scorer:
         moved = Latent(mean, mean)
         if latent.log_var is not None:
             moved = Latent(latent.sample.to(device), mean, latent.log_var.to(device))
-        return self._score(Codes(moved, mean[:, :0], ()))
+        return self._score(Codes(moved, mean[:, :0], ()), groups)
 
     def checkpoint(self, path: str) -> Scored:
         """Score the model of a checkpoint on its data, with averaged weights where the checkpoint has them.
@@ -127,6 +135,8 @@ class Scorer:
             batch_size=self.batch_size,
             device=device,
             thorough=True,
+            groups=groups_of_images(self.groups, images, self._limit),
+            block_length=self.block_length,
         )
 
     def encoder(self, target: str, weights: str | None) -> Scored:
@@ -159,15 +169,28 @@ class Scorer:
             )
 
     def _encode(self, model: Autoencoder, images: ImageSet) -> Scored:
-        device = choose_device(self.device)
+        device, groups = choose_device(self.device), groups_of_images(self.groups, images, self._limit)
         thinned = self._thinned(images)
         codes = encode(model, thinned, batch_size=self.batch_size, seed=self.seed, device=device)
         self._note_outputs(codes)
-        return self._score(codes)
+        return self._score(codes, groups)
 
-    def _score(self, codes: Codes) -> Scored:
-        result = score_codes(codes, self.predictors, seed=self.seed, protocol=self.protocol, thorough=True)
+    def _score(self, codes: Codes, groups: GroupLabels) -> Scored:
+        result = score_codes(
+            codes,
+            self.predictors,
+            seed=self.seed,
+            protocol=self.protocol,
+            thorough=True,
+            groups=groups,
+            block_length=self.block_length,
+        )
         return result, codes
+
+    @property
+    def _limit(self) -> int:
+        """Largest number of images."""
+        return _IMAGES if self.limit is None else self.limit
 
     def _images(self, model: str) -> ImageSet:
         if self.data is None:
@@ -175,7 +198,7 @@ class Scorer:
         return images_from(self.data, self.split)
 
     def _thinned(self, images: ImageSet) -> ImageSet:
-        scored = thin(images, _IMAGES if self.limit is None else self.limit)
+        scored = thin(images, self._limit)
         if len(scored) < len(images):
             _log.info("limit: %d of %d images are scored, evenly spaced", len(scored), len(images))
         return scored
