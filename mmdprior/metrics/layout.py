@@ -77,7 +77,11 @@ class GroupLayout(Layout):
         A group that takes the place of a larger one is repeated. A group without a partner of similar size
         keeps its place, and its rows are shifted in a circle.
         """
+        single_rows = self.count == len(self.unit) and bool((self.by_group == self.unit).all())
         for _ in range(columns):
+            if single_rows:
+                yield torch.randperm(self.count, generator=generator)
+                continue
             origin = torch.arange(self.count)
             for stratum in self.similar:
                 origin[stratum] = stratum[torch.randperm(len(stratum), generator=generator)]
