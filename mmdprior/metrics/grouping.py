@@ -206,7 +206,11 @@ class Groups(Grouping):
         """Return the groups of some rows."""
         if self.count == self.n:
             return GroupLayout(torch.arange(len(rows)))
-        return GroupLayout(self.labels[rows].unique(return_inverse=True)[1])
+        groups, inverse = self.labels[rows].unique(return_inverse=True)
+        # Numbered by the first row of each group, so that results do not depend on the labels.
+        first = torch.full_like(groups, len(rows))
+        first = first.scatter_reduce(0, inverse, torch.arange(len(rows)), "amin")
+        return GroupLayout(first.argsort().argsort()[inverse])
 
     def independent_rows(self, seed: int) -> Int[Tensor, "m"]:
         """Return one random row per group."""
