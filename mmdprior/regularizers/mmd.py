@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmdprior.errors import InputError
-from mmdprior.kernels import RBF, Kernel
+from mmdprior.kernels import WAE_IMQ, Kernel
 from mmdprior.kernels.embedding import embedding
 from mmdprior.kernels.null_variance import null_variance
 from mmdprior.kernels.reach import is_flat, out_of_reach
@@ -90,7 +90,8 @@ class MMD(Regularizer):
 
     Args:
         prior: anything that `as_prior` accepts.
-        kernel: ``RBF()``, with l = sqrt(d), by default. It is bound to the prior here.
+        kernel: ``WAE_IMQ()`` by default: a sum over scales, whose slow decay moves codes from afar. It is
+            bound to the prior here.
         estimator: ``auto``, the default, uses ``known_prior`` where the prior has a closed mean embedding
             under the kernel, and ``unbiased`` otherwise; `describe` says which. Or ``biased``, ``block``,
             an `Estimator`, or a function of (z, y, kernel).
@@ -130,7 +131,7 @@ class MMD(Regularizer):
         self.num_samples = num_samples
         self.seed = seed
         self.prior = as_prior(prior)
-        self.kernel = RBF() if kernel is None else kernel
+        self.kernel = WAE_IMQ() if kernel is None else kernel
         self.estimator: Estimator = estimator  # type: ignore[assignment]
         self.queue = CodeQueue(queue, self.prior.dim)
         self._blindness = SparseWarning()

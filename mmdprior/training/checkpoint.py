@@ -35,9 +35,11 @@ __all__ = [
     "write_checkpoint",
 ]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _SEALED_SINCE = 2
 """First format version whose files carry a checksum."""
+_WAE_KERNEL_SINCE = 3
+"""First format version in which an MMD without a kernel has ``wae_imq``; before, it had ``rbf``."""
 _REQUIRED: Mapping[str, type] = {
     "format_version": int,
     "config": dict,
@@ -203,7 +205,21 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         )
     if content["format_version"] >= _SEALED_SINCE and not sealed:
         raise DamagedCheckpointError(f"{path}: damaged; its checksum is gone")
+    if content["format_version"] < _WAE_KERNEL_SINCE:
+        content["config"] = _with_former_kernel(content["config"])
     return content
+
+
+def _with_former_kernel(config: Any) -> Any:
+    """Return a config in which every MMD without a kernel has the former default."""
+    if isinstance(config, list):
+        return [_with_former_kernel(entry) for entry in config]
+    if not isinstance(config, dict):
+        return config
+    entries = {key: _with_former_kernel(entry) for key, entry in config.items()}
+    if entries.get("name") == "mmd" and entries.get("kernel") is None:
+        entries["kernel"] = {"name": "rbf"}
+    return entries
 
 
 def _load(path: str | Path) -> tuple[Any, bool]:

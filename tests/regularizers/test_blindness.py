@@ -40,6 +40,7 @@ FAR = {
     "product": lambda: ProductKernel([RBF(), IMQ()]),
 }
 NEAR = {
+    "default": lambda: None,
     "rbf_long": lambda: RBF(30.0),
     "rbf_scales": lambda: RBF(factors=[1.0, 10.0, 100.0, 1000.0]),
     "median_batch": lambda: RBF("median_batch"),
