@@ -20,6 +20,7 @@ COMMANDS = {
     "compare": "compare finished runs: table, page, TensorBoard overlays",
     "traverse": "draw what each latent dimension of a checkpoint changes",
     "sample": "decode draws from a prior",
+    "sculpt": "give a checkpoint or codes another prior, at the same PSNR",
     "prior": "draw a prior and state what the penalty can detect",
     "study": "run a study: named configs, each with its seeds",
     "sweep": "run a sweep: a grid or a list of settings, each with its seeds",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mmdprior.flows.bijection import Bijection, Blocks, Chain, Inverse
     from mmdprior.flows.coupling import AffineCoupling, SplineCoupling, coupling_flow, trainable_flow
     from mmdprior.flows.exact import BallMap, MixtureMap
-    from mmdprior.flows.fit import FittedBijection, fit_bijection
+    from mmdprior.flows.fit import FittedBijection, Objective, fit_bijection
     from mmdprior.flows.intrinsic_dimension import (
         IntrinsicDimension,
         intrinsic_dimension,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mmdprior.flows.linear import ActNorm, FixedLinear, InvertibleLinear, Permutation, whitening
     from mmdprior.flows.marginals import MarginalMap
     from mmdprior.flows.optimise import Evaluation, FlowSettings
-    from mmdprior.flows.positions import PerPosition
+    from mmdprior.flows.positions import PerPosition, position_rows
     from mmdprior.flows.saved import bijection_from_spec, load_bijection, save_bijection
     from mmdprior.flows.spline import MonotoneSpline
     from mmdprior.flows.targets import Dequantized, Hazy, dequantized, gaussian_to
@@ -65,6 +65,7 @@ __all__ = [
     "MarginalMap",
     "MixtureMap",
     "MonotoneSpline",
+    "Objective",
     "PerPosition",
     "Permutation",
     "SplineCoupling",
@@ -75,6 +76,7 @@ __all__ = [
     "gaussian_to",
     "intrinsic_dimension",
     "load_bijection",
+    "position_rows",
     "save_bijection",
     "trainable_flow",
     "two_nearest_neighbours",
@@ -100,6 +102,7 @@ _MODULES = {
     "MarginalMap": "marginals",
     "MixtureMap": "exact",
     "MonotoneSpline": "spline",
+    "Objective": "fit",
     "PerPosition": "positions",
     "Permutation": "linear",
     "SplineCoupling": "coupling",
@@ -110,6 +113,7 @@ _MODULES = {
     "gaussian_to": "targets",
     "intrinsic_dimension": "intrinsic_dimension",
     "load_bijection": "saved",
+    "position_rows": "positions",
     "save_bijection": "saved",
     "trainable_flow": "coupling",
     "two_nearest_neighbours": "intrinsic_dimension",

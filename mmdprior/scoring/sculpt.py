@@ -1,0 +1,348 @@
+"""Give the codes of a finished model, or a file of codes, another prior by an invertible map."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmdprior.build.assets import read_assets
+from mmdprior.build.construct import SlotBuilder
+from mmdprior.build.restore import TrainedRun, open_checkpoint
+from mmdprior.config.load import parse_value
+from mmdprior.config.slots import Slot, check_slot
+from mmdprior.data import ImageSet
+from mmdprior.data.codes import read_codes
+from mmdprior.errors import InputError
+from mmdprior.evaluation import encode_and_reconstruct
+from mmdprior.evaluation.encode import encode
+from mmdprior.figures import prior_samples
+from mmdprior.figures.images import image_figure, in_rows
+from mmdprior.figures.style import save_figure
+from mmdprior.flows import (
+    Bijection,
+    Chain,
+    Evaluation,
+    FittedBijection,
+    FlowSettings,
+    Objective,
+    PerPosition,
+    fit_bijection,
+    position_rows,
+    save_bijection,
+)
+from mmdprior.metrics import PriorMatch, lps
+from mmdprior.models import Autoencoder
+from mmdprior.priors import Prior, Samples
+from mmdprior.results import Result, to_plain
+from mmdprior.scoring.file_kind import file_kind
+from mmdprior.seeding import stream
+from mmdprior.training.checkpoint import write_checkpoint
+
+__all__ = ["Sculpted", "Sculptor", "sculpt"]
+
+_SHARE = 0.1
+"""Share of the rows of a file of codes that validates the fit, and of those that are scored."""
+
+_MAX_TRAIN, _MAX_TEST, _SMALLEST_TEST = 200_000, 10_000, 30
+"""Most codes that are fitted and scored; fewer than 30 codes are not scored."""
+
+_DRAWS, _FEATURES = 1024, 32
+"""Decoded draws, and principal components, that are compared with reconstructions."""
+
+
+@dataclass(frozen=True)
+class Sculpted(Result):
+    """Scores of held-out codes before and after the map, and the fit.
+
+    Attributes:
+        before: scores of the codes by name; see `Sculptor`.
+        after: the same scores behind the map.
+        fit: the fitted bijection, with its measurements and warnings.
+        prior: the prior as it was named.
+        model: the model with the map in it; None for a file of codes.
+        draws: decoded draws of the prior before and after the map, each (n, C, H, W); None without a model.
+    """
+
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    fit: FittedBijection
+    prior: Mapping[str, Any]
+    model: Autoencoder | None = None
+    draws: tuple[Tensor, Tensor] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scores and the numbers of the fit."""
+        return {
+            "prior": dict(self.prior),
+            "before": to_plain(self.before),
+            "after": to_plain(self.after),
+            "fit": self.fit.to_dict(),
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{'':28}{'before':>10}{'after':>10}"]
+        lines += [f"{name:28}{self.before[name]:10.4f}{value:10.4f}" for name, value in self.after.items()]
+        return "\n".join([*lines, str(self.fit)])
+
+
+@dataclass(frozen=True)
+class Sculptor:
+    """Fits a map to the codes of a checkpoint or of a file, and scores held-out codes before and after it.
+
+    The scores are: ``psnr``; LPS of each predictor, and of the magnitudes |z|, with the largest R2 of a
+    dimension; ``match``, MMD to the prior in null standard deviations (mean over batches of 256); ``worst
+    marginal``, the largest Kolmogorov-Smirnov distance of a dimension; and ``draws``, MMD between decoded
+    draws and reconstructions of held-out images in a space of 32 principal components, in null standard
+    deviations. The last is no FID: its features are linear in the pixels.
+
+    Attributes:
+        prior: a prior as in YAML; None for that of the checkpoint, or N(0, I).
+        settings: settings of the fit.
+        objective: objective of `fit_bijection`.
+        dequantize: whether a prior with atoms is replaced by its dequantized one.
+        predictors: predictors of LPS.
+        spatial: meaning of arrays with more than two axes: ``channels``, one map for the channels of every
+            position, or ``flatten``, one map of all numbers of a sample; None refuses them.
+        data: other images than those of the checkpoint; see `split_to_score`.
+        limit: most images of the training split; None for 200,000.
+        seed: seed of everything random.
+        device: a torch device, or ``auto``.
+        trust: run the targets that a checkpoint names.
+        report: called with every evaluation of the fit.
+
+    Example:
+        >>> import numpy as np
+        >>> from mmdprior.flows import FlowSettings
+        >>> from mmdprior.scoring.sculpt import Sculptor
+        >>> np.save("codes.npy", np.random.default_rng(0).standard_normal((400, 2)))
+        >>> settings = FlowSettings(layers=2, hidden=[8], steps=4)
+        >>> result = Sculptor("uniform", settings, predictors=["linear"]).codes("codes.npy")
+        >>> list(result.after)
+        ['lps linear', 'lps linear of |z|', 'largest R2', 'match', 'worst marginal']
+    """
+
+    prior: str | None = None
+    settings: FlowSettings = field(default_factory=FlowSettings)
+    objective: Objective = "auto"
+    dequantize: bool = False
+    predictors: Sequence[str] = ("linear", "additive", "mlp", "information")
+    spatial: Literal["channels", "flatten"] | None = None
+    data: str | None = None
+    limit: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    trust: bool = False
+    report: Callable[[Evaluation], None] | None = None
+
+    def codes(self, path: str) -> Sculpted:
+        """Sculpt a file of codes; a tenth of the rows validates the fit, and another tenth is scored."""
+        rows, shaped = self._rows(path)
+        order = torch.randperm(len(rows), generator=stream(self.seed, "sculpt"))
+        size = max(1, int(_SHARE * len(rows)))
+        test, held_out, train = order[:size], order[size : 2 * size], order[2 * size :]
+        prior, slot, _ = self._prior(rows.shape[1], None)
+        fit = self._fit(rows[train[:_MAX_TRAIN]], rows[held_out], prior)
+        before = rows[test[:_MAX_TEST]].to(next(fit.bijection.buffers()).device)
+        with torch.no_grad():
+            after = fit.bijection(before)
+        scores_before, scores_after = (self._scores(codes, fit.prior) for codes in (before, after))
+        if shaped:
+            fit = _with_bijection(fit, PerPosition(fit.bijection))
+        return Sculpted(scores_before, scores_after, fit, slot.to_dict())
+
+    def checkpoint(self, path: str) -> tuple[Sculpted, dict[str, Any]]:
+        """Sculpt a checkpoint; return the result, and the content of the sculpted checkpoint."""
+        run = open_checkpoint(path, device=self.device, trust=self.trust)
+        train = run.images(self.data, self.limit or _MAX_TRAIN, split="train")
+        held_out = run.images(self.data, _MAX_TEST, split="validation")
+        test = run.images(self.data, _MAX_TEST, split="test")
+        prior, slot, assets = self._prior(run.config.model.latent_dim, run)
+        fit = self._fit(self._encode(run, train), self._encode(run, held_out), prior)
+        before, error_before, draws_before = self._images(run, test, fit.prior)
+        flow: Bijection = fit.bijection if run.model.flow is None else Chain([run.model.flow, fit.bijection])
+        run.model.flow = flow.eval().requires_grad_(False)
+        after, error_after, draws_after = self._images(run, test, fit.prior)
+        result = Sculpted(
+            {**error_before, **before},
+            {**error_after, **after},
+            fit,
+            slot.to_dict(),
+            run.model,
+            (draws_before, draws_after),
+        )
+        return result, _content(run, slot, assets, result)
+
+    def _rows(self, path: str) -> tuple[Tensor, bool]:
+        """Return one code per row, and whether rows are the positions of spatial codes."""
+        if Path(path).suffix == ".npy" and Path(path).is_file():
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            if array.ndim > 2:
+                if self.spatial is None:
+                    raise InputError(
+                        f"{path}: shape {array.shape} received; give --spatial channels or --spatial flatten"
+                    )
+                codes = torch.from_numpy(np.array(array, dtype=np.float32))
+                return (
+                    (position_rows(codes), True) if self.spatial == "channels" else (codes.flatten(1), False)
+                )
+        return read_codes(path).float(), False
+
+    def _prior(self, dim: int, run: TrainedRun | None) -> tuple[Prior, Slot, dict[str, Tensor]]:
+        """Return the prior, its slot, and the arrays that it names by path."""
+        source: Any = "gaussian" if self.prior is None else _named(self.prior)
+        if self.prior is None and run is not None and "evaluation.prior" in run.config.slots:
+            slot = run.config.slots["evaluation.prior"]
+            return run.prior, slot, run.content.get("assets", {})
+        if self.prior is None and run is not None:
+            return run.prior, check_slot("prior", "gaussian"), {}
+        slot = check_slot("prior", source, "--prior")
+        assets = read_assets(slot)
+        prior: Prior = SlotBuilder({"dim": dim}, assets).build(slot)
+        if prior.dim != dim:
+            raise InputError(f"--prior: dim {prior.dim} received; the codes have {dim}")
+        return prior, slot, assets
+
+    def _fit(self, train: Tensor, held_out: Tensor, prior: Prior) -> FittedBijection:
+        return fit_bijection(
+            train,
+            prior,
+            self.settings,
+            objective=self.objective,
+            validation=held_out,
+            dequantize=self.dequantize,
+            seed=self.seed,
+            report=self.report,
+        )
+
+    def _encode(self, run: TrainedRun, images: ImageSet) -> Tensor:
+        return encode(run.model, images, seed=self.seed, device=run.device).latent.sample
+
+    def _images(
+        self, run: TrainedRun, images: ImageSet, prior: Prior
+    ) -> tuple[dict[str, float], dict[str, float], Tensor]:
+        """Return scores of the codes, PSNR and the distance of draws, and decoded draws of the prior."""
+        codes, error = encode_and_reconstruct(run.model, images, seed=self.seed, device=run.device)
+        z = codes.latent.sample
+        count = min(_DRAWS, len(z))
+        draws = prior_samples(run.model, prior.to(z.device), count, run.device, self.seed)
+        with torch.no_grad():
+            reconstructed = run.model.decode(z[:count]).clamp(0, 1).cpu()
+        scores = {"psnr": error.psnr, "draws": _distance(draws, reconstructed)}
+        return self._scores(z, prior), scores, draws[:64]
+
+    def _scores(self, codes: Tensor, prior: Prior) -> dict[str, float]:
+        """Return LPS, match and the worst marginal of codes; nothing for fewer than 30."""
+        if len(codes) < _SMALLEST_TEST:
+            return {}
+        codes, largest, scores = codes.detach().cpu(), float("-inf"), {}
+        options: dict[str, Any] = {"null": 0, "permutations": 0, "bootstrap": 0, "seed": self.seed}
+        for name in self.predictors if codes.shape[1] > 1 else ():
+            result = lps(codes, name, **options)
+            scores[f"lps {name}"], largest = result.score, max(largest, result.max)
+        if codes.shape[1] > 1:
+            magnitudes = (codes - codes.mean(0)).abs()
+            name = "mlp" if "mlp" in self.predictors else "linear"
+            scores[f"lps {name} of |z|"] = lps(magnitudes, name, **options).score
+            scores["largest R2"] = largest
+        prior = prior.cpu()
+        batch = min(256, len(codes))
+        match = PriorMatch(prior, n=batch, seed=self.seed)
+        batches = [part for part in codes.split(batch)[:16] if len(part) == batch]
+        scores["match"] = sum(match(part) for part in batches) / len(batches)
+        scores["worst marginal"] = _worst_marginal(codes, prior, self.seed)
+        return scores
+
+
+def _named(source: str) -> Any:
+    """Return a prior on the command line as YAML has it."""
+    is_target = ":" in source and not source.lstrip().startswith("{")
+    return {"target": source} if is_target else parse_value(source, "--prior")
+
+
+def _with_bijection(fit: FittedBijection, bijection: Bijection) -> FittedBijection:
+    return FittedBijection(**{**vars(fit), "bijection": bijection.eval()})
+
+
+def _worst_marginal(codes: Tensor, prior: Prior, seed: int) -> float:
+    """Return the largest Kolmogorov-Smirnov distance of a dimension from as many prior draws."""
+    draws = prior.sample(len(codes), stream(seed, "marginals")).to(codes)
+    worst = 0.0
+    for column, reference in zip(codes.T.contiguous(), draws.T.contiguous(), strict=True):
+        points, a, b = torch.cat([column, reference]), column.sort().values, reference.sort().values
+        gap = torch.searchsorted(a, points, right=True) - torch.searchsorted(b, points, right=True)
+        worst = max(worst, float(gap.abs().max()) / len(codes))
+    return worst
+
+
+def _distance(draws: Tensor, images: Tensor) -> float:
+    """Return the MMD of two sets of images in principal components of the second, in null deviations."""
+    flat, other = images.flatten(1).double(), draws.flatten(1).double()
+    mean = flat.mean(0)
+    components = torch.linalg.svd(flat - mean, full_matrices=False).Vh[:_FEATURES]
+    features, drawn = ((x - mean) @ components.T for x in (flat, other))
+    scale = features.std(0).clamp(min=1e-6)
+    reference = Samples((features / scale).float())
+    return PriorMatch(reference, n=min(512, len(drawn)))((drawn / scale).float())
+
+
+def _content(run: TrainedRun, slot: Slot, assets: Mapping[str, Tensor], result: Sculpted) -> dict[str, Any]:
+    """Return the content of a checkpoint whose model has the map, and whose intended prior is the new one."""
+    config = run.config.to_dict()
+    assert run.model.flow is not None
+    config["model"] |= {"flow": {"name": "saved", "spec": run.model.flow.spec()}, "flow_training": "after"}
+    config["evaluation"]["prior"] = slot.to_dict()
+    dropped = ("optimizer", "auxiliary_optimizer", "random")
+    content = {key: value for key, value in run.content.items() if key not in dropped}
+    return {
+        **content,
+        "config": config,
+        "model": {key: value.cpu() for key, value in run.model.state_dict().items()},
+        "averaged": None,
+        "assets": {**content.get("assets", {}), **assets},
+        "sculpted": result.to_dict(),
+    }
+
+
+def sculpt(options: Any, out: Path, log: Callable[[str], None]) -> Sculpted:
+    """Run ``mmdprior sculpt``: fit, write the map or the checkpoint, and draw the figure.
+
+    Args:
+        options: the options of the command by name.
+        out: ``.pt`` file to write.
+        log: called with each line of progress.
+    """
+
+    def report(evaluation: Evaluation) -> None:
+        log(f"step {evaluation.step} of {options.steps}: held-out loss {evaluation.held_out:.3f}")
+
+    settings = FlowSettings(
+        steps=options.steps, layers=options.layers, noise=options.noise, transport=options.transport
+    )
+    shared = ("objective", "dequantize", "spatial", "data", "limit", "seed", "device", "trust")
+    chosen = {name: getattr(options, name) for name in shared}
+    sculptor = Sculptor(options.prior, settings, predictors=options.predictor, report=report, **chosen)
+    figure = None if options.figure is None else picture_path(options.figure)
+    is_run = Path(options.source).is_dir()
+    if not is_run and file_kind(options.source) == "codes":
+        result = sculptor.codes(options.source)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_bijection(result.fit.bijection, out, result.to_dict())
+        return result
+    result, content = sculptor.checkpoint(options.source)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_checkpoint(content, out)
+    if figure is not None and result.draws is not None:
+        before, after = (draws[:32] for draws in result.draws)
+        drawing = image_figure(in_rows(torch.cat([before, after])), [], title="prior draws, before and after")
+        save_figure(drawing, figure)
+    return result
+
+
+def picture_path(path: str) -> Path:
+    """Return the path of a picture to write, after creating its folder."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return Path(path)
