@@ -9,6 +9,7 @@ from torch import Tensor
 from mmdprior.errors import InputError
 from mmdprior.kernels import WAE_IMQ
 from mmdprior.priors import Prior
+from mmdprior.priors.snapshot import Derived
 from mmdprior.regularizers import mmd
 from mmdprior.seeding import stream
 
@@ -23,8 +24,8 @@ class PriorMatch:
 
     The kernel is the seven-scale IMQ of WAE-MMD (arXiv 1711.01558), bound to the prior, with the unbiased
     estimator. It does not depend on how a run was trained, so runs are comparable. The null distribution is
-    200 batches of the prior against one reference batch, drawn once per object. This is a joint kernel: from
-    d = 32 on it sees scale and shift, but hardly any dependence.
+    200 batches of the prior against one reference batch, drawn once per object, and again if the prior
+    changes. This is a joint kernel: from d = 32 on it sees scale and shift, but hardly any dependence.
 
     Attributes:
         prior: intended prior.
@@ -53,24 +54,27 @@ class PriorMatch:
     def __post_init__(self) -> None:
         if self.n < 2:
             raise InputError(f"n: {self.n} received; give at least 2")
-        self._kernel = WAE_IMQ().bind(self.prior)
-        self._null: tuple[float, float] | None = None
+        self._kernel = Derived(WAE_IMQ().bind)
+        self._kernel.of(self.prior)  # raises now where the kernel cannot be bound
+        self._null = Derived(self._null_distribution)
 
     @torch.no_grad()
     def __call__(self, codes: Float[Tensor, "m d"]) -> float:
         """Return (MMD^2 - null mean) / null standard deviation of n random codes; NaN for fewer than n."""
         if len(codes) < self.n:
             return float("nan")
-        if self._null is None:
-            null = torch.tensor([self._mmd(self._draw(1 + i)) for i in range(self._DRAWS)])
-            self._null = (float(null.mean()), float(null.std()))
         rows = torch.randperm(len(codes), generator=stream(self.seed, "rows"))[: self.n]
-        mean, std = self._null
+        mean, std = self._null.of(self.prior, self.n, self.seed)
         chosen = codes[rows.to(codes.device)]
         # At such distances the kernel is 0 to rounding. Nearer codes have finite squares in float32.
         largest = float(chosen.abs().max())
         chosen = chosen * (_FAR / largest) if largest > _FAR else chosen
         return (self._mmd(chosen) - mean) / std
+
+    def _null_distribution(self, prior: Prior, n: int, seed: int) -> tuple[float, float]:
+        """Return mean and standard deviation of the MMD^2 of prior batches."""
+        null = torch.tensor([self._mmd(self._draw(1 + i)) for i in range(self._DRAWS)])
+        return float(null.mean()), float(null.std())
 
     def _draw(self, index: int) -> Tensor:
         """Return prior batch ``index``; batch 0 is the reference."""
@@ -78,4 +82,4 @@ class PriorMatch:
 
     def _mmd(self, codes: Tensor) -> float:
         reference = self._draw(0)
-        return float(mmd(codes.to(reference), reference, self._kernel))
+        return float(mmd(codes.to(reference), reference, self._kernel.of(self.prior)))

@@ -28,3 +28,15 @@ def test_match_does_not_depend_on_the_order_of_the_data():
     """Files are often sorted by class: the first codes would compare one class with the prior."""
     z = torch.randn(2000, 2)
     assert PriorMatch(Gaussian(2), n=128)(z[z[:, 0].argsort()]) < 5
+
+
+@pytest.mark.parametrize(
+    "change", [lambda m: m.prior.mean.add_(3), lambda m: setattr(m, "prior", Gaussian(2, 3.0))]
+)
+def test_follows_a_prior_that_has_changed(change):
+    match, z = PriorMatch(Gaussian(2), n=32), torch.randn(40, 2)
+    assert abs(match(z)) < 6
+    change(match)
+    assert match(z) == PriorMatch(Gaussian(2, 3.0), n=32)(z) > 20
+    match.n = 16
+    assert match(z) == PriorMatch(Gaussian(2, 3.0), n=16)(z)
