@@ -66,6 +66,8 @@ def full_precision(device_type: str) -> AbstractContextManager[None]:
         >>> half.dtype, full.dtype
         (torch.bfloat16, torch.float32)
     """
+    if device_type == "meta":  # no autocast
+        return nullcontext()
     if torch.compiler.is_compiling():
         autocast = torch.is_autocast_enabled(device_type)
         return torch.autocast(device_type, enabled=False) if autocast else nullcontext()

@@ -17,6 +17,7 @@ from mmdprior.kernels.pairs import MAX_ENTRIES, checkpointed
 from mmdprior.kernels.spectrum import CentredFeatures, Spectrum, central_interval
 from mmdprior.precision import full_precision
 from mmdprior.priors import Marginal, Prior
+from mmdprior.priors.arguments import is_number, positive_int, positive_numbers
 from mmdprior.priors.marginals import NormalMarginal
 from mmdprior.priors.snapshot import Snapshot
 
@@ -91,15 +92,13 @@ class ANOVA(Kernel):
         super().__init__()
         if order not in _NULL_VARIANCE_SHARES:
             raise InputError(f"order: {order} received; give 1, 2 or 3")
-        if not 1e-6 <= lengthscale <= 1e6:
+        if not is_number(lengthscale) or not 1e-6 <= lengthscale <= 1e6:
             raise InputError(f"lengthscale: {lengthscale} received; give a number from 1e-6 to 1e6")
-        if weights is not None and (len(weights) != order or not all(0 < w < math.inf for w in weights)):
-            raise InputError(f"weights: {weights} received; give {order} positive numbers, one per order")
-        if frequencies is not None and not 1 <= frequencies <= _MAX_FEATURE_FREQUENCIES:
+        if frequencies is not None and positive_int("frequencies", frequencies) > _MAX_FEATURE_FREQUENCIES:
             raise InputError(f"frequencies: {frequencies} received; give 1 to {_MAX_FEATURE_FREQUENCIES}")
         self.order = order
         self.lengthscale = float(lengthscale)
-        self.weights = None if weights is None else [float(w) for w in weights]
+        self.weights = None if weights is None else positive_numbers("weights", weights, order)
         self.frequencies = frequencies
         self.part_names = tuple(f"order_{r}" for r in range(1, order + 1))
         # The prior with its state at that time. In a tuple: as an attribute it would be a submodule.

@@ -15,6 +15,7 @@ from torch import Tensor
 from mmdprior.errors import InputError
 from mmdprior.kernels.distance import squared_distance
 from mmdprior.priors import Prior
+from mmdprior.priors.arguments import is_number
 from mmdprior.seeding import stream
 
 __all__ = ["Rule", "check_bandwidth", "median_of_prior", "median_squared_distance"]
@@ -43,7 +44,9 @@ def check_bandwidth(name: str, value: float | Rule) -> float | Rule:
         if value not in get_args(Rule):
             raise InputError(f"{name}: {value!r} received; give a positive number or {get_args(Rule)}")
         return value
-    if isinstance(value, bool) or not _MIN_BANDWIDTH <= value <= _MAX_BANDWIDTH:
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    if not is_number(value) or not _MIN_BANDWIDTH <= value <= _MAX_BANDWIDTH:
         raise InputError(
             f"{name}: {value} received; give a number from {_MIN_BANDWIDTH:g} to {_MAX_BANDWIDTH:g} or one "
             f"of {get_args(Rule)}"

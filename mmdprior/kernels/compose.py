@@ -1,6 +1,5 @@
 """Kernels composed of other kernels."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from mmdprior.errors import InputError
 from mmdprior.kernels.kernel import Kernel
 from mmdprior.priors import Prior
+from mmdprior.priors.arguments import positive_numbers
 
 __all__ = ["ProductKernel", "Sum"]
 
@@ -19,8 +19,13 @@ class _Composite(Kernel):
 
     def __init__(self, kernels: Sequence[Kernel]) -> None:
         super().__init__()
-        if not kernels:
-            raise InputError("kernels: an empty list received; give at least one kernel")
+        if not isinstance(kernels, Sequence) or not kernels:
+            kind = "an empty list" if isinstance(kernels, Sequence) else type(kernels).__name__
+            raise InputError(f"kernels: {kind} received; give a list of at least one kernel")
+        for kernel in kernels:
+            if not isinstance(kernel, Kernel):
+                name = kernel.__name__ if isinstance(kernel, type) else repr(kernel)
+                raise InputError(f"kernels: {name} received; give kernels of mmdprior.kernels, such as RBF()")
         self.kernels = nn.ModuleList(kernels)
 
     def _with_kernels(self, kernels: Sequence[Kernel]) -> "_Composite":
@@ -76,9 +81,8 @@ class Sum(_Composite):
 
     def __init__(self, kernels: Sequence[Kernel], weights: Sequence[float] | None = None) -> None:
         super().__init__(kernels)
-        self.weights = [1.0] * len(kernels) if weights is None else [float(w) for w in weights]
-        if len(self.weights) != len(kernels) or not all(0 < w < math.inf for w in self.weights):
-            raise InputError(f"weights: {weights} received; give {len(kernels)} positive numbers")
+        given = [1.0] * len(kernels) if weights is None else weights
+        self.weights = positive_numbers("weights", given, len(kernels))
 
     @property
     def part_names(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -164,6 +164,9 @@ class Kernel(nn.Module, ABC):
 
 def _promote(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return both samples in their common dtype, at least float32."""
+    for sample in (x, y):
+        if not isinstance(sample, Tensor):
+            raise InputError(f"codes: {type(sample).__name__} received; give torch tensors")
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise InputError(
             f"codes: shapes {tuple(x.shape)} and {tuple(y.shape)} received; give (n, d) and (m, d)"

@@ -14,6 +14,7 @@ from mmdprior.kernels.distance import decay, squared_distance
 from mmdprior.kernels.kernel import Kernel
 from mmdprior.kernels.quadrature import gamma_nodes
 from mmdprior.priors import Prior, Uniform
+from mmdprior.priors.arguments import is_number, positive_numbers
 
 __all__ = [
     "Energy",
@@ -72,9 +73,7 @@ class Radial(Kernel):
         # The rule is kept next to the number that it gives, so that a bound kernel can be bound again.
         self._rule = check_bandwidth(name, bandwidth)
         self._bandwidth: float | Tensor | Rule = self._rule
-        self.factors = [float(factor) for factor in factors]
-        if not self.factors or not all(0 < factor < math.inf for factor in self.factors):
-            raise InputError(f"factors: {factors} received; give at least one positive number")
+        self.factors = positive_numbers("factors", factors)
 
     @abstractmethod
     def profile(self, squared: Float[Tensor, "n m"], bandwidth: float | Tensor) -> Tensor:
@@ -203,7 +202,7 @@ class RationalQuadratic(Radial):
         factors: Sequence[float] = (1.0,),
     ) -> None:
         super().__init__("lengthscale", lengthscale, factors)
-        if not 1e-3 <= alpha <= 1e6:
+        if not is_number(alpha) or not 1e-3 <= alpha <= 1e6:
             raise InputError(f"alpha: {alpha} received; give a number from 0.001 to 1e6")
         self.alpha = alpha
 
@@ -384,7 +383,7 @@ class Energy(Kernel):
 
     def __init__(self, power: float = 1.0) -> None:
         super().__init__()
-        if not 0 < power < 2:
+        if not is_number(power) or not 0 < power < 2:
             raise InputError(f"power: {power} received; give a number above 0 and below 2")
         self.power = power
 

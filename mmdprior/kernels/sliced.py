@@ -1,16 +1,15 @@
 """The RBF of one-dimensional projections."""
 
-import math
 from functools import lru_cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmdprior.errors import InputError
 from mmdprior.kernels.distance import decay, squared_distance
 from mmdprior.kernels.kernel import Kernel
 from mmdprior.kernels.quadrature import projection_nodes
+from mmdprior.priors.arguments import positive_int, positive_number
 from mmdprior.seeding import generator_options, stream
 
 __all__ = ["Sliced"]
@@ -38,11 +37,9 @@ class Sliced(Kernel):
 
     def __init__(self, lengthscale: float = 1.0, directions: int | None = None) -> None:
         super().__init__()
-        if not 0 < lengthscale < math.inf:
-            raise InputError(f"lengthscale: {lengthscale} received; give a positive number")
-        if directions is not None and directions < 1:
-            raise InputError(f"directions: {directions} received; give at least 1, or leave it out")
-        self.lengthscale = lengthscale
+        if directions is not None:
+            positive_int("directions", directions)
+        self.lengthscale = positive_number("lengthscale", lengthscale)
         self.directions = directions
         self._drawn: Tensor | None = None
 

@@ -19,7 +19,15 @@ from mmdprior.priors.marginals import (
     UniformMarginal,
     per_dimension,
 )
-from mmdprior.priors.prior import Marginal, Moments, Prior, check_draws, function_name, require_draws
+from mmdprior.priors.prior import (
+    Marginal,
+    Moments,
+    Prior,
+    check_draws,
+    function_name,
+    output_width,
+    require_draws,
+)
 from mmdprior.tracing import is_traced
 
 __all__ = ["Affine", "Product", "Rotation", "Transform"]
@@ -323,7 +331,7 @@ class Transform(Prior):
     def __init__(self, base: Prior, fn: Callable[[Tensor], Tensor], dim: int | None = None) -> None:
         if not callable(fn):
             raise InputError(f"fn: {fn!r} received; give a function of an (n, {base.dim}) tensor")
-        super().__init__(_output_dim(base, fn) if dim is None else dim)
+        super().__init__(output_width(lambda: fn(base.sample(8)), "fn") if dim is None else dim)
         self.base = base
         self.fn = fn
         check_draws(self)
@@ -337,13 +345,3 @@ class Transform(Prior):
         with torch.no_grad():
             draws = self.fn(self.base.sample(n, generator))
         return require_draws(draws, n, self.dim, self._name).to(self.device, self.dtype)
-
-
-def _output_dim(base: Prior, fn: Callable[[Tensor], Tensor]) -> int:
-    """Return the number of columns of fn's output, without changing the global generator."""
-    with torch.no_grad(), torch.random.fork_rng([]):
-        draws = fn(base.sample(8))
-    if not isinstance(draws, Tensor) or draws.ndim != 2:
-        shape = tuple(draws.shape) if isinstance(draws, Tensor) else type(draws).__name__
-        raise InputError(f"fn: {shape} returned; expected an (n, d) tensor")
-    return draws.shape[1]

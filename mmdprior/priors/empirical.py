@@ -13,7 +13,15 @@ from torch import Tensor
 from mmdprior.errors import InputError, reason
 from mmdprior.precision import full_matmul
 from mmdprior.priors.marginals import AtomsMarginal
-from mmdprior.priors.prior import Marginal, Moments, Prior, check_draws, function_name, require_draws
+from mmdprior.priors.prior import (
+    Marginal,
+    Moments,
+    Prior,
+    check_draws,
+    function_name,
+    output_width,
+    require_draws,
+)
 from mmdprior.priors.snapshot import Derived
 from mmdprior.seeding import generator_options
 
@@ -33,11 +41,12 @@ def as_prior(source: object, dim: int | None = None) -> Prior:
             - a `torch.distributions.Distribution`;
             - an (m, d) tensor of draws, whose rows are drawn with replacement;
             - a function ``(n) -> (n, d)`` or ``(n, dim) -> (n, d)`` that draws from torch's global generator.
-        dim: number of dimensions d. A function needs it. A distribution of single numbers is repeated over d
-            independent dimensions. It is not used otherwise.
+        dim: number of dimensions d. A function of (n, dim) needs it; that of a function of n is by default
+            the width of its draws. A distribution of single numbers is repeated over d independent
+            dimensions. It is not used otherwise.
 
     Raises:
-        InputError: source cannot be sampled, or is a function and dim is missing.
+        InputError: source cannot be sampled, or is a function of (n, dim) and dim is missing.
 
     Example:
         >>> import torch
@@ -55,16 +64,24 @@ def as_prior(source: object, dim: int | None = None) -> Prior:
         return FromDistribution(source, dim)
     if isinstance(source, Tensor):
         return Samples(source)
+    if isinstance(source, type):
+        raise InputError(f"prior: the class {source.__name__} received; give an instance of it")
     if callable(source):
-        if dim is None:
-            raise InputError(
-                "prior: a function without dim received; wrap it as FromCallable(fn, dim) or give dim"
-            )
-        return FromCallable(source, dim)
+        return FromCallable(source, _dim_of_draws(source) if dim is None else dim)
     raise InputError(
         f"prior: {type(source).__name__} received; give a Prior, a torch distribution, an (m, d) "
         "tensor or a function"
     )
+
+
+def _dim_of_draws(fn: Callable[..., Tensor]) -> int:
+    """Return the width of the draws of a function of n."""
+    if _takes_dim(fn)[1]:
+        raise InputError(
+            f"prior: a function {function_name(fn)}(n, dim) without dim received; give dim, or wrap it as "
+            "FromCallable(fn, dim)"
+        )
+    return output_width(lambda: fn(8), f"prior {function_name(fn)}")
 
 
 class Samples(Prior):
@@ -234,9 +251,8 @@ class FromDistribution(_GlobalGeneratorPrior):
         if shape == () and dim is not None:
             distribution, shape = distribution.expand((dim,)), (dim,)
         if len(shape) != 1:
-            raise InputError(
-                f"distribution: batch and event shape {shape} received; they must be one axis of d"
-            )
+            remedy = "give dim, or d of each parameter" if shape == () else "they must be one axis of d"
+            raise InputError(f"distribution: batch and event shape {shape} received; {remedy}")
         super().__init__(shape[0])
         self.distribution = distribution
         self._distribution_device = Derived(_device_of)

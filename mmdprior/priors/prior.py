@@ -1,7 +1,7 @@
 """The contract of a prior: a distribution over the latent space that can be sampled."""
 
 from abc import ABC, abstractmethod
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from mmdprior.errors import InputError
 from mmdprior.priors.arguments import positive_int, to_tensor
 from mmdprior.seeding import generator_options
 
-__all__ = ["Marginal", "Moments", "Prior", "check_draws", "require_draws", "function_name"]
+__all__ = ["Marginal", "Moments", "Prior", "check_draws", "function_name", "output_width", "require_draws"]
 
 
 @dataclass(frozen=True)
@@ -264,6 +264,24 @@ def check_draws(prior: Prior) -> None:
         draws = require_draws(prior.sample(n), n, prior.dim, prior._name)
     if not bool(torch.isfinite(draws).all()):
         raise InputError(f"{prior._name}: NaN or infinity returned; expected finite draws")
+
+
+def output_width(draw: Callable[[], object], name: str) -> int:
+    """Return the number of columns that user code returns; the global generator is left unchanged.
+
+    Args:
+        draw: function that draws a few points.
+        name: name of the function in errors.
+
+    Raises:
+        InputError: draw does not return an (n, d) tensor.
+    """
+    with torch.no_grad(), torch.random.fork_rng([]):
+        draws = draw()
+    if not isinstance(draws, Tensor) or draws.ndim != 2:
+        kind = tuple(draws.shape) if isinstance(draws, Tensor) else type(draws).__name__
+        raise InputError(f"{name}: {kind} returned; expected an (n, d) tensor")
+    return draws.shape[1]
 
 
 def function_name(fn: object) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from mmdprior.errors import InputError
 from mmdprior.kernels import Kernel
 from mmdprior.kernels.embedding import Embedding
+from mmdprior.priors.arguments import positive_int
 
 __all__ = [
     "Biased",
@@ -184,7 +185,7 @@ class Block(Estimator):
     size: int = 64
 
     def __post_init__(self) -> None:
-        if self.size < 2:
+        if positive_int("size", self.size) < 2:
             raise InputError(f"size: {self.size} received; a block needs at least 2 rows")
 
     def __call__(

@@ -9,7 +9,8 @@ from torch import Tensor
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
 from mmdprior.priors import Gaussian, PriorLike, as_prior
-from mmdprior.regularizers.regularizer import Regularizer
+from mmdprior.priors.arguments import positive_int, positive_number
+from mmdprior.regularizers.regularizer import Regularizer, check_codes, codes_of
 from mmdprior.tracing import may_store_results
 
 __all__ = ["KL"]
@@ -59,17 +60,19 @@ class KL(Regularizer):
         self.prior = None if prior is None else as_prior(prior)
         if self.prior is not None:
             self.prior.log_prob(self.prior.sample(1))  # raises now, not during training
-        if capacity is not None and not (math.isfinite(capacity) and capacity >= 0):
-            raise InputError(f"capacity: {capacity} received; give nats >= 0, or leave it out")
-        if capacity_steps < 1:
-            raise InputError(f"capacity_steps: {capacity_steps} received; give at least 1")
+        if capacity is not None:
+            positive_number("capacity", capacity, allow_zero=True)
+        positive_int("capacity_steps", capacity_steps)
         self.capacity = capacity
         self.capacity_steps = capacity_steps
 
     def check(self, *, dim: int, stochastic: bool) -> None:
         """Check that the posterior has a variance and that prior and latent have the same dimension."""
         if not stochastic:
-            raise InputError("latent: deterministic received; a kl penalty needs model.posterior: gaussian")
+            raise InputError(
+                "latent: deterministic received; a kl penalty needs model.posterior: gaussian, or log_var in "
+                "the Latent"
+            )
         if self.prior is not None and self.prior.dim != dim:
             raise InputError(f"prior: dim {self.prior.dim} received; the latent has {dim}")
 
@@ -82,8 +85,18 @@ class KL(Regularizer):
             InputError: codes without a posterior variance, or a prior of another dimension.
         """
         if not isinstance(latent, Latent):
-            raise InputError("latent: a tensor received; a kl penalty needs a Latent with log_var")
+            raise InputError(
+                f"latent: {type(latent).__name__} received; a kl penalty needs Latent(sample, mean, log_var)"
+            )
+        codes = codes_of(latent, least=1)
         self.check(dim=latent.dim, stochastic=latent.stochastic)
+        for name in ("mean", "log_var"):
+            part = getattr(latent, name)
+            check_codes(f"latent.{name}", part)
+            if part.shape != codes.shape:
+                raise InputError(
+                    f"latent.{name}: shape {tuple(part.shape)} received; the sample has {tuple(codes.shape)}"
+                )
         kl = self._per_sample(latent).mean()
         if may_store_results():
             self.terms = {"kl": kl.detach()}

@@ -17,6 +17,7 @@ from mmdprior.kernels.reach import is_flat, out_of_reach
 from mmdprior.latent import Latent
 from mmdprior.precision import full_precision_dtype
 from mmdprior.priors import PriorLike, as_prior
+from mmdprior.priors.arguments import positive_int
 from mmdprior.priors.snapshot import Snapshot
 from mmdprior.regularizers.estimators import (
     Biased,
@@ -26,7 +27,7 @@ from mmdprior.regularizers.estimators import (
     Unbiased,
     as_estimator,
 )
-from mmdprior.regularizers.regularizer import Regularizer, codes_of
+from mmdprior.regularizers.regularizer import Regularizer, check_codes, codes_of
 from mmdprior.regularizers.sparse_warning import SparseWarning
 from mmdprior.seeding import stream
 from mmdprior.tracing import may_store_results
@@ -67,8 +68,12 @@ def mmd(
         True
     """
     estimator = as_estimator(estimator)
-    if not isinstance(estimator, Biased) and min(x.shape[0], y.shape[0]) < 2:
-        raise InputError(f"mmd: {x.shape[0]} and {y.shape[0]} rows received; the unbiased estimator needs 2")
+    check_codes("x", x)
+    check_codes("y", y)
+    _check_kernel(kernel)
+    least = 1 if isinstance(estimator, Biased) else 2
+    if min(x.shape[0], y.shape[0]) < least:
+        raise InputError(f"mmd: {x.shape[0]} and {y.shape[0]} rows received; the estimator needs {least}")
     dtype = full_precision_dtype(x, y)
     x, y = x.to(dtype), y.to(dtype)
     kernel = kernel.adapt(x, y)
@@ -100,6 +105,8 @@ class MMD(Regularizer):
             the batch is scaled by (n + queue) / n, so that the weight of the penalty keeps its meaning.
         seed: draw from the random stream of (seed, step), equal on all devices of a run and after a resume.
             None, the default, draws from torch's global generator.
+        dim: number of latent dimensions d, for a prior that does not have one: a function of (n, dim), or a
+            distribution of single numbers.
 
     Raises:
         InputError: a prior that cannot be sampled, an unknown estimator, ``known_prior`` for a pair without
@@ -114,6 +121,11 @@ class MMD(Regularizer):
         >>> loss.backward()
         >>> list(penalty.terms)
         ['mmd', 'standardised']
+
+        The prior may be a function that draws from it:
+
+        >>> MMD(lambda n: torch.randn(n, 4).abs())(torch.randn(256, 4)).shape
+        torch.Size([])
     """
 
     def __init__(
@@ -124,13 +136,16 @@ class MMD(Regularizer):
         num_samples: int | None = None,
         queue: int = 0,
         seed: int | None = None,
+        dim: int | None = None,
     ) -> None:
         super().__init__()
-        if num_samples is not None and num_samples < 2:
-            raise InputError(f"num_samples: {num_samples} received; give at least 2")
-        self.num_samples = num_samples
+        if kernel is not None:
+            _check_kernel(kernel)
+        self.num_samples = None if num_samples is None else positive_int("num_samples", num_samples)
+        if self.num_samples == 1:
+            raise InputError("num_samples: 1 received; give at least 2")
         self.seed = seed
-        self.prior = as_prior(prior)
+        self.prior = as_prior(prior, dim)
         self.kernel = WAE_IMQ() if kernel is None else kernel
         self.estimator: Estimator = estimator  # type: ignore[assignment]
         self.queue = CodeQueue(queue, self.prior.dim)
@@ -235,16 +250,14 @@ class MMD(Regularizer):
     def forward(
         self, latent: Latent | Tensor, *, step: int = 0, labels: Tensor | None = None
     ) -> Float[Tensor, ""]:
-        """Return the penalty of a batch of at least two codes.
+        """Return the penalty of a batch of at least two codes, past codes included.
 
         Raises:
             InputError: codes of another dimension than the prior, or a batch of one.
         """
-        z = codes_of(latent)
+        z = codes_of(latent, least=1 if self.queue.filled else 2)
         self.check(dim=z.shape[1], stochastic=False)
         self._refresh_if_changed()
-        if z.shape[0] < 2 and not isinstance(self.estimator, Biased):
-            raise InputError(f"mmd: {z.shape[0]} rows received; the unbiased estimator needs 2")
         z = self.queue.extend(z.to(full_precision_dtype(z)), keep=self.training)
         y = self._draw(z.shape[0], step).to(z) if self.estimator.uses_draws else None
         kernel = self.kernel.adapt(z, z if y is None else y, self._stream("kernel", step))
@@ -302,6 +315,12 @@ class MMD(Regularizer):
         return None if self.seed is None else stream(self.seed, name, step, self.prior.device)
 
 
+def _check_kernel(kernel: object) -> None:
+    if not isinstance(kernel, Kernel):
+        name = kernel.__name__ if isinstance(kernel, type) else repr(kernel)
+        raise InputError(f"kernel: {name} received; give a kernel of mmdprior.kernels, such as RBF()")
+
+
 # A number that a compiled graph holds as a constant; the draws behind it cannot be traced.
 _null_variance = torch.compiler.assume_constant_result(null_variance)
 
@@ -331,8 +350,8 @@ class CodeQueue(nn.Module):
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
-        if size < 0:
-            raise InputError(f"queue: {size} received; give a number of codes >= 0")
+        if size != 0:
+            positive_int("queue", size)
         self.size = size
         self.register_buffer("codes", torch.zeros(size, dim))
         self.codes: Tensor
@@ -342,6 +361,11 @@ class CodeQueue(nn.Module):
     def dim(self) -> int:
         """Number of latent dimensions."""
         return self.codes.shape[1]
+
+    @property
+    def filled(self) -> int:
+        """Number of codes in the queue."""
+        return self._filled
 
     def extend(self, z: Float[Tensor, "n d"], *, keep: bool) -> Float[Tensor, "m d"]:
         """Return a batch followed by the past codes.

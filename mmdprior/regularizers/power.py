@@ -102,6 +102,8 @@ def detection(
         >>> pairs.signals[name] > 2 * joint.signals[name]
         True
     """
+    if not isinstance(penalty, MMD):
+        raise InputError(f"penalty: {type(penalty).__name__} received; give an MMD")
     if n < 3 or repeats < 2:
         raise InputError(f"detection: n {n}, repeats {repeats} received; give n >= 3 and repeats >= 2")
     source = penalty.prior if prior is None else prior

@@ -10,6 +10,7 @@ from torch.func import functional_call
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
 from mmdprior.predictors.networks import BatchedMLP
+from mmdprior.priors.arguments import positive_int
 from mmdprior.regularizers.regularizer import Regularizer, codes_of
 from mmdprior.seeding import stream
 from mmdprior.tracing import may_store_results
@@ -75,14 +76,15 @@ class Predictability(Regularizer):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        if dim < 2:
+        if positive_int("dim", dim) < 2:
             raise InputError(
                 f"dim: {dim} received; predicting a dimension from the others needs a latent of 2"
             )
-        if min(hidden, default=0) < 1:
-            raise InputError(f"hidden: {list(hidden)} received; give positive widths")
-        if steps < 1:
-            raise InputError(f"steps: {steps} received; give at least 1 update of the predictors")
+        if not isinstance(hidden, Sequence) or len(hidden) == 0:
+            raise InputError(f"hidden: {hidden!r} received; give a width per hidden layer, such as (64, 64)")
+        for width in hidden:
+            positive_int("hidden", width)
+        positive_int("steps", steps)
         generator = stream(seed or 0, "predictability")
         self.networks = BatchedMLP(dim, hidden, [generator], torch.zeros(1, dim, 1))
         self.dim = dim
@@ -135,10 +137,8 @@ class Predictability(Regularizer):
 
     def _standardised(self, latent: Latent | Tensor) -> Float[Tensor, "n d"]:
         """Return the codes centred by the batch, and scaled if ``standardise``, in float32 or float64."""
-        z = codes_of(latent)
+        z = codes_of(latent, least=2)
         self.check(dim=z.shape[1], stochastic=False)
-        if z.shape[0] < 2:
-            raise InputError(f"predictability: {z.shape[0]} row received; give a batch of at least 2")
         z = z.to(torch.promote_types(z.dtype, torch.float32))
         centred = z - z.mean(0)
         if not self.standardise:

@@ -1,15 +1,18 @@
 """The contract of a regularizer: a penalty on the latent codes of a batch."""
 
+import math
+import warnings
 from abc import ABC, abstractmethod
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, InputWarning
 from mmdprior.latent import Latent
+from mmdprior.tracing import is_traced
 
-__all__ = ["NoPenalty", "Regularizer", "codes_of"]
+__all__ = ["NoPenalty", "Regularizer", "check_codes", "codes_of"]
 
 
 class Regularizer(nn.Module, ABC):
@@ -122,16 +125,52 @@ class Regularizer(nn.Module, ABC):
         return torch.zeros((), device=latent.sample.device)
 
 
-def codes_of(latent: Latent | Tensor) -> Float[Tensor, "n d"]:
+def codes_of(latent: Latent | Tensor, *, least: int = 0) -> Float[Tensor, "n d"]:
     """Return the sampled codes of a `Latent`, or a plain (n, d) tensor unchanged.
 
+    Codes on the CPU with NaN or infinity are returned with an `InputWarning`, because gradient scalers expect
+    losses that are not finite. On other devices the check would wait for the device.
+
+    Args:
+        latent: codes of the global batch.
+        least: number of rows that the penalty needs.
+
     Raises:
-        InputError: a tensor that has not two axes.
+        InputError: no dense floating-point tensor of two axes, or fewer rows.
     """
     codes = latent.sample if isinstance(latent, Latent) else latent
-    if codes.ndim != 2:
-        raise InputError(f"latent: shape {tuple(codes.shape)} received; give (n, d) codes")
+    check_codes("latent", codes)
+    if codes.shape[0] < least:
+        raise InputError(
+            f"latent: a batch of {codes.shape[0]} received; the penalty needs {least} rows; give larger "
+            "batches, or drop_last=True to the DataLoader"
+        )
+    if codes.device.type == "cpu" and not is_traced() and not math.isfinite(float(codes.detach().sum())):
+        rows = int((~torch.isfinite(codes)).any(1).sum())
+        if rows > 0:
+            warnings.warn(
+                f"latent: NaN or infinity in {rows} of {len(codes)} rows; the penalty is not finite; look "
+                "for the cause in the encoder or its inputs",
+                InputWarning,
+                stacklevel=3,
+            )
     return codes
+
+
+def check_codes(name: str, codes: object) -> None:
+    """Raise `InputError` unless codes are a dense floating-point (n, d) tensor.
+
+    Args:
+        name: name of the argument in the error.
+        codes: what the user passed.
+    """
+    if not isinstance(codes, Tensor):
+        raise InputError(f"{name}: {type(codes).__name__} received; give a torch tensor of (n, d) codes")
+    if not codes.is_floating_point() or codes.layout is not torch.strided:
+        kind = codes.dtype if codes.layout is torch.strided else codes.layout
+        raise InputError(f"{name}: {kind} received; give dense floating-point codes, as by z.float()")
+    if codes.ndim != 2:
+        raise InputError(f"{name}: shape {tuple(codes.shape)} received; give (n, d) codes")
 
 
 class NoPenalty(Regularizer):

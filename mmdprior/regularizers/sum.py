@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
+from mmdprior.priors.arguments import positive_number
 from mmdprior.regularizers.regularizer import Regularizer
 from mmdprior.tracing import may_store_results
 
@@ -40,12 +41,18 @@ class Weighted:
     schedule: Callable[[int], float] = _constant
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight < float("inf"):
-            raise InputError(f"weight: {self.weight} received; give a finite number >= 0")
+        _check_penalty(self.penalty)
+        positive_number("weight", self.weight, allow_zero=True)
 
     def factor(self, step: int) -> float:
         """Return weight * schedule(step)."""
         return self.weight * self.schedule(step)
+
+
+def _check_penalty(penalty: object) -> None:
+    if not isinstance(penalty, Regularizer):
+        name = penalty.__name__ if isinstance(penalty, type) else repr(penalty)
+        raise InputError(f"penalty: {name} received; give a penalty of mmdprior.regularizers, such as KL()")
 
 
 class SumOfPenalties(Regularizer):
@@ -74,9 +81,10 @@ class SumOfPenalties(Regularizer):
 
     def __init__(self, penalties: Sequence[Regularizer | Weighted]) -> None:
         super().__init__()
-        if len(penalties) == 0:
-            raise InputError("penalties: none received; give at least one")
-        self.weighted = [Weighted(p) if isinstance(p, Regularizer) else p for p in penalties]
+        if not isinstance(penalties, Sequence) or len(penalties) == 0:
+            kind = "none" if isinstance(penalties, Sequence) else type(penalties).__name__
+            raise InputError(f"penalties: {kind} received; give a list of at least one")
+        self.weighted = [p if isinstance(p, Weighted) else Weighted(p) for p in penalties]
         self.penalties = nn.ModuleList(entry.penalty for entry in self.weighted)
         self._first_penalties = tuple(self.penalties)
         learned = [e.penalty.auxiliary_steps for e in self.weighted if e.penalty.auxiliary_modules()]

@@ -1,8 +1,9 @@
 """Run-time checks of the annotations in mmdprior: types by beartype, shapes by jaxtyping."""
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 import jaxtyping
@@ -57,8 +58,23 @@ def _unless_traced(checked: Callable[..., Any], plain: Callable[..., Any]) -> Ca
 
     @functools.wraps(plain)
     def call(*args: Any, **kwargs: Any) -> Any:
-        # vmap builds a dataclass of integers, the axes, where the dataclass is a pytree.
-        axes = plain.__name__ == "__init__" and all(isinstance(value, int) for value in kwargs.values())
-        return (plain if torch.compiler.is_compiling() or axes else checked)(*args, **kwargs)
+        # vmap builds a pytree of integers, the axes, also where the pytree is a dataclass of tensors.
+        axes = plain.__name__ == "__init__" and any(isinstance(value, int) for value in kwargs.values())
+        off = _switched_off or torch.compiler.is_compiling() or axes
+        return (plain if off else checked)(*args, **kwargs)
 
     return call
+
+
+_switched_off = False
+
+
+@contextlib.contextmanager
+def no_checks() -> Iterator[None]:
+    """Switch the checks off, to see what users see, who do not have them."""
+    global _switched_off
+    _switched_off = True
+    try:
+        yield
+    finally:
+        _switched_off = False

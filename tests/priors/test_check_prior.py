@@ -304,6 +304,7 @@ def test_broken_marginals_are_rejected_in_one_line(methods, line):
 def test_anything_that_can_be_sampled_is_accepted():
     check_prior(Standard())
     check_prior(lambda n: torch.rand(n, 2), dim=2)
+    check_prior(lambda n: torch.rand(n, 2))
     check_prior(lambda n, dim: torch.rand(n, dim).log(), dim=3)
     check_prior(torch.distributions.Gumbel(torch.zeros(2), 1.0))
     check_prior(torch.distributions.LogNormal(0.0, 1.0), dim=3)
@@ -313,8 +314,8 @@ def test_anything_that_can_be_sampled_is_accepted():
 
 
 def test_mistakes_of_the_caller_are_named():
-    with pytest.raises(InputError, match="^prior: a function without dim"):
-        check_prior(lambda n: torch.rand(n, 2))
+    with pytest.raises(InputError, match=r"^prior: a function <lambda>\(n, dim\) without dim"):
+        check_prior(lambda n, dim: torch.rand(n, dim))
     with pytest.raises(InputError, match=r"^prior <lambda>: shape \(8, 2\) returned; expected \(8, 3\)"):
         check_prior(lambda n: torch.rand(n, 2), dim=3)
     with pytest.raises(InputError, match="^n: 10 received"):

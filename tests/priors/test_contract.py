@@ -13,6 +13,7 @@ from helpers.prior_catalogue import (
     WITH_MOMENTS,
     draw,
     exponential,
+    two_sided,
 )
 
 from mmdprior import InputError
@@ -125,6 +126,7 @@ def test_as_prior_accepts_everything_that_can_be_sampled():
     assert isinstance(as_prior(torch.randn(5, 2)), Samples)
     assert isinstance(as_prior(torch.distributions.Normal(torch.zeros(2), 1.0)), FromDistribution)
     assert isinstance(as_prior(exponential, 3), FromCallable)
+    assert as_prior(exponential).dim == as_prior(two_sided, 3).dim == 3
     assert as_prior(torch.randn, 4).sample(3).shape == (3, 4)
     prior = Gaussian(2)
     assert as_prior(prior) is prior
@@ -208,7 +210,14 @@ INDEFINITE = [[1.0, 2.0], [2.0, 1.0]]
         (lambda: FromCallable(lambda n: torch.zeros(n, 2), 3), r"shape \(8, 2\) returned"),
         (lambda: FromCallable(lambda n: torch.zeros(n, 3, dtype=torch.long), 3), "int64 returned"),
         (lambda: FromCallable(lambda n: torch.full((n, 3), float("nan")), 3), "NaN"),
-        (lambda: as_prior(exponential), "FromCallable"),
+        (
+            lambda: as_prior(two_sided),
+            r"two_sided\(n, dim\) without dim received; give dim, or .*Call",
+        ),
+        (lambda: as_prior(torch.randn), r"randn\(n, dim\) without dim"),
+        (lambda: as_prior(lambda n: torch.zeros(n)), r"prior <lambda>: \(8,\) returned"),
+        (lambda: as_prior(lambda n: [0.0] * n), "prior <lambda>: list returned"),
+        (lambda: as_prior(Gaussian), "the class Gaussian received; give an instance"),
         (lambda: as_prior("gaussian"), "prior: str|violates type hint"),
         (lambda: FromDistribution(torch.distributions.Normal(0.0, 1.0)), "distribution"),
         (lambda: FromCallable(exponential, 3).log_prob(torch.zeros(1, 3)), "no log_prob"),

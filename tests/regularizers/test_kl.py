@@ -57,7 +57,9 @@ def test_capacity_grows_linearly_and_then_stays():
     ("call", "message"),
     [
         (lambda: KL()(Latent(torch.zeros(4, 2), torch.zeros(4, 2))), "deterministic"),
-        (lambda: KL()(torch.zeros(4, 2)), "needs a Latent"),
+        (lambda: KL()(torch.zeros(4, 2)), r"Tensor received; a kl penalty needs Latent\(sample"),
+        (lambda: KL()(latent(0, 2)), "a batch of 0 received"),
+        (lambda: KL(torch.distributions.Laplace(0.0, 1.0)), "distribution: .* give dim"),
         (lambda: KL(Gaussian(3))(latent(4, 2)), "dim 3 received; the latent has 2"),
         (lambda: KL(FromCallable(lambda n: torch.randn(n, 2), 2)), "no log_prob"),
         (lambda: KL(capacity=-1.0), "capacity: -1.0"),

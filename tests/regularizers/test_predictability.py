@@ -111,7 +111,7 @@ def test_bad_arguments_are_named(arguments, words):
 def test_codes_of_another_shape_are_named():
     with pytest.raises(InputError, match=r"dim: 3 received; the latent has 4"):
         Predictability(3)(torch.randn(8, 4))
-    with pytest.raises(InputError, match="1 row"):
+    with pytest.raises(InputError, match="a batch of 1 received"):
         Predictability(3)(torch.randn(1, 3))
 
 
