@@ -12,6 +12,7 @@ from mmdprior.latent import Latent
 from mmdprior.predictors.networks import BatchedMLP
 from mmdprior.priors.arguments import positive_int
 from mmdprior.regularizers.regularizer import Regularizer, codes_of
+from mmdprior.regularizers.sparse_warning import SparseWarning
 from mmdprior.seeding import stream
 from mmdprior.tracing import may_store_results
 
@@ -33,6 +34,9 @@ class Predictability(Regularizer):
 
     ``terms`` has ``predictability``, the penalty divided by d, and ``predictability_max``, the maximum over
     dimensions.
+
+    Constant codes have the penalty zero and are not moved by it. The penalty warns once where fewer than two
+    dimensions vary.
 
     Args:
         dim: number of latent dimensions d, at least 2.
@@ -88,6 +92,7 @@ class Predictability(Regularizer):
         generator = stream(seed or 0, "predictability")
         self.networks = BatchedMLP(dim, hidden, [generator], torch.zeros(1, dim, 1))
         self.dim = dim
+        self._collapse = SparseWarning()
         self.auxiliary_steps = steps
         self.standardise = standardise
         self.through_predictions = through_predictions
@@ -114,6 +119,8 @@ class Predictability(Regularizer):
             InputError: codes of another dimension, or a batch of one.
         """
         z = self._standardised(latent)
+        if self._collapse.is_due(z):
+            self._warn_if_constant(codes_of(latent).detach())
         predicted = self._predict(z if self.through_predictions else z.detach(), train_networks=False)
         covariance = (z * (predicted - predicted.mean(0))).mean(0).clamp(min=0)
         if may_store_results():
@@ -144,6 +151,16 @@ class Predictability(Regularizer):
         if not self.standardise:
             return centred
         return centred / centred.square().mean(0).clamp(min=_MIN_VARIANCE).sqrt()
+
+    def _warn_if_constant(self, codes: Float[Tensor, "n d"]) -> None:
+        smallest = _MIN_VARIANCE if self.standardise else 0.0
+        varying = int((codes.double().var(0, correction=0) > smallest).sum())
+        if varying < 2:
+            self._collapse.give(
+                f"predictability: {varying} of {self.dim} dimensions vary over the batch, so that the "
+                "penalty is zero and cannot move the codes; give it a smaller weight, or add a penalty that "
+                "keeps the variance, such as mmd"
+            )
 
     def _predict(self, z: Float[Tensor, "n d"], *, train_networks: bool) -> Float[Tensor, "n d"]:
         """Return the predictions; without gradient for the networks unless they are trained."""

@@ -23,7 +23,7 @@ from mmdprior.kernels import (
     Sum,
 )
 from mmdprior.priors import Gaussian, GaussianMixture, Uniform, as_prior
-from mmdprior.regularizers import SumOfPenalties
+from mmdprior.regularizers import Predictability, SumOfPenalties
 
 FAR = {
     "rbf": RBF,
@@ -164,3 +164,23 @@ def test_kl_moves_codes_at_any_distance():
     mean = torch.full((8, 4), 1000.0, requires_grad=True)
     KL()(Latent(mean, mean, torch.zeros(8, 4))).backward()
     assert (mean.grad > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("codes", "options"),
+    [
+        (torch.full((16, 3), 30.0), {}),
+        (1e-5 * torch.randn(16, 3), {}),
+        (torch.zeros(16, 3), {"standardise": False}),
+        (torch.tensor([1.0, 0.0, 0.0]) * torch.randn(16, 3), {}),
+    ],
+)
+def test_predictability_of_constant_codes_is_reported_once(codes, options):
+    penalty, z = Predictability(3, hidden=(4,), **options), codes.requires_grad_()
+    with pytest.warns(InputWarning, match="of 3 dimensions vary"):
+        penalty(z)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(40):
+            penalty(z)
+        Predictability(3, hidden=(4,), **options)(torch.randn(16, 3, requires_grad=True))
