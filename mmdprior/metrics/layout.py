@@ -64,6 +64,9 @@ class GroupLayout(Layout):
         self.count = len(self.sizes)
         self.by_group = unit.argsort(stable=True)
         self.starts = self.sizes.cumsum(0) - self.sizes
+        # Group of every row in the order of by_group, and its number within the group.
+        self.place = unit[self.by_group]
+        self.within = torch.arange(len(unit)) - self.starts[self.place]
         self.similar = _similar_sizes(self.sizes)
         single = [stratum for stratum in self.similar if len(stratum) == 1]
         self.single = torch.cat(single) if single else unit[:0]
@@ -89,17 +92,17 @@ class GroupLayout(Layout):
 
     def _moved(self, origin: Tensor, generator: torch.Generator) -> Tensor:
         """Return the positions whose rows come to every position if group ``origin[g]`` comes to group g."""
-        sizes = self.sizes[origin]
-        offset = torch.zeros_like(sizes)
-        if not self.equal:
+        if self.equal:
+            rows = self.within
+        else:
             # A window of a larger group, and any start in a smaller or a shifted group.
+            sizes = self.sizes[origin]
             room = torch.where(sizes > self.sizes, sizes - self.sizes + 1, sizes)
-            room[(sizes == self.sizes)] = 1
+            room[sizes == self.sizes] = 1
             room[self.single] = self.sizes[self.single]
             offset = (torch.rand(self.count, generator=generator, dtype=torch.float64) * room).long()
-        within = torch.arange(len(self.unit)) - self.starts.repeat_interleave(self.sizes)
-        rows = (offset.repeat_interleave(self.sizes) + within) % sizes.repeat_interleave(self.sizes)
-        source = self.by_group[self.starts[origin].repeat_interleave(self.sizes) + rows]
+            rows = (offset[self.place] + self.within) % sizes[self.place]
+        source = self.by_group[self.starts[origin][self.place] + rows]
         return torch.empty_like(source).scatter_(0, self.by_group, source)
 
     def strata(self, generator: torch.Generator) -> list[Int[Tensor, "g m"]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmdprior.errors import InputError
 from mmdprior.metrics.grouping import Grouping, Groups, Split
+from mmdprior.metrics.layout import Layout
 from mmdprior.predictors import Outcome, Predictor, Ranks
 from mmdprior.predictors.moments import mean_and_std
 from mmdprior.seeding import stream
@@ -148,7 +149,10 @@ def problem_rows(
 ) -> tuple[Float[Tensor, "p a d"], Float[Tensor, "p b d"], Float[Tensor, "p c d"], list[torch.Generator]]:
     """Return the transformed training, validation and test rows of problems, and their generators."""
     grouping = Groups.independent(len(z)) if grouping is None else grouping
-    rows = [_transformed_rows(z, problem, splits, transform, seed, grouping) for problem in problems]
+    parts = [(part, grouping.layout(part)) for part in _parts(len(z), splits)]
+    rows = [
+        _transformed_rows(z, problem, splits[problem.fold], parts, transform, seed) for problem in problems
+    ]
     train, validation, test = (
         # Indexing adds the axis without a copy, which matters for a million codes.
         parts[0][None] if len(parts) == 1 else torch.stack(parts)
@@ -159,13 +163,16 @@ def problem_rows(
 
 
 def _transformed_rows(
-    z: Tensor, problem: Problem, splits: Sequence[Split], transform: Transform, seed: int, grouping: Grouping
+    z: Tensor,
+    problem: Problem,
+    split: Split,
+    parts: Sequence[tuple[Tensor, Layout]],
+    transform: Transform,
+    seed: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the training, validation and test rows of a problem, transformed by its training rows."""
-    codes = z
-    if problem.copy > 0:
-        codes = _shuffled(z, splits, grouping, stream(seed, "null", problem.copy))
-    train, validation, test = (codes[part.to(z.device)] for part in splits[problem.fold])
+    codes = _shuffled(z, parts, stream(seed, "null", problem.copy)) if problem.copy > 0 else z
+    train, validation, test = (codes[part.to(z.device)] for part in split)
     if transform == "none":
         return train, validation, test
     if transform == "rank_gaussian":
@@ -177,7 +184,7 @@ def _transformed_rows(
     return train.sub_(mean).div_(std), validation.sub_(mean).div_(std), test.sub_(mean).div_(std)
 
 
-def _shuffled(z: Tensor, splits: Sequence[Split], grouping: Grouping, generator: torch.Generator) -> Tensor:
+def _shuffled(z: Tensor, parts: Sequence[tuple[Tensor, Layout]], generator: torch.Generator) -> Tensor:
     """Return the codes with the groups of rows of every column in a separate random order.
 
     Rows stay in their part of the split: training, validation or test, or one fold. A column then has the
@@ -185,9 +192,9 @@ def _shuffled(z: Tensor, splits: Sequence[Split], grouping: Grouping, generator:
     the errors of copies and codes are relative to the same variances.
     """
     shuffled = torch.empty_like(z)
-    for part in _parts(len(z), splits):
+    for part, layout in parts:
         rows = part.to(z.device)
-        orders = grouping.layout(part).rearrangements(z.shape[1], generator)
+        orders = layout.rearrangements(z.shape[1], generator)
         for columns in torch.arange(z.shape[1]).split(max(1, _INDICES // max(1, len(part)))):
             chosen = torch.stack([part[order] for order in itertools.islice(orders, len(columns))], 1)
             first, last = int(columns[0]), int(columns[-1]) + 1
