@@ -1,5 +1,6 @@
 """Heat maps of pairs of code dimensions, and the set of all figures of some codes and their scores."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ _LEAST_IMPORTANCE = 0.02
 """The colours of `importance_map` reach at least this far, so that chance stays dark."""
 _CONSTANT = 1e-9
 """A dimension is constant if its standard deviation is at most this fraction of the largest."""
+_LARGEST = 1e300
+"""Largest code that is drawn: the range of an axis would overflow."""
 _SCATTERED = 2000
 """Codes that `pair_grid` gets, drawn at random with a fixed seed."""
 
@@ -161,7 +164,13 @@ def figures_of_codes(
         sample: (n, d) sampled codes.
         prior: the intended prior, or None.
         results: R2 per predictor by the title of its panel; without any there is no figure ``lps``.
+
+    Raises:
+        InputError: a code is so large that the range of an axis would overflow.
     """
+    largest = float(abs(sample).max()) if len(sample) else 0.0
+    if _LARGEST < largest < math.inf:
+        raise InputError(f"figures: codes up to {largest:.0e} received; draw codes up to {_LARGEST:.0e}")
     rows = torch.randperm(len(sample), generator=stream(0, "figure"))[:_SCATTERED]
     figures = {"marginals": marginals(sample, prior)}
     if prior is not None:

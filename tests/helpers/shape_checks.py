@@ -1,10 +1,11 @@
 """Run-time checks of the annotations in mmdprior: types by beartype, shapes by jaxtyping."""
 
+import builtins
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from typing import Any, get_args
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ForwardRef, get_args
 
 import jaxtyping
 import torch
@@ -40,6 +41,8 @@ def check_annotations(package: str) -> None:
             if not inspect.isfunction(function) or inspect.isgeneratorfunction(function):
                 return jaxtyped(function, typechecker=typechecker)
             annotations = getattr(function, "__annotations__", {}).values()
+            if any(_is_absent(annotation, function.__globals__) for annotation in annotations):
+                return function  # a name that only type checkers import
             checked = typechecker(function)
             if any(map(has_shapes, annotations)):
                 checked = jaxtyped(checked, typechecker=None)
@@ -49,6 +52,15 @@ def check_annotations(package: str) -> None:
 
     jaxtyping.jaxtyped = check
     jaxtyping.install_import_hook(package, "beartype.beartype")
+
+
+def _is_absent(annotation: Any, names: Mapping[str, Any]) -> bool:
+    """Return whether an annotation, or a part of it, is the name of something that is not imported."""
+    if isinstance(annotation, ForwardRef):
+        annotation = annotation.__forward_arg__
+    if isinstance(annotation, str):
+        return annotation.isidentifier() and annotation not in names and not hasattr(builtins, annotation)
+    return any(_is_absent(part, names) for part in get_args(annotation))
 
 
 def _unless_traced(checked: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,6 +1,7 @@
 """Tables with columns that are no codes: refused with the option, or left out by --columns and --drop."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from mmdprior.columns import Columns
 from mmdprior.data.codes import read_latent
 from mmdprior.scoring import Scorer
 
+TOYS = Path(__file__).parents[1] / "helpers" / "toys.py"
 Z = np.random.default_rng(0).normal(size=(200, 3)).round(4)
 
 
@@ -124,3 +126,30 @@ def test_the_options_of_the_command(tmp_path, capsys):
         content = json.loads(out.read_text())
         assert content["dim"] == 3
         assert content["lps"][0]["score"] < 0.05
+
+
+@pytest.mark.parametrize(
+    ("outputs", "options", "noted"),
+    [
+        (6, [], True),
+        (5, [], False),
+        (6, ["--posterior", "deterministic"], False),
+        (6, ["--posterior", "gaussian"], False),
+    ],
+)
+def test_a_line_says_how_the_outputs_of_an_encoder_are_read(capsys, outputs, options, noted):
+    target = f"{{target: '{TOYS}:ForeignEncoder', width: {outputs}}}"
+    data = ["--data", "{name: sprites, images: 300}", "--predictor", "linear"]
+    assert main(["score", "--encoder", target, *data, *options]) == 0
+    line = f"{outputs} outputs read as {outputs} deterministic codes; give --posterior gaussian"
+    assert (line in capsys.readouterr().out) == noted
+
+
+def test_groups_and_columns_are_chosen_together(tmp_path):
+    patients = np.arange(200) // 4
+    path = write(tmp_path / "z.csv", ["z0", "z1", "z2", "label", "patient"], *Z.T, labels(), patients)
+    scores, _ = Scorer(["linear"], columns=Columns(drop=["label"]), groups="patient").file(path)
+    assert scores.dim == 3
+    assert scores.lps["mean", "linear"].groups == 50
+    with pytest.raises(InputError, match=r"columns \['label'\]"):
+        Scorer(["linear"], groups="patient").file(path)
