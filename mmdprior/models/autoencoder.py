@@ -130,7 +130,7 @@ class Autoencoder(nn.Module):
             InputError: the encoder does not return (n, p).
         """
         params = self.encoder(images)
-        if params.ndim != 2 or len(params) != len(images):
+        if params.ndim != 2 or params.shape[0] != images.shape[0]:
             raise InputError(
                 f"encoder: shape {tuple(params.shape)} returned; return (n, outputs) for n images"
             )
