@@ -1,6 +1,8 @@
 """Messages to users in one line: `InputError`, `InputWarning`, the log of data sets, and helpers."""
 
-__all__ = ["DATA_LOG", "InputError", "InputWarning", "reason", "shorten"]
+import operator
+
+__all__ = ["DATA_LOG", "InputError", "InputWarning", "check_integer", "reason", "shorten"]
 
 DATA_LOG = "mmdprior.data"
 """Name of the logger of what was read of each data set, in one line that commands print."""
@@ -24,6 +26,33 @@ class InputError(ValueError):
 
 class InputWarning(UserWarning):
     """Input that is accepted but doubtful, described in one line. Commands print it, and go on."""
+
+
+def check_integer(name: str, value: object, least: int | None = 1) -> int:
+    """Return a value as an integer; the integers of NumPy and torch are accepted.
+
+    Args:
+        name: name of the argument in the error.
+        value: value to check.
+        least: smallest value; None for no limit.
+
+    Raises:
+        InputError: the value is not an integer, or too small.
+
+    Example:
+        >>> from mmdprior.errors import check_integer
+        >>> check_integer("folds", 1.0)
+        Traceback (most recent call last):
+        mmdprior.errors.InputError: folds: 1.0 received; give an integer of at least 1
+    """
+    try:
+        integer = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        integer = None
+    if integer is None or (least is not None and integer < least):
+        limit = "" if least is None else f" of at least {least}"
+        raise InputError(f"{name}: {shorten(repr(value))} received; give an integer{limit}") from None
+    return integer
 
 
 def reason(error: BaseException) -> str:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mmdprior.errors import check_integer
 from mmdprior.precision import in_float64
 from mmdprior.seeding import stream
 
@@ -32,7 +33,7 @@ def random_rows(codes: Float[Tensor, "n d"], limit: int, seed: int, name: str) -
         seed: seed of the selection.
         name: name of the random stream.
     """
-    if len(codes) <= limit:
+    if len(codes) <= check_integer("max_rows", limit, 2):
         return codes
     rows = torch.randperm(len(codes), generator=stream(seed, name))[:limit]
     return codes[rows.sort().values.to(codes.device)]

@@ -4,12 +4,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from mmdprior.errors import InputError
+from mmdprior.errors import check_integer
 from mmdprior.kernels.hsic import dhsic_statistic, log_row_means
+from mmdprior.metrics.checks import check_codes
 from mmdprior.metrics.covariance import random_rows
+from mmdprior.metrics.inputs import CodesLike
 from mmdprior.precision import in_float64
 from mmdprior.results import Result
 from mmdprior.seeding import stream
@@ -43,9 +43,7 @@ class JointStatistic(Result):
         )
 
 
-def dhsic(
-    codes: Float[Tensor, "n d"], *, permutations: int = 99, max_rows: int = 1000, seed: int = 0
-) -> JointStatistic:
+def dhsic(codes: CodesLike, *, permutations: int = 99, max_rows: int = 1000, seed: int = 0) -> JointStatistic:
     """Compute dHSIC and its permutation test of joint independence (Pfister et al., 2018).
 
     dHSIC is the squared MMD between the distribution of the codes and the product of its marginals. With
@@ -68,7 +66,7 @@ def dhsic(
         seed: seed of the random subset and of the permutations.
 
     Raises:
-        InputError: ``permutations`` is less than 2.
+        InputError: codes are invalid, as for `lps`; or a count is not an integer of at least 2.
 
     Example:
         >>> import torch
@@ -78,9 +76,8 @@ def dhsic(
         >>> dhsic(codes).p_value
         0.01
     """
-    if permutations < 2:
-        raise InputError(f"permutations: {permutations} received; give at least 2")
-    x = in_float64(random_rows(codes, max_rows, seed, "dhsic"))
+    permutations = check_integer("permutations", permutations, 2)
+    x = in_float64(random_rows(check_codes(codes, min_rows=2), max_rows, seed, "dhsic"))
     n, d = x.shape
     std = x.std(0)
     x = (x - x.mean(0)) / torch.where(std > 0, std, 1.0)  # a rare value may be in none of the rows

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmdprior.errors import InputError
+from mmdprior.errors import check_integer
 from mmdprior.metrics.activity import ActiveLike, select_dimensions
 from mmdprior.metrics.checks import check_codes
 from mmdprior.metrics.group_labels import GroupLabels, make_grouping
@@ -57,7 +57,8 @@ def importance(
         The (d, d) matrix. The diagonal, and the rows and columns of inactive dimensions, are NaN.
 
     Raises:
-        InputError: codes, predictor or transform are invalid, as for `lps`; or ``repeats`` is below 1.
+        InputError: codes, predictor or transform are invalid, as for `lps`; or ``repeats`` is not an
+            integer of at least 1.
 
     Example:
         >>> import torch
@@ -69,8 +70,7 @@ def importance(
                [False, False, False],
                [ True, False, False]])
     """
-    if repeats < 1:
-        raise InputError(f"repeats: {repeats} received; give at least 1")
+    repeats, seed = check_integer("repeats", repeats), check_integer("seed", seed, None)
     z = check_codes(codes)
     _, model = find_predictor(predictor)
     Protocol(transform)  # raises for an unknown transform

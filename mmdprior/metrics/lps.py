@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, check_integer, shorten
 from mmdprior.metrics.activity import ActiveLike, effective_rank, select_dimensions
 from mmdprior.metrics.checks import check_codes, code_warnings
 from mmdprior.metrics.group_labels import GroupLabels, make_grouping
@@ -123,6 +123,7 @@ def lps(
     start = time.perf_counter()
     z = check_codes(codes)
     name, model = find_predictor(predictor)
+    seed = check_integer("seed", seed, None)
     protocol = Protocol(transform, folds, seeds, null, permutations, bootstrap)
     mask = select_dimensions(z, active)
     texts = code_warnings(codes, z, mask)
@@ -137,6 +138,11 @@ def lps(
         used = unit_scale(z if bool(mask.all()) else z[:, mask])
         texts += row_warnings(used, splits[0], grouping)
         _fit(statistics, used, mask.nonzero().flatten().tolist(), model, grouping)
+    else:
+        texts += (
+            f"{int(mask.sum())} of {len(mask)} dimensions active: no score, because predicting one from the "
+            "others needs 2",
+        )
     if statistics.no_interval:
         texts += (statistics.no_interval,)
     for text in texts:
@@ -191,13 +197,24 @@ def find_predictor(predictor: str | Predictor) -> tuple[str, Predictor]:
     """Return the name and the instance of a predictor.
 
     Raises:
-        InputError: the name is unknown.
+        InputError: the name is unknown, or the predictor is neither a name nor a `Predictor`.
     """
     if isinstance(predictor, Predictor):
         return type(predictor).__name__, predictor
-    if predictor not in PREDICTORS:
-        raise InputError(f"predictor: {predictor!r} received; give one of {sorted(PREDICTORS)}")
-    return predictor, PREDICTORS[predictor]()
+    if isinstance(predictor, str) and predictor in PREDICTORS:
+        return predictor, PREDICTORS[predictor]()
+    received = shorten(repr(predictor))
+    if isinstance(predictor, type):
+        raise InputError(f"predictor: class {predictor.__name__} received; give {predictor.__name__}()")
+    if isinstance(predictor, Collection) and not isinstance(predictor, str):
+        raise InputError(
+            f"predictor: {received} received; give one per call, {{name: lps(codes, name) for name in names}}"
+        )
+    if callable(getattr(predictor, "predict", None)):
+        raise InputError(
+            f"predictor: {received} received; give it as predictors.LoopedPredictor(lambda seed: regressor)"
+        )
+    raise InputError(f"predictor: {received} received; give one of {sorted(PREDICTORS)}")
 
 
 @torch.no_grad()

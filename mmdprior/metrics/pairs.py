@@ -9,7 +9,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mmdprior.atoms import Cells
+from mmdprior.errors import check_integer
+from mmdprior.metrics.checks import check_codes
 from mmdprior.metrics.covariance import random_rows
+from mmdprior.metrics.inputs import CodesLike
 from mmdprior.precision import in_float64
 from mmdprior.results import Result
 
@@ -92,7 +95,7 @@ class PairStatistic(Result):
 
 
 def mutual_information(
-    codes: Float[Tensor, "n d"], *, bins: int | None = None, max_rows: int = 20_000, seed: int = 0
+    codes: CodesLike, *, bins: int | None = None, max_rows: int = 20_000, seed: int = 0
 ) -> PairStatistic:
     """Compute the mutual information of every pair in nats, from equal-frequency bins.
 
@@ -113,6 +116,9 @@ def mutual_information(
         max_rows: largest number of rows; more rows are subsampled at random.
         seed: seed of the subsample.
 
+    Raises:
+        InputError: codes are invalid, as for `lps`; or a count is not an integer of at least 2.
+
     Example:
         >>> import torch
         >>> from mmdprior.metrics.pairs import mutual_information
@@ -121,10 +127,11 @@ def mutual_information(
         >>> mutual_information(z).strongest(1)[0][:2]
         (0, 2)
     """
-    z = random_rows(codes, max_rows, seed, "mutual information")
+    z = random_rows(check_codes(codes, min_rows=2), max_rows, seed, "mutual information")
     n, d = z.shape
     if bins is None:
         bins = min(_MAX_BINS, max(_MIN_BINS, math.isqrt(n // _ROWS_PER_CELL)))
+    bins = check_integer("bins", bins, 2)
     cells = Cells(z[None], bins, n // bins)(z[None])[0].T.contiguous()
     matrix = torch.full((d, d), torch.nan, dtype=torch.float64)
     block = max(1, _ENTRIES // max(n, bins * bins))
@@ -155,9 +162,7 @@ def _information(one: Int[Tensor, "n"], others: Int[Tensor, "k n"], bins: int) -
     return left + right - joint - in_float64(full - rows - columns + 1) / (2 * n)
 
 
-def distance_correlation(
-    codes: Float[Tensor, "n d"], *, max_rows: int = 1000, seed: int = 0
-) -> PairStatistic:
+def distance_correlation(codes: CodesLike, *, max_rows: int = 1000, seed: int = 0) -> PairStatistic:
     """Compute the bias-corrected squared distance correlation of every pair (Szekely & Rizzo, 2014).
 
     R = (A . B) / sqrt((A . A)(B . B)), with U-centred distances A_ab = |x_a - x_b| - (row mean) - (column
@@ -170,6 +175,9 @@ def distance_correlation(
         max_rows: largest number of rows. The cost is quadratic in it; more rows are subsampled at random.
         seed: seed of the subsample.
 
+    Raises:
+        InputError: codes are invalid, as for `lps`; or ``max_rows`` is not an integer of at least 4.
+
     Example:
         >>> import torch
         >>> from mmdprior.metrics.pairs import distance_correlation
@@ -178,7 +186,8 @@ def distance_correlation(
         >>> pairs.max > pairs.level
         True
     """
-    z = in_float64(random_rows(codes, max_rows, seed, "distance correlation"))
+    max_rows = check_integer("max_rows", max_rows, 4)
+    z = in_float64(random_rows(check_codes(codes, min_rows=4), max_rows, seed, "distance correlation"))
     n, d = z.shape
     std = z.std(0)
     z = (z - z.mean(0)) / torch.where(std > 0, std, 1.0)  # a rare value may be in none of the rows

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmdprior.errors import InputError
+from mmdprior.errors import check_integer
 from mmdprior.kernels import WAE_IMQ
 from mmdprior.priors import Prior
 from mmdprior.priors.snapshot import Derived
@@ -52,8 +52,7 @@ class PriorMatch:
     _DRAWS = 200
 
     def __post_init__(self) -> None:
-        if self.n < 2:
-            raise InputError(f"n: {self.n} received; give at least 2")
+        self.n = check_integer("n", self.n, 2)
         self._kernel = Derived(WAE_IMQ().bind)
         self._kernel.of(self.prior)  # raises now where the kernel cannot be bound
         self._null = Derived(self._null_distribution)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, check_integer
 from mmdprior.metrics.grouping import Grouping, Groups, Split
 from mmdprior.metrics.layout import Layout
 from mmdprior.predictors import Outcome, Predictor, Ranks
@@ -42,7 +42,8 @@ class Protocol:
         bootstrap: number of bootstrap draws of the test rows in the interval; 0 for no interval.
 
     Raises:
-        InputError: the transform is unknown, a count is negative, or ``folds`` or ``seeds`` is zero.
+        InputError: the transform is unknown, a count is negative or not an integer, or ``folds`` or
+            ``seeds`` is zero.
 
     Example:
         >>> from mmdprior.metrics import Protocol
@@ -50,7 +51,7 @@ class Protocol:
         1
         >>> Protocol(folds=0)
         Traceback (most recent call last):
-        mmdprior.errors.InputError: folds: 0 received; give at least 1
+        mmdprior.errors.InputError: folds: 0 received; give an integer of at least 1
     """
 
     transform: Transform = "standardise"
@@ -64,8 +65,7 @@ class Protocol:
         if self.transform not in get_args(Transform):
             raise InputError(f"transform: {self.transform!r} received; give one of {get_args(Transform)}")
         for name, least in (("folds", 1), ("seeds", 1), ("null", 0), ("permutations", 0), ("bootstrap", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}: {getattr(self, name)} received; give at least {least}")
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), least))
 
     @staticmethod
     def quick() -> "Protocol":

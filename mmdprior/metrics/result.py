@@ -157,8 +157,14 @@ class LPSResult(Result):
         values: dict[str, Any] = {k: math.nan if v is None else v for k, v in fields.items()} | counts
         return LPSResult(**values)
 
+    def __float__(self) -> float:
+        """Return the score."""
+        return self.score
+
     def __str__(self) -> str:
-        """Return a table of the score, its statistics and the protocol."""
+        """Return a table of the score, its statistics and the protocol, or why there is no score."""
+        if math.isnan(self.score):
+            return self._without_score()
         title = (
             f"LPS {self.predictor}: {self.score:.4f}  mean of max(0, R2) over {int(self.active.sum())} of "
             f"{self.dim} dimensions active; R2 is {self.measure}"
@@ -175,6 +181,10 @@ class LPSResult(Result):
         rows += [("most predictable", self._top()), ("protocol", self._protocol())]
         rows += [("warning", text) for text in self.warnings]
         return "\n".join([title, *(f"  {label:34} {text}" for label, text in rows)])
+
+    def _without_score(self) -> str:
+        title = f"LPS {self.predictor}: no score, {int(self.active.sum())} of {self.dim} dimensions active"
+        return "\n".join([title, *(f"  {'warning':34} {text}" for text in self.warnings)])
 
     def _inference_rows(self) -> list[tuple[str, str]]:
         rows = []

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.atoms import find_atoms
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, check_integer
 from mmdprior.precision import in_float64
 from mmdprior.predictors.moments import Ranks, covariance, inverse
 from mmdprior.predictors.outcome import Regression
@@ -70,11 +70,9 @@ class AdditivePredictor(Predictor):
     measure = "held-out best-function R2"
 
     def __init__(self, features: int = 9, ridges: Sequence[float] = _RIDGES) -> None:
-        if features < 1:
-            raise InputError(f"features: {features} received; give at least 1")
-        if min(ridges, default=0) <= 0:
-            raise InputError(f"ridges: {list(ridges)} received; give positive numbers")
-        self.features = features
+        if not isinstance(ridges, Sequence) or min(ridges, default=0) <= 0:
+            raise InputError(f"ridges: {ridges} received; give a list of positive numbers")
+        self.features = check_integer("features", features)
         self.ridges = tuple(ridges)
 
     @torch.no_grad()

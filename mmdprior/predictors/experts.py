@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, check_integer
 from mmdprior.predictors.em import Mixture, expectation_maximisation, m_step
 from mmdprior.predictors.outcome import Regression
 from mmdprior.predictors.predictor import Fitted, Predictor
@@ -68,11 +68,11 @@ class ExpertsPredictor(Predictor):
             "trial": trial,
             "iterations": iterations,
             "patience": patience,
-            "ridge": ridge,
         }
         for name, value in settings.items():
-            if value <= 0:
-                raise InputError(f"{name}: {value} received; give a positive number")
+            check_integer(name, value)
+        if ridge <= 0:
+            raise InputError(f"ridge: {ridge} received; give a positive number")
         self.experts = experts
         self.starts = starts
         self.trial = trial

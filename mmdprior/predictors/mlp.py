@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmdprior.errors import InputError
 from mmdprior.predictors.inputs import NetworkInputs
-from mmdprior.predictors.networks import BatchedMLP, InputsAndTargets, NetworkTrainer
+from mmdprior.predictors.networks import BatchedMLP, InputsAndTargets, NetworkTrainer, check_widths
 from mmdprior.predictors.outcome import Regression
 from mmdprior.predictors.predictor import Fitted, Predictor
 
@@ -20,7 +19,8 @@ class MLPPredictor(Predictor):
 
     AdamW minimises the squared error. Every network is stopped early by its own validation error. The
     network of epoch 0, which predicts the training mean, is a candidate too, so independent codes score
-    about zero, not below.
+    about zero, not below. In columns where many rows share a value among other values, the networks also see
+    the indicator of that value and the ranks of the codes.
 
     Args:
         hidden: widths of the hidden layers.
@@ -55,9 +55,7 @@ class MLPPredictor(Predictor):
         learning_rate: float = 4e-3,
         weight_decay: float = 0.1,
     ) -> None:
-        if min(hidden, default=0) <= 0:
-            raise InputError(f"hidden: {list(hidden)} received; give positive widths")
-        self.hidden = tuple(hidden)
+        self.hidden = check_widths(hidden)
         self.trainer = NetworkTrainer(epochs, patience, batch_size, learning_rate, weight_decay)
 
     def fit(

@@ -11,9 +11,9 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, check_integer
 
-__all__ = ["BatchedMLP", "InputsAndTargets", "NetworkTrainer"]
+__all__ = ["BatchedMLP", "InputsAndTargets", "NetworkTrainer", "check_widths"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(a, n, outputs), (a, n) targets -> (a, n) losses."""
@@ -22,6 +22,17 @@ _ROWS = 4096
 """Rows evaluated at a time, to bound memory."""
 _MIN_STOPPED_SHARE = 0.15
 """Share of stopped networks from which removing them saves more than copying the others costs."""
+
+
+def check_widths(hidden: Sequence[int]) -> tuple[int, ...]:
+    """Return the widths of hidden layers.
+
+    Raises:
+        InputError: ``hidden`` is not a sequence of integers of at least 1, or is empty.
+    """
+    if not isinstance(hidden, Sequence) or isinstance(hidden, str) or len(hidden) == 0:
+        raise InputError(f"hidden: {hidden} received; give a list of positive widths, such as [64, 64]")
+    return tuple(check_integer("hidden", width) for width in hidden)
 
 
 class BatchedMLP(nn.Module):
@@ -139,9 +150,10 @@ class NetworkTrainer:
     weight_decay: float
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "batch_size", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name}: {getattr(self, name)} received; give a positive number")
+        for name in ("epochs", "patience", "batch_size"):
+            check_integer(name, getattr(self, name))
+        if self.learning_rate <= 0:
+            raise InputError(f"learning_rate: {self.learning_rate} received; give a positive number")
         if self.weight_decay < 0:
             raise InputError(f"weight_decay: {self.weight_decay} received; give a number >= 0")
 

@@ -1,5 +1,8 @@
 """LPS against scikit-learn and against codes whose answer is known."""
 
+import inspect
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -12,6 +15,7 @@ from sklearn.metrics import r2_score
 from mmdprior import InputError, Latent, lps
 from mmdprior.evaluation import Codes, score_codes
 from mmdprior.metrics import active_dimensions
+from mmdprior.metrics.lps import find_predictor
 from mmdprior.metrics.protocol import split_rows
 from mmdprior.predictors import (
     ExpertsPredictor,
@@ -257,3 +261,55 @@ def test_bad_settings_raise():
 def test_scores_agree_between_devices(predictor, tolerance):
     z, _ = equicorrelated(0.3, d=16, n=5000)
     assert abs(lps(z, predictor).score - lps(z.cuda(), predictor).score) < tolerance
+
+
+@pytest.mark.parametrize(
+    ("predictor", "message"),
+    [
+        (["linear", "mlp"], r"received; give one per call, \{name: lps\(codes, name\) for name in names\}"),
+        ({"linear"}, "give one per call"),
+        ({"name": "mlp"}, "give one per call"),
+        (LinearPredictor, r"class LinearPredictor received; give LinearPredictor\(\)"),
+        (Ridge(), r"Ridge\(\) received; give it as predictors.LoopedPredictor"),
+        (None, "None received; give one of"),
+        ("liner", "'liner' received; give one of"),
+    ],
+)
+def test_what_is_no_predictor_is_refused_in_one_line(predictor, message):
+    # Without the type checks of tests/conftest.py, which would raise first.
+    with pytest.raises(InputError, match=message) as error:
+        inspect.unwrap(find_predictor)(predictor)
+    assert "\n" not in str(error.value)
+    assert "mmdprior." not in str(error.value)
+
+
+NO_INTEGERS = """
+import torch
+from mmdprior import importance, lps
+from mmdprior.metrics import PriorMatch, Protocol
+from mmdprior.metrics.hsic import dhsic
+from mmdprior.metrics.pairs import distance_correlation, mutual_information
+from mmdprior.predictors import AdditivePredictor, ExpertsPredictor, InformationPredictor, MLPPredictor
+from mmdprior.priors import Gaussian
+
+z = torch.randn(60, 3)
+calls = [(lps, (z,), name) for name in ("folds", "seeds", "null", "permutations", "bootstrap", "seed")]
+calls += [(importance, (z,), name) for name in ("repeats", "seed")] + [(PriorMatch, (Gaussian(3),), "n")]
+calls += [(mutual_information, (z,), "bins"), (dhsic, (z,), "permutations")]
+calls += [(function, (z,), "max_rows") for function in (mutual_information, distance_correlation, dhsic)]
+calls += [(AdditivePredictor, (), "features"), (InformationPredictor, (), "bins")]
+calls += [(MLPPredictor, (), name) for name in ("epochs", "patience", "batch_size")]
+calls += [(ExpertsPredictor, (), name) for name in ("experts", "starts", "trial", "iterations", "patience")]
+for function, arguments, name in calls:
+    for value in (7.0, 2.5, "7", [7], float("nan")):
+        try:
+            function(*arguments, **{name: value})
+        except ValueError as error:
+            assert str(error).startswith(f"{name}: {value!r} received; give an integer"), error
+        else:
+            raise AssertionError((function, name, value))
+"""
+
+
+def test_counts_are_integers_everywhere():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", NO_INTEGERS], check=True)  # without type checks

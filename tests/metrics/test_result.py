@@ -1,14 +1,18 @@
 """LPSResult: JSON, text, and names of the previous release."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from helpers.codes import QUICK, equicorrelated
 
-from mmdprior import LPSResult, lps
+from mmdprior import LPSResult, independence, lps
+from mmdprior.metrics.hsic import dhsic
+from mmdprior.metrics.pairs import distance_correlation, mutual_information
 from mmdprior.predictors import AdditivePredictor, ExpertsPredictor, LinearPredictor
-from mmdprior.results import Result
+from mmdprior.results import Result, to_plain
 
 
 def test_json_restores_the_result_and_two_runs_write_the_same():
@@ -56,3 +60,49 @@ def test_a_notebook_shows_the_table():
     result = lps(torch.randn(100, 3))
     assert isinstance(result, Result)
     assert "LPS linear" in result._repr_html_()
+
+
+def test_results_are_equal_if_all_fields_are():
+    z, _ = equicorrelated(0.3, d=3, n=300)
+    z[:, 2] = 1.0
+    with pytest.warns(UserWarning, match="constant"):
+        first, second, other = (lps(z, seed=seed, bootstrap=0) for seed in (0, 0, 1))
+    assert np.isnan(first.r2[2])
+    assert first == second
+    assert first != other
+    assert first != replace(first, r2=first.r2[:2])
+    assert first != replace(first, extra={"nats": first.r2})
+    assert first != "LPS"
+    assert first in [other, second]
+    assert LPSResult.from_json(first.to_json()) == first
+
+
+@pytest.mark.parametrize("compute", [independence, dhsic, mutual_information, distance_correlation])
+def test_results_with_arrays_and_nested_results_are_equal(compute):
+    codes, other = equicorrelated(0.3, d=3, n=100)[0], equicorrelated(0.4, d=3, n=100)[0]
+    assert compute(codes) == compute(codes)
+    assert compute(codes) != compute(other)
+
+
+def test_the_score_is_the_number_of_a_result():
+    result = lps(equicorrelated(0.3, d=3, n=300)[0], **QUICK)
+    assert float(result) == result.score
+    assert f"{result:.3f}" == f"{result.score:.3f}"
+    assert f"{result}" == str(result)
+    with pytest.raises(ValueError, match="format code"):
+        f"{dhsic(equicorrelated(0.3, d=3, n=100)[0]):.3f}"
+
+
+def test_integers_of_numpy_are_written_to_json():
+    assert to_plain({"seed": np.int64(3), "max": np.float32("nan")}) == {"seed": 3, "max": None}
+
+
+@pytest.mark.parametrize("active", [0, 1])
+def test_collapsed_codes_have_no_score_and_a_reason(active):
+    codes = torch.ones(100, 4)
+    codes[:, :active] = torch.randn(100, active)
+    with pytest.warns(UserWarning, match=f"{active} of 4 dimensions active: no score"):
+        text = str(lps(codes))
+    assert "nan" not in text
+    assert text.startswith(f"LPS linear: no score, {active} of 4 dimensions active")
+    assert "needs 2" in text
