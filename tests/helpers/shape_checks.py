@@ -42,7 +42,8 @@ def check_annotations(package: str) -> None:
                 return jaxtyped(function, typechecker=typechecker)
             annotations = getattr(function, "__annotations__", {}).values()
             if any(_is_absent(annotation, function.__globals__) for annotation in annotations):
-                return function  # a name that only type checkers import
+                # A name that only type checkers import. This decorator checks the other annotations.
+                return _unless_traced(jaxtyped(function, typechecker=typechecker), function)
             checked = typechecker(function)
             if any(map(has_shapes, annotations)):
                 checked = jaxtyped(checked, typechecker=None)
