@@ -122,7 +122,7 @@ def _groups(prior: GroupSparse) -> Bijection:
 def _atoms_message(prior: Prior) -> str:
     return (
         f"prior: {type(prior).__name__} has values of positive probability, which no invertible map of "
-        "continuous codes reaches; set dequantize to spread each value over a cell around it"
+        "continuous codes reaches; set dequantize (--dequantize) to spread each over a cell"
     )
 
 

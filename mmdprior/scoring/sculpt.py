@@ -50,6 +50,9 @@ _SHARE = 0.1
 _MAX_TRAIN, _MAX_TEST, _SMALLEST_TEST = 200_000, 10_000, 30
 """Most codes that are fitted and scored; fewer than 30 codes are not scored."""
 
+_BATCHES = 16
+"""Most batches that the match is averaged over."""
+
 _DRAWS, _FEATURES = 1024, 32
 """Decoded draws, and principal components, that are compared with reconstructions."""
 
@@ -149,7 +152,8 @@ class Sculptor:
         before = rows[test[:_MAX_TEST]].to(next(fit.bijection.buffers()).device)
         with torch.no_grad():
             after = fit.bijection(before)
-        scores_before, scores_after = (self._scores(codes, fit.prior) for codes in (before, after))
+        judge = self._judge(fit)
+        scores_before, scores_after = judge.scores(before), judge.scores(after)
         if shaped:
             fit = _with_bijection(fit, PerPosition(fit.bijection))
         return Sculpted(scores_before, scores_after, fit, slot.to_dict())
@@ -162,18 +166,13 @@ class Sculptor:
         test = run.images(self.data, _MAX_TEST, split="test")
         prior, slot, assets = self._prior(run.config.model.latent_dim, run)
         fit = self._fit(self._encode(run, train), self._encode(run, held_out), prior)
-        before, error_before, draws_before = self._images(run, test, fit.prior)
+        judge = self._judge(fit)
+        before, draws_before = self._images(run, test, judge)
         flow: Bijection = fit.bijection if run.model.flow is None else Chain([run.model.flow, fit.bijection])
         run.model.flow = flow.eval().requires_grad_(False)
-        after, error_after, draws_after = self._images(run, test, fit.prior)
-        result = Sculpted(
-            {**error_before, **before},
-            {**error_after, **after},
-            fit,
-            slot.to_dict(),
-            run.model,
-            (draws_before, draws_after),
-        )
+        after, draws_after = self._images(run, test, judge)
+        draws = (draws_before, draws_after)
+        result = Sculpted(before, after, fit, slot.to_dict(), run.model, draws)
         return result, _content(run, slot, assets, result)
 
     def _rows(self, path: str) -> tuple[Tensor, bool]:
@@ -221,40 +220,75 @@ class Sculptor:
     def _encode(self, run: TrainedRun, images: ImageSet) -> Tensor:
         return encode(run.model, images, seed=self.seed, device=run.device).latent.sample
 
-    def _images(
-        self, run: TrainedRun, images: ImageSet, prior: Prior
-    ) -> tuple[dict[str, float], dict[str, float], Tensor]:
-        """Return scores of the codes, PSNR and the distance of draws, and decoded draws of the prior."""
+    def _images(self, run: TrainedRun, images: ImageSet, judge: "_Judge") -> tuple[dict[str, float], Tensor]:
+        """Return scores of the codes and of decoded draws of the prior, and some of these draws."""
         codes, error = encode_and_reconstruct(run.model, images, seed=self.seed, device=run.device)
         z = codes.latent.sample
         count = min(_DRAWS, len(z))
-        draws = prior_samples(run.model, prior.to(z.device), count, run.device, self.seed)
+        draws = prior_samples(run.model, judge.prior, count, run.device, self.seed)
         with torch.no_grad():
             reconstructed = run.model.decode(z[:count]).clamp(0, 1).cpu()
-        scores = {"psnr": error.psnr, "draws": _distance(draws, reconstructed)}
-        return self._scores(z, prior), scores, draws[:64]
+        scores = {"psnr": error.psnr, "draws": judge.distance(draws, reconstructed)}
+        return {**scores, **judge.scores(z)}, draws[:64]
 
-    def _scores(self, codes: Tensor, prior: Prior) -> dict[str, float]:
+    def _judge(self, fit: FittedBijection) -> "_Judge":
+        return _Judge(fit.prior.cpu(), self.predictors, self.seed)
+
+
+class _Judge:
+    """Scores of codes before and after the map; null distributions are simulated once.
+
+    Args:
+        prior: intended prior, on the CPU.
+        predictors: predictors of LPS.
+        seed: seed of predictors and draws.
+    """
+
+    def __init__(self, prior: Prior, predictors: Sequence[str], seed: int) -> None:
+        self.prior, self.predictors, self.seed = prior, predictors, seed
+        self._matches: dict[int, PriorMatch] = {}
+        self._space: tuple[Tensor, Tensor, Tensor, PriorMatch] | None = None
+
+    def scores(self, codes: Tensor) -> dict[str, float]:
         """Return LPS, match and the worst marginal of codes; nothing for fewer than 30."""
         if len(codes) < _SMALLEST_TEST:
             return {}
-        codes, largest, scores = codes.detach().cpu(), float("-inf"), {}
+        codes, batch = codes.detach().cpu(), min(256, len(codes))
+        match = self._matches.setdefault(batch, PriorMatch(self.prior, n=batch, seed=self.seed))
+        batches = [part for part in codes.split(batch)[:_BATCHES] if len(part) == batch]
+        return {
+            **(self._lps(codes) if codes.shape[1] > 1 else {}),
+            "match": sum(match(part) for part in batches) / len(batches),
+            "worst marginal": _worst_marginal(codes, self.prior, self.seed),
+        }
+
+    def _lps(self, codes: Tensor) -> dict[str, float]:
+        """Return LPS of each predictor, of the magnitudes, and the largest R2 of a dimension."""
         options: dict[str, Any] = {"null": 0, "permutations": 0, "bootstrap": 0, "seed": self.seed}
-        for name in self.predictors if codes.shape[1] > 1 else ():
-            result = lps(codes, name, **options)
-            scores[f"lps {name}"], largest = result.score, max(largest, result.max)
-        if codes.shape[1] > 1:
-            magnitudes = (codes - codes.mean(0)).abs()
-            name = "mlp" if "mlp" in self.predictors else "linear"
-            scores[f"lps {name} of |z|"] = lps(magnitudes, name, **options).score
-            scores["largest R2"] = largest
-        prior = prior.cpu()
-        batch = min(256, len(codes))
-        match = PriorMatch(prior, n=batch, seed=self.seed)
-        batches = [part for part in codes.split(batch)[:16] if len(part) == batch]
-        scores["match"] = sum(match(part) for part in batches) / len(batches)
-        scores["worst marginal"] = _worst_marginal(codes, prior, self.seed)
-        return scores
+        results = {name: lps(codes, name, **options) for name in self.predictors}
+        name = "mlp" if "mlp" in self.predictors else "linear"
+        magnitudes = (codes - codes.mean(0)).abs()
+        return {
+            **{f"lps {name}": result.score for name, result in results.items()},
+            f"lps {name} of |z|": lps(magnitudes, name, **options).score,
+            "largest R2": max(result.max for result in results.values()),
+        }
+
+    def distance(self, draws: Tensor, images: Tensor) -> float:
+        """Return the MMD of two sets of images in principal components of the second, in null deviations.
+
+        The components are those of the first call: the map does not change reconstructions.
+        """
+        if self._space is None:
+            flat = images.flatten(1).double()
+            mean = flat.mean(0)
+            components = torch.linalg.svd(flat - mean, full_matrices=False).Vh[:_FEATURES]
+            features = (flat - mean) @ components.T
+            scale = features.std(0).clamp(min=1e-6)
+            match = PriorMatch(Samples((features / scale).float()), n=min(256, len(draws)))
+            self._space = (mean, components, scale, match)
+        mean, components, scale, match = self._space
+        return match((((draws.flatten(1).double() - mean) @ components.T) / scale).float())
 
 
 def _named(source: str) -> Any:
@@ -276,17 +310,6 @@ def _worst_marginal(codes: Tensor, prior: Prior, seed: int) -> float:
         gap = torch.searchsorted(a, points, right=True) - torch.searchsorted(b, points, right=True)
         worst = max(worst, float(gap.abs().max()) / len(codes))
     return worst
-
-
-def _distance(draws: Tensor, images: Tensor) -> float:
-    """Return the MMD of two sets of images in principal components of the second, in null deviations."""
-    flat, other = images.flatten(1).double(), draws.flatten(1).double()
-    mean = flat.mean(0)
-    components = torch.linalg.svd(flat - mean, full_matrices=False).Vh[:_FEATURES]
-    features, drawn = ((x - mean) @ components.T for x in (flat, other))
-    scale = features.std(0).clamp(min=1e-6)
-    reference = Samples((features / scale).float())
-    return PriorMatch(reference, n=min(512, len(drawn)))((drawn / scale).float())
 
 
 def _content(run: TrainedRun, slot: Slot, assets: Mapping[str, Tensor], result: Sculpted) -> dict[str, Any]:

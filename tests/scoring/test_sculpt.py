@@ -1,0 +1,181 @@
+"""mmdprior sculpt: checkpoints that all commands understand, maps of plain codes, and one-line mistakes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmdprior.build.restore import load_model, open_checkpoint
+from mmdprior.cli.main import main
+from mmdprior.config.load import make_config
+from mmdprior.evaluation import encode
+from mmdprior.flows import Bijection, FlowSettings, load_bijection
+from mmdprior.metrics import PriorMatch
+from mmdprior.runs.experiment import assemble
+from mmdprior.scoring.sculpt import Sculptor
+from mmdprior.training import read_checkpoint
+
+TINY = FlowSettings(layers=2, hidden=[8], steps=10, batch_size=64)
+SHORT = ["--steps", "5", "--layers", "2", "--predictor", "linear", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_null():
+    """Simulate the null distribution of the match from 10 batches instead of 200."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PriorMatch, "_DRAWS", 10)
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    raw = {
+        "name": "small",
+        "data": {"name": "sprites", "images": 400, "batch_size": 32, "validation": 60, "test": 60},
+        "model": {"name": "mlp", "hidden": [16], "latent_dim": 3, "posterior": "gaussian"},
+        "regularizer": {"name": "none"},
+        "trainer": {"steps": 10, "device": "cpu", "average": 0.5},
+        "evaluation": {"final_predictors": ["linear"], "pictures": False},
+    }
+    experiment = assemble(
+        make_config(raw, Path(), "test"), runs=tmp_path_factory.mktemp("runs"), progress=False
+    )
+    experiment.run()
+    return experiment
+
+
+@pytest.fixture(scope="module")
+def sculpted(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sculpted")
+    files = [str(folder / name) for name in ("sculpted.pt", "scores.json", "draws.png")]
+    options = [
+        "--prior",
+        "{name: uniform, low: 0}",
+        "--out",
+        files[0],
+        "--json",
+        files[1],
+        "--figure",
+        files[2],
+    ]
+    assert main(["sculpt", str(run.directory), *options, *SHORT]) == 0
+    return folder
+
+
+def codes_file(path, n=300, d=3):
+    g = np.random.default_rng(0).standard_normal((n, d))
+    g[:, 1] += g[:, 0] ** 2
+    np.save(path, g)
+    return str(path)
+
+
+def test_reconstruction_does_not_change(run, sculpted):
+    before, after = load_model(run.directory), load_model(sculpted / "sculpted.pt")
+    codes, mapped = (encode(model, run.splits.test).latent for model in (before, after))
+    assert torch.equal(mapped.base.sample, codes.sample)
+    assert (after.decode(mapped.sample) - before.decode(codes.sample)).abs().max() < 1e-4
+    scores = json.loads((sculpted / "scores.json").read_text())
+    assert scores["before"]["psnr"] == scores["after"]["psnr"]
+    assert (sculpted / "draws.png").stat().st_size > 1000
+
+
+def test_codes_follow_the_prior(run, sculpted):
+    z = encode(load_model(sculpted / "sculpted.pt"), run.splits.train).latent.sample
+    assert -0.01 < z.min() < 0.2
+    assert 0.8 < z.max() < 1.01
+    assert torch.allclose(z.mean(0), torch.full((3,), 0.5), atol=0.15)
+
+
+def test_the_intended_prior_is_the_new_one(sculpted):
+    trained = open_checkpoint(sculpted / "sculpted.pt", device="cpu")
+    assert type(trained.prior).__name__ == "Uniform"
+    assert trained.prior.low.tolist() == [0.0] * 3
+    assert trained.content["sculpted"]["prior"]["name"] == "uniform"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["score", "FILE", "--predictor", "linear", "--device", "cpu"],
+        ["encode", "FILE", "--out", "codes.npz", "--device", "cpu"],
+        ["sample", "FILE", "--out", "samples.png", "--n", "4", "--device", "cpu"],
+    ],
+)
+def test_other_commands_understand_the_checkpoint(command, sculpted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = str(sculpted / "sculpted.pt")
+    assert main([file if word == "FILE" else word for word in command]) == 0
+
+
+def test_a_sculpted_checkpoint_can_be_sculpted_again(run, sculpted, tmp_path):
+    result, content = Sculptor("laplace", TINY, predictors=["linear"], device="cpu").checkpoint(
+        str(sculpted / "sculpted.pt")
+    )
+    assert content["config"]["evaluation"]["prior"]["name"] == "laplace"
+    codes = encode(result.model, run.splits.test).latent
+    assert torch.allclose(codes.base.sample, encode(load_model(run.directory), run.splits.test).latent.sample)
+
+
+def test_the_checkpoint_holds_no_code_and_no_optimizer(sculpted):
+    content = read_checkpoint(sculpted / "sculpted.pt")
+    assert "optimizer" not in content
+    assert content["config"]["model"]["flow"]["name"] == "saved"
+
+
+def test_plain_codes(tmp_path):
+    codes = codes_file(tmp_path / "codes.npy")
+    out = tmp_path / "map.pt"
+    assert main(["sculpt", codes, "--prior", "laplace", "--out", str(out), *SHORT[:-2]]) == 0
+    bijection = load_bijection(out)
+    h = torch.from_numpy(np.load(codes)).float()
+    assert isinstance(bijection, Bijection)
+    assert (bijection.inverse(bijection(h)) - h).abs().max() < 1e-4
+
+
+def test_scores_before_and_after(tmp_path):
+    settings = FlowSettings(layers=4, hidden=[32], steps=80, batch_size=256, learning_rate=5e-3, dropout=0.0)
+    sculptor = Sculptor("gaussian", settings, predictors=["linear", "additive"])
+    result = sculptor.codes(codes_file(tmp_path / "codes.npy", n=3000))
+    assert result.after["lps additive"] < 0.5 * result.before["lps additive"]
+    assert result.after["match"] < result.before["match"]
+    assert result.after["worst marginal"] < 0.15
+    assert "before" in str(result)
+    assert json.loads(result.to_json())["after"]["match"] == pytest.approx(result.after["match"])
+
+
+@pytest.mark.parametrize("spatial", ["channels", "flatten"])
+def test_spatial_codes(spatial, tmp_path):
+    array = np.random.default_rng(0).standard_normal((150, 3, 2, 2)).astype(np.float32)
+    np.save(tmp_path / "spatial.npy", array)
+    fit = (
+        Sculptor(None, TINY, predictors=["linear"], spatial=spatial).codes(str(tmp_path / "spatial.npy")).fit
+    )
+    codes = torch.from_numpy(array)
+    codes = codes if spatial == "channels" else codes.flatten(1)
+    z = fit.bijection(codes)
+    assert z.shape == codes.shape
+    assert (fit.bijection.inverse(z) - codes).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["codes.npy", "--out", "map.npz"], "--out: map.npz received"),
+        (["codes.npy", "--out", "map.pt", "--prior", "{name: unifrom}"], "--prior.name: 'unifrom' received"),
+        (["codes.npy", "--out", "map.pt", "--prior", "bernoulli"], "--dequantize"),
+        (["codes.npy", "--out", "map.pt", "--prior", "two_moons"], "--prior: dim 2 received"),
+        (["spatial.npy", "--out", "map.pt"], "--spatial channels or --spatial flatten"),
+        (["missing.pt", "--out", "map.pt"], "missing.pt: no such file"),
+        (["few.npy", "--out", "map.pt"], "codes: shape"),
+    ],
+)
+def test_mistakes_give_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    codes_file("codes.npy")
+    np.save("spatial.npy", np.zeros((10, 2, 2, 2)))
+    np.save("few.npy", np.zeros((50, 2)))
+    assert main(["sculpt", *arguments, "--steps", "1"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert message in error[-1]
