@@ -19,7 +19,7 @@ _CONTINUOUS = 0.95
 """Share of values in distinct rows that differ, from which a column counts as continuous."""
 _MIN_DISTINCT = 8
 """Fewest values of a continuous column."""
-_MIN_SHARE = 0.01
+_MIN_SHARE = 0.05
 """Share of test rows with a copy among the training rows from which duplicates are reported."""
 _MIN_PATTERNS = 50
 """Distinct rows of discrete codes from which equal numbers of copies are no coincidence."""
@@ -37,7 +37,7 @@ _RISE = 1.3
 """The same to earlier octaves."""
 _MIN_GROUPS = 50
 """Clusters from which they count as groups of near-duplicates; fewer may be components of a mixture."""
-_FLOOR = 1e-4
+_FLOOR = 1e-3
 """Smallest distance that is told from zero, relative to the largest one."""
 _MIN_POSITIONS, _MAX_POSITIONS = 1000, 10_000
 """Rows whose successors are compared, evenly spaced."""
