@@ -179,6 +179,8 @@ class LPSResult(Result):
             rows.append(("information bound", f"{self.information_bound:.4f} nats"))
         rows.append(("effective rank", f"{self.effective_rank:.1f}"))
         rows += [("most predictable", self._top()), ("protocol", self._protocol())]
+        if self.groups is not None:
+            rows.append(("groups", self._grouping()))
         rows += [("warning", text) for text in self.warnings]
         return "\n".join([title, *(f"  {label:34} {text}" for label, text in rows)])
 
@@ -204,6 +206,11 @@ class LPSResult(Result):
     def _top(self) -> str:
         order = np.argsort(-np.nan_to_num(self.r2, nan=-np.inf), kind="stable")[:_LISTED]
         return "  ".join(f"z{i} {self.r2[i]:.3f}" for i in order if self.active[i])
+
+    def _grouping(self) -> str:
+        if self.block_length is None:
+            return f"{self.groups} groups of dependent rows, scored on {self.test_groups} of them"
+        return f"{self.groups} blocks of {self.block_length} rows in time order"
 
     def _protocol(self) -> str:
         split = "one split 60/20/20" if self.folds == 1 else f"{self.folds} folds"

@@ -1,6 +1,7 @@
-"""Calibration of p-values and intervals."""
+"""Calibration of p-values and intervals, of independent rows and of groups of dependent rows."""
 
 import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -46,6 +47,42 @@ def calibrate(predictors: Sequence[str], dims: list[int], sizes: list[int], repe
                 print_means(f"{predictor:11} {d:2} {n:6}  {name:10}", rows)
             pooled += [row for name, rows in cells.items() if not name.startswith("rho") for row in rows]
         print_means(f"{predictor:11} independent, pooled ", pooled)
+
+
+def grouped_families(d: int, seed: int) -> Iterator[tuple[str, Tensor, Tensor | str]]:
+    """Yield independent codes of dependent rows, with their groups."""
+    g = torch.Generator().manual_seed(seed)
+    labels = torch.arange(400).repeat_interleave(10)
+    samples = torch.randn(400, d, generator=g)
+    yield "400 rows 10 times", samples[labels], labels
+    yield "the same, noise 0.1", samples[labels] + 0.1 * torch.randn(4000, d, generator=g), labels
+    yield "the same, noise 1", samples[labels] + torch.randn(4000, d, generator=g), labels
+    labels = torch.arange(400).repeat_interleave(torch.randint(1, 20, (400,), generator=g))
+    yield "1 to 19 times", samples[labels] + 0.5 * torch.randn(len(labels), d, generator=g), labels
+    z = torch.randn(5000, d, generator=g)
+    for before, row in itertools.pairwise(z):  # rows of z, changed in place
+        row.mul_((1 - 0.99**2) ** 0.5).add_(before, alpha=0.99)
+    yield "AR(1) 0.99, n 5000", z, "blocks"
+
+
+def calibrate_groups(predictors: Sequence[str], dims: list[int], repeats: int) -> None:
+    """Print the rejection rates of grouped independent codes, without and with their groups."""
+    print("predictor    d  codes                 groups  p <= 0.05  interval excludes 0    score  repeats")
+    warnings.simplefilter("ignore")
+    for predictor, d in itertools.product(predictors, dims):
+        cells: dict[tuple[str, bool], list[tuple[float, ...]]] = {}
+        for repeat in range(repeats):
+            for name, codes, groups in grouped_families(d, repeat):
+                for used in (False, True):
+                    result = lps(codes, predictor, seed=repeat, groups=groups if used else None)
+                    low, high = result.interval
+                    cells.setdefault((name, used), []).append(
+                        (result.p_value <= 0.05 + 1e-12, low > 0 or high < 0, result.score)
+                    )
+        for (name, used), rows in cells.items():
+            level, excluded, score = np.mean(np.array(rows, dtype=float), 0)
+            label = f"{predictor:11} {d:2}  {name:20}  {'yes' if used else 'no':6}"
+            print(f"{label} {level:10.3f} {excluded:20.3f} {score:8.4f} {len(rows):8}", flush=True)
 
 
 def outcome(codes: Tensor, predictor: str, seed: int, truth: float) -> tuple[float, ...]:
