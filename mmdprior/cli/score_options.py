@@ -26,13 +26,7 @@ def parse(arguments: Sequence[str], description: str | None) -> argparse.Namespa
     add("--encoder", help="encoder trained elsewhere: package.module:Class or file.py:Class")
     add("--weights", help="weights of the encoder: a state dict (.pt) or .safetensors")
     add("--posterior", choices=("deterministic", "gaussian"), help="of the encoder (deterministic)")
-    add(
-        "--columns",
-        nargs="+",
-        metavar="COLUMN",
-        default=[],
-        help="columns of the codes: names, 3 or 0-7 (all)",
-    )
+    add("--columns", nargs="+", metavar="COLUMN", default=[], help="columns: names, 3 or 0-7 (all)")
     add("--drop", nargs="+", metavar="COLUMN", default=[], help="columns to leave out, such as label")
     add("--data", help="other images: a folder, .npz, .npy, or a YAML data section")
     add("--split", choices=get_args(SplitName), help="(test; all images of data without test images)")

@@ -1,6 +1,6 @@
 """Codes against the prior: densities and quantiles per dimension, and the most dependent pairs."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -263,7 +263,7 @@ def _draw_marginal(
         top = max(min(top, 2.5 * highest), highest)
     scale = 1.0 / max(top, 1e-12)
 
-    def across(values: np.ndarray) -> np.ndarray:
+    def across(values: Any) -> Any:
         return x0 + (values - low) / (high - low)
 
     bars = y0 + np.minimum(heights * scale, _HIGHEST)

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from mmdprior.flows.coupling import AffineCoupling, SplineCoupling, coupling_flow, trainable_flow
     from mmdprior.flows.exact import BallMap, MixtureMap
     from mmdprior.flows.fit import FittedBijection, Objective, fit_bijection
-    from mmdprior.flows.intrinsic_dimension import (
+    from mmdprior.flows.linear import ActNorm, FixedLinear, InvertibleLinear, Permutation, whitening
+    from mmdprior.flows.manifold import (
         IntrinsicDimension,
         intrinsic_dimension,
         two_nearest_neighbours,
     )
-    from mmdprior.flows.linear import ActNorm, FixedLinear, InvertibleLinear, Permutation, whitening
     from mmdprior.flows.marginals import MarginalMap
     from mmdprior.flows.optimise import Evaluation, FlowSettings
     from mmdprior.flows.positions import PerPosition, position_rows
@@ -96,7 +96,7 @@ _MODULES = {
     "FixedLinear": "linear",
     "FlowSettings": "optimise",
     "Hazy": "targets",
-    "IntrinsicDimension": "intrinsic_dimension",
+    "IntrinsicDimension": "manifold",
     "Inverse": "bijection",
     "InvertibleLinear": "linear",
     "MarginalMap": "marginals",
@@ -111,12 +111,12 @@ _MODULES = {
     "dequantized": "targets",
     "fit_bijection": "fit",
     "gaussian_to": "targets",
-    "intrinsic_dimension": "intrinsic_dimension",
+    "intrinsic_dimension": "manifold",
     "load_bijection": "saved",
     "position_rows": "positions",
     "save_bijection": "saved",
     "trainable_flow": "coupling",
-    "two_nearest_neighbours": "intrinsic_dimension",
+    "two_nearest_neighbours": "manifold",
     "whitening": "linear",
 }
 """Module of each name. Names are imported on first use: models import the contract alone."""

@@ -12,8 +12,8 @@ from torch import Tensor
 from mmdprior.errors import InputError
 from mmdprior.flows.bijection import Bijection, Chain, Inverse
 from mmdprior.flows.coupling import coupling_flow
-from mmdprior.flows.intrinsic_dimension import IntrinsicDimension, intrinsic_dimension
 from mmdprior.flows.linear import FixedLinear, whitening
+from mmdprior.flows.manifold import IntrinsicDimension, intrinsic_dimension
 from mmdprior.flows.optimise import (
     Evaluation,
     FlowSettings,
@@ -54,6 +54,9 @@ _FEW_DIMENSIONS = 4
 
 _PRIOR_DRAWS = 20_000
 """Draws that the whitening and the evaluation of such a map use."""
+
+_FEWEST_CODES = 40
+"""Fewest codes that are fitted."""
 
 _RUNAWAY = 1.0
 """Nats per dimension over a Gaussian from which a likelihood counts as running away."""
@@ -136,7 +139,7 @@ def fit_bijection(
     prior.
 
     Args:
-        codes: (n, d) codes, one row per sample, at least 100.
+        codes: (n, d) codes, one row per sample, at least 40.
         prior: anything that `as_prior` accepts; N(0, I) by default.
         settings: architecture and optimisation; the defaults of `FlowSettings` if None.
         objective: one of
@@ -378,7 +381,7 @@ def _split(
 def _checked(codes: Tensor | np.ndarray, name: str, device: torch.device | str | None) -> Tensor:
     tensor = to_numbers(codes, name) if isinstance(codes, np.ndarray) else torch.as_tensor(codes)
     tensor = tensor.detach().to(device if device is not None else tensor.device, torch.float32)
-    smallest = 100 if name == "codes" else 10
+    smallest = _FEWEST_CODES if name == "codes" else 10
     if tensor.ndim != 2 or len(tensor) < smallest or tensor.shape[1] < 1:
         raise InputError(f"{name}: shape {tuple(tensor.shape)} received; give (n, d) with n >= {smallest}")
     if not bool(torch.isfinite(tensor).all()):

@@ -89,7 +89,7 @@ class Groups(Grouping):
         >>> len(split.train), len(split.validation), len(split.test)
         (24, 8, 8)
         >>> (split.test // 4).unique_consecutive()  # whole groups
-        tensor([7, 3])
+        tensor([6, 9])
     """
 
     def __init__(self, labels: Int[Tensor, "n"]) -> None:

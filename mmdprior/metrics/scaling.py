@@ -21,7 +21,7 @@ def unit_scale(z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         >>> from mmdprior.metrics.scaling import unit_scale
         >>> z = torch.tensor([[3e200, 1.0], [-1e200, 2.0]], dtype=torch.float64)
         >>> unit_scale(z).abs().amax(0)
-        tensor([0.5605, 2.0000], dtype=torch.float64)
+        tensor([0.9798, 2.0000], dtype=torch.float64)
     """
     exponents = scale_exponents(z)
     if not bool(exponents.any()):

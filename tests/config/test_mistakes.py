@@ -27,7 +27,7 @@ MISTAKES = [
     ("data.batchsize", 5, "data.batchsize: unknown key; did you mean 'batch_size'?"),
     ("data.name", "sprite", "data.name: 'sprite' received; did you mean 'sprites'?"),
     ("data.images", "all", "data.images: 'all' received; expected a valid integer"),
-    ("data.name", None, "data.name: missing; give one of arrays, celeba"),
+    ("data.name", None, "data.name: missing; give one of arrays, cars3d, celeba"),
     ("model.latent_dim", 0, "model.latent_dim: 0 received"),
     ("model.hiden", [3], "model.hiden: unknown key; did you mean 'hidden'?"),
     ("model.hidden", 3, "model.hidden: 3 received; expected a valid list"),

@@ -1,6 +1,5 @@
 """Run-time checks of the annotations in mmdprior: types by beartype, shapes by jaxtyping."""
 
-import builtins
 import contextlib
 import functools
 import inspect
@@ -60,7 +59,11 @@ def _is_absent(annotation: Any, names: Mapping[str, Any]) -> bool:
     if isinstance(annotation, ForwardRef):
         annotation = annotation.__forward_arg__
     if isinstance(annotation, str):
-        return annotation.isidentifier() and annotation not in names and not hasattr(builtins, annotation)
+        try:
+            eval(annotation, dict(names))
+        except NameError:
+            return True
+        return False
     return any(_is_absent(part, names) for part in get_args(annotation))
 
 
