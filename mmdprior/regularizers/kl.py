@@ -122,9 +122,10 @@ class KL(Regularizer):
     def _behind_flow(self, latent: Latent, before: Latent, log_det: Tensor) -> Float[Tensor, "n"]:
         """Return log q(h|x) - log p(f(h)) - log |det df/dh| at one sample h per row."""
         assert before.log_var is not None  # the latent behind a flow is stochastic if that before it is
-        prior = Gaussian(latent.dim).to(latent.sample) if self.prior is None else self.prior
-        log_q = _log_density(before.sample, before.mean, before.log_var)
-        return log_q - prior.log_prob(latent.sample) - log_det
+        log_q, z = _log_density(before.sample, before.mean, before.log_var), latent.sample
+        zero = torch.zeros_like(z)
+        log_p = _log_density(z, zero, zero) if self.prior is None else self.prior.log_prob(z)
+        return log_q - log_p - log_det
 
 
 def _log_density(z: Tensor, mean: Tensor, log_var: Tensor) -> Float[Tensor, "n"]:
