@@ -16,7 +16,9 @@ __all__ = [
     "expected_total_correlation",
     "normal_scores",
     "random_rows",
+    "rank_covariance",
     "spectral_rank",
+    "tie_variance",
     "total_correlation",
 ]
 
@@ -116,3 +118,52 @@ def normal_scores(codes: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         below, up_to = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
         scores.append(torch.special.ndtri((below + up_to).double() / (2 * len(codes))).T)
     return torch.cat(scores, dim=1)
+
+
+def tie_variance(codes: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:
+    """Return the share of variance that ties take from the normal scores of every column; 0 without ties."""
+    return _scores_of_ties(codes)[1].mean(0)
+
+
+def rank_covariance(codes: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
+    """Return the covariance of normal scores with ties broken at random, averaged over the random orders.
+
+    Breaking ties adds noise that is independent of everything else. It makes the marginals N(0, 1), keeps the
+    total correlation, and adds to the variances only. Without it, two equal bits would have correlation 1, so
+    that the lower bound of their total correlation would be infinite.
+    """
+    scores, within = _scores_of_ties(codes)
+    covariance = covariance_of(scores)
+    covariance.diagonal().mul_(1 + within.mean(0) / scores.var(0, correction=0))
+    return covariance
+
+
+def _scores_of_ties(codes: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
+    """Return mean and variance of the normal score of every entry over random orders of its ties.
+
+    Rows that share a value, from the normal quantile a to b, with share p of the rows, have the mean
+    (phi(a) - phi(b)) / p and the variance 1 + (a phi(a) - b phi(b)) / p - mean^2 of N(0, 1) given a < y < b.
+    At most two equal rows, which rounding to float32 makes, have their `normal_scores` and the variance 0.
+    """
+    n, means, variances = len(codes), [], []
+    for columns in in_float64(codes).split(max(1, _ENTRIES // n), dim=1):
+        values = columns.T.contiguous()
+        ordered = values.sort(1).values
+        below, up_to = (torch.searchsorted(ordered, values, right=right).double() for right in (False, True))
+        a, b = torch.special.ndtri(below / n), torch.special.ndtri(up_to / n)
+        share, tied = (up_to - below) / n, up_to - below > 2
+        mean = (_density(a) - _density(b)) / share
+        variance = 1 + (_edge(a) - _edge(b)) / share - mean.square()
+        means.append(torch.where(tied, mean, torch.special.ndtri((below + up_to) / (2 * n))).T)
+        variances.append(torch.where(tied, variance.clamp(min=0), 0.0).T)
+    return torch.cat(means, 1), torch.cat(variances, 1)
+
+
+def _density(x: Tensor) -> Tensor:
+    """Return phi(x), the density of N(0, 1)."""
+    return torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
+
+
+def _edge(x: Tensor) -> Tensor:
+    """Return x phi(x), which is 0 at infinity."""
+    return torch.where(x.isfinite(), x * _density(x), 0.0)

@@ -14,8 +14,8 @@ from mmdprior.metrics.covariance import (
     covariance_of,
     covariance_ratio,
     expected_total_correlation,
-    normal_scores,
     random_rows,
+    rank_covariance,
     spectral_rank,
     total_correlation,
 )
@@ -59,8 +59,8 @@ class Independence(Result):
             2015). It depends on the scale of deterministic codes.
         total_correlation: total correlation of a Gaussian with the codes' covariance, in nats.
         total_correlation_chance: its mean for independent Gaussian codes at this n.
-        total_correlation_ranks: the same for rank-Gaussianised codes, a lower bound of their total
-            correlation.
+        total_correlation_ranks: the same for rank-Gaussianised codes, with ties broken at random: a lower
+            bound of their total correlation.
         total_correlation_ranks_chance: its mean for independent codes, at the rows used for ranks.
         covariance_ratio: share of squared covariances on the diagonal, see `covariance_ratio`.
         mutual_information: mutual information of pairs, in nats; None unless ``thorough``.
@@ -225,7 +225,7 @@ def _closed_forms(z: Tensor, apart: Tensor, seed: int) -> dict[str, float]:
         "effective_rank": spectral_rank(covariance),
         "total_correlation": total_correlation(shape),
         "total_correlation_chance": expected_total_correlation(*apart.shape),
-        "total_correlation_ranks": total_correlation(covariance_of(normal_scores(ranked))),
+        "total_correlation_ranks": total_correlation(rank_covariance(ranked)),
         "total_correlation_ranks_chance": expected_total_correlation(*ranked.shape),
         "covariance_ratio": covariance_ratio(covariance),
     }

@@ -237,10 +237,21 @@ class ScoreStatistics:
         """Return further numbers per dimension, averaged over folds and seeds."""
         return {name: torch.stack(values).mean(0) for name, values in self._extra.items()}
 
-    def information_bound(self) -> float:
-        """Return the sum over dimensions in nats; NaN unless marginals are Gaussian or nats are measured."""
-        valid = self.protocol.transform == "rank_gaussian" or "nats" in self._extra
-        return float(torch.stack(self._nats).mean(0).sum()) if self._nats and valid else math.nan
+    def information_bound(self, ties: Tensor | None = None) -> float:
+        """Return the sum over dimensions in nats; NaN unless marginals are Gaussian or nats are measured.
+
+        Args:
+            ties: (d,) `tie_variance` of the codes. R2 of rank-Gaussianised codes gives nats only if they are
+                Gaussian, so ties are broken at random. Their variance cannot be predicted.
+        """
+        measured = "nats" in self._extra
+        if not self._nats or not (measured or self.protocol.transform == "rank_gaussian"):
+            return math.nan
+        nats = torch.stack(self._nats).mean(0)
+        if not measured and ties is not None:
+            r2 = -torch.expm1(-2 * nats) * (1 - ties)
+            nats = torch.where(ties > 0, -0.5 * torch.log1p(-r2), nats)
+        return float(nats.sum())
 
     def _mean(self, values: dict[Problem, Tensor], real: bool) -> Tensor | None:
         return _average([value for problem, value in values.items() if (problem.copy == 0) == real])

@@ -15,6 +15,7 @@ from torch import Tensor
 from mmdprior.errors import InputError, check_integer, shorten
 from mmdprior.metrics.activity import ActiveLike, effective_rank, select_dimensions
 from mmdprior.metrics.checks import check_codes, code_warnings
+from mmdprior.metrics.covariance import random_rows, tie_variance
 from mmdprior.metrics.group_labels import GroupLabels, make_grouping
 from mmdprior.metrics.grouping import Grouping
 from mmdprior.metrics.inference import ScoreStatistics
@@ -30,6 +31,8 @@ __all__ = ["find_predictor", "lps", "undefined_lps"]
 
 _RANK_ROWS = 10_000
 """Test rows that the effective rank is computed on."""
+_TIE_ROWS = 20_000
+"""Rows in which ties are counted, for the information bound of ranks."""
 _REFITTED_COLUMNS, _REFITTED_ENTRIES = 32, 1 << 17
 """Largest codes whose shuffled copies are raised to 39 without being asked for: a few seconds."""
 
@@ -147,8 +150,13 @@ def lps(
         texts += (statistics.no_interval,)
     for text in texts:
         warnings.warn(f"codes: {text}", stacklevel=2)
+    ties = (
+        tie_variance(random_rows(z, _TIE_ROWS, seed, "ties")[:, mask]).cpu()
+        if transform == "rank_gaussian"
+        else None
+    )
     return LPSResult(
-        **_scores(statistics, mask.cpu()),
+        **_scores(statistics, mask.cpu(), ties),
         **_sizes(splits, statistics),
         groups=grouping.count if groups is not None else None,
         block_length=grouping.block_length,
@@ -254,7 +262,7 @@ def _fit(
         )
 
 
-def _scores(statistics: ScoreStatistics, active: Tensor) -> dict[str, Any]:
+def _scores(statistics: ScoreStatistics, active: Tensor, ties: Tensor | None = None) -> dict[str, Any]:
     """Return the fields of `LPSResult` that come from the fits; inactive dimensions are NaN."""
 
     def all_dimensions(values: Tensor | None) -> np.ndarray:
@@ -278,7 +286,7 @@ def _scores(statistics: ScoreStatistics, active: Tensor) -> dict[str, Any]:
         "null": statistics.null(),
         "null_r2": all_dimensions(null_r2),
         "extra": {name: all_dimensions(values) for name, values in statistics.extra().items()},
-        "information_bound": statistics.information_bound(),
+        "information_bound": statistics.information_bound(ties),
         "seed_scores": statistics.seed_scores(),
     }
 

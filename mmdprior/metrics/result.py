@@ -53,8 +53,8 @@ class LPSResult(Result):
         extra: further (d,) numbers by name: ``plain_r2``, the R2 of the codes, next to a best-function R2;
             ``nats`` next to an information.
         information_bound: lower bound of total plus dual total correlation in nats, sum_i -1/2 log(1 - R2_i).
-            It needs Gaussian marginals: NaN unless codes are rank-Gaussianised or the predictor measures
-            information.
+            It needs Gaussian marginals: NaN unless codes are rank-Gaussianised, with ties broken at random,
+            or the predictor measures information.
         seed_scores: score of each predictor seed.
         effective_rank: effective rank of at most 10,000 test codes, before the transform.
         n_train: number of rows that each regressor was fitted on.

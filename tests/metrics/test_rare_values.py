@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from sklearn.metrics import mutual_info_score
 
-from mmdprior import lps
+from mmdprior import independence, lps
 from mmdprior.metrics.pairs import distance_correlation, mutual_information
 from mmdprior.predictors import InformationPredictor, MLPPredictor
 from mmdprior.priors import SpikeAndSlab
@@ -144,3 +144,37 @@ def test_independent_codes_with_atoms_are_rejected_at_the_level():
         above.append(pairs.max > pairs.level)
     assert np.mean(np.array(p_values) <= 0.05) <= 0.15
     assert np.mean(above) <= 0.15
+
+
+def in_random_order(codes, seed):
+    """Return normal scores with ties broken at random, by scipy."""
+    noise = np.random.default_rng(seed).random(codes.shape)
+    ranks = [np.argsort(np.lexsort((u, z))) for z, u in zip(codes.T.numpy(), noise.T, strict=True)]
+    return stats.norm.ppf((np.array(ranks) + 0.5) / len(codes))
+
+
+TIED = {
+    "bits": (twice(bits(0.05)), entropy(bits(0.05))),
+    "fair bits": (twice(bits(0.5)), math.log(2)),
+    "40 levels": (twice((40 * torch.special.ndtr(normals())).floor()), math.log(40)),
+    "counts": (twice(DISCRETE["counts"]), entropy(DISCRETE["counts"])),
+    "ReLU": (torch.cat([(z := normals()), 0.8 * z + 0.6 * normals(seed=2)], 1).relu(), 0.4),
+}
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_the_total_correlation_of_ranks_breaks_ties_at_random(name):
+    codes, truth = TIED[name]
+    logs = [np.linalg.slogdet(np.corrcoef(in_random_order(codes, seed)))[1] for seed in range(5)]
+    result = independence(codes, thorough=False).total_correlation_ranks
+    assert result == pytest.approx(-0.5 * np.mean(logs), abs=0.02)
+    assert result <= truth
+
+
+@pytest.mark.parametrize("predictor", ["linear", "additive"])
+@pytest.mark.parametrize("name", TIED)
+def test_the_information_bound_of_ranks_is_a_bound_for_ties(name, predictor):
+    codes, truth = TIED[name]
+    bound = lps(codes, predictor, transform="rank_gaussian", null=0, permutations=0, bootstrap=0)
+    # Two dimensions: total plus dual total correlation is twice the mutual information.
+    assert 0.05 < bound.information_bound <= 2 * truth + 0.02
