@@ -41,7 +41,10 @@ MAY_IMPORT = {
     "config": SLOTS,
     "build": {*LIBRARY, "config"},
     "runs": {*LIBRARY, "config", "build"},  # plans are YAML; an experiment has the types of all its parts
-    "scoring": {"flows", "priors", "build", "config", "training", "evaluation", "metrics", "figures", "data", "models"},
+    "scoring": {
+        *("flows", "priors", "build", "config", "training", "evaluation", "metrics", "figures", "data"),
+        "models",
+    },
     "comparison": {"runs", "figures", "metrics"},
     "cli": {
         "__init__",

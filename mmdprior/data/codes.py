@@ -195,7 +195,7 @@ def _read_tensors(path: Path) -> Tensor | Mapping[str, Tensor]:
 
 
 def _to_codes(array: np.ndarray | Tensor, name: str, limit: int | None, columns: Columns) -> Tensor:
-    """Return columns of at most ``limit`` rows as an (n, d) floating tensor, without a copy where possible."""
+    """Return columns of at most ``limit`` rows as an (n, d) floating tensor, if possible without a copy."""
     if array.ndim != 2:
         raise InputError(f"{name}: shape {tuple(array.shape)} received; give two axes, (n, d)")
     if limit is not None and len(array) > limit:
