@@ -261,6 +261,11 @@ class EvaluationSection(Section):
     pictures: bool = Field(
         True, description="Log pictures and figures at validations, and write pictures to report/ at the end."
     )
+    groups: str | None = Field(
+        None,
+        description="Label of the images that is equal for dependent ones (views, frames, patients), or "
+        "blocks for images in time order: LPS splits and permutes whole groups. Null for independent images.",
+    )
     match_samples: int = Field(
         512, ge=2, description="Codes, and draws from the prior, in the standardised MMD."
     )

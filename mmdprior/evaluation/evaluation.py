@@ -29,6 +29,8 @@ from mmdprior.world import World
 
 __all__ = ["Evaluation", "add_reconstruction", "encode_and_reconstruct", "evaluate", "score_codes"]
 
+_MIN_GROUPS = 3
+"""Fewest groups of LPS: one to train on, one to validate on and one to test on."""
 _STOCHASTIC_RULE = "variance of the posterior mean above 1 % of the total variance"
 _DETERMINISTIC_RULE = "not constant"
 
@@ -203,7 +205,8 @@ def score_codes(
     """Compute LPS with each predictor and the other measures of dependence.
 
     Means and samples are scored with one mask of active dimensions. Codes of one dimension have no LPS. With
-    too few codes to score (fewer than 30, or than d + 2), every LPS is NaN, with a warning.
+    too few codes to score (fewer than 30, or than d + 2) or fewer than three groups, every LPS is NaN, with a
+    warning.
 
     Args:
         codes: codes of a data set.
@@ -230,9 +233,15 @@ def score_codes(
     active = active_dimensions(codes.latent)
     mean = codes.latent.mean
     scored = representations(codes.latent) if codes.latent.dim > 1 else {}
-    if scored and len(mean) < rows_needed(codes.latent.dim):
-        return _unscored(codes.latent, active, predictors, seed)
+    needed = rows_needed(codes.latent.dim)
+    if scored and len(mean) < needed:
+        count = f"{len(mean)} codes of {codes.latent.dim} dimensions"
+        return _unscored(codes.latent, active, predictors, seed, count, needed)
     dependence = {"groups": _labels_of(codes, groups), "block_length": block_length}
+    if scored and groups is not None:
+        known = make_grouping(dependence["groups"], block_length, mean).count
+        if known < _MIN_GROUPS:
+            return _unscored(codes.latent, active, predictors, seed, f"{known} groups", _MIN_GROUPS)
     results = {
         (representation, predictor): lps(
             z, predictor, seed=seed, active=active, **asdict(protocol), **dependence
@@ -248,12 +257,11 @@ def score_codes(
     return Evaluation(results, int(active.sum()), codes.latent.dim, rank, independence=measures)
 
 
-def _unscored(latent: Latent, active: Tensor, predictors: Sequence[str], seed: int) -> Evaluation:
-    """Return an evaluation of too few codes, whose LPS is NaN, and warn."""
-    reason = (
-        f"no scores: {len(latent.mean)} codes of {latent.dim} dimensions; LPS needs at least "
-        f"{rows_needed(latent.dim)}"
-    )
+def _unscored(
+    latent: Latent, active: Tensor, predictors: Sequence[str], seed: int, count: str, needed: int
+) -> Evaluation:
+    """Return an evaluation of too few codes or groups, whose LPS is NaN, and warn."""
+    reason = f"no scores: {count}; LPS needs at least {needed}"
     warnings.warn(reason, InputWarning, stacklevel=3)
     results = {
         (representation, predictor): undefined_lps(predictor, active, reason, seed)
@@ -267,10 +275,24 @@ def _labels_of(codes: Codes, groups: GroupLabels) -> GroupLabels:
     """Return the labels of groups that are named by a label of the images."""
     if not isinstance(groups, str) or groups == BLOCKS:
         return groups
-    if groups not in codes.label_names:
-        names = ", ".join(codes.label_names) or "missing"
-        raise InputError(f"groups: {groups!r} received; the labels of the images are {names}")
+    check_group_label(groups, codes.label_names)
     return codes.labels[:, codes.label_names.index(groups)]
+
+
+def check_group_label(groups: str | None, label_names: Sequence[str], key: str = "groups") -> None:
+    """Check that images have the label that names their groups.
+
+    Args:
+        groups: name of a label, ``blocks``, or None.
+        label_names: names of the labels of the images.
+        key: name of the setting in the error.
+
+    Raises:
+        InputError: the images have no label of that name.
+    """
+    if groups is not None and groups != BLOCKS and groups not in label_names:
+        names = ", ".join(label_names) or "missing"
+        raise InputError(f"{key}: {groups!r} received; the labels of the images are {names}")
 
 
 def encode_and_reconstruct(

@@ -43,7 +43,12 @@ def complete(run: Run, *, data: str | None = None, device: str = "auto", trust: 
     else:
         match = PriorMatch(trained.prior, n=settings.match_samples)
         scores, codes = evaluate(
-            trained.model, images, predictors=settings.final_predictors, match=match, **common
+            trained.model,
+            images,
+            predictors=settings.final_predictors,
+            match=match,
+            groups=settings.groups,
+            **common,
         )
     known = {"versions": trained.content.get("versions", {}), "completed_on": device_name(trained.device)}
     write_report(

@@ -24,6 +24,7 @@ from mmdprior.data.batches import fits_in_memory
 from mmdprior.data.source import load_into_memory
 from mmdprior.errors import InputError, InputWarning
 from mmdprior.evaluation import Codes, Evaluation, add_reconstruction, encode_and_reconstruct, score_codes
+from mmdprior.evaluation.evaluation import check_group_label
 from mmdprior.files import write_whole
 from mmdprior.metrics import PriorMatch
 from mmdprior.metrics.checks import rows_needed
@@ -117,8 +118,9 @@ class Experiment:
         )
         if not trainer.world.main:
             return None
-        scored = score_codes(codes, settings.final_predictors, seed=self.config.seed)
-        result = add_reconstruction(scored, codes, error, self.match)
+        groups = settings.groups
+        scored = score_codes(codes, settings.final_predictors, seed=self.config.seed, groups=groups)
+        result = add_reconstruction(scored, codes, error, self.match, groups=groups)
         final = {f"test/{tag}": value for tag, value in result.scalars().items()}
         final["test/steps_per_second"] = trainer.steps_per_second
         run = None if self.directory is None else RunDirectory(self.directory)
@@ -223,6 +225,7 @@ def _build(config: Config, resume: Mapping[str, Any] | None, world: World, devic
     regularizer = builder.regularizer().to(device)
     prior = builder.intended_prior()
     splits, batches = _data(config, device, world)
+    check_group_label(config.evaluation.groups, splits.validation.label_names, "evaluation.groups")
     # A new model computes its linear skip from the training images. A resumed one finds it in the checkpoint.
     images = splits.train if resume is None else None
     model = builder.model(splits.train.image_shape, images).to(device)
@@ -294,6 +297,7 @@ def _validation(
         device=parts.device,
         world=parts.world,
         pictures=config.evaluation.pictures,
+        groups=config.evaluation.groups,
     )
 
 

@@ -57,7 +57,8 @@ class Scorer:
         trust: whether targets that a checkpoint names, and models that contain code, may run.
         protocol: LPS protocol: transform, folds, seeds.
         groups: groups of dependent rows: a column of the codes, a label of the images, a file with one label
-            per row or image, ``blocks`` for rows in time order, or None for independent rows.
+            per row or image, ``blocks`` for rows in time order, or None for independent rows, or for the
+            groups that the config of a checkpoint names.
         block_length: rows per block; None estimates it from the autocorrelation.
 
     Example:
@@ -135,7 +136,7 @@ class Scorer:
             batch_size=self.batch_size,
             device=device,
             thorough=True,
-            groups=groups_of_images(self.groups, images, self._limit),
+            groups=groups_of_images(self.groups or config.evaluation.groups, images, self._limit),
             block_length=self.block_length,
         )
 

@@ -32,6 +32,8 @@ class Validation:
         device: device of the model.
         world: ranks that share the encoding. Rank 0 scores and draws.
         pictures: draw pictures, if the logger keeps them.
+        groups: label of the images that is equal for dependent ones, ``blocks`` for images in time order, or
+            None for independent images.
 
     Example:
         >>> from torch import nn
@@ -56,6 +58,7 @@ class Validation:
     device: torch.device | str = "cpu"
     world: World = field(default_factory=World)
     pictures: bool = True
+    groups: str | None = None
 
     def __call__(self, step: int) -> dict[str, float]:
         """Return scores by TensorBoard tag, equal on every rank.
@@ -80,8 +83,9 @@ class Validation:
             return self.world.from_main(lambda: self._score(codes, error, step))
 
     def _score(self, codes: Codes, error: Reconstruction, step: int) -> dict[str, float]:
-        scored = score_codes(codes, self.predictors, protocol=Protocol.quick(), seed=self.seed)
-        result = add_reconstruction(scored, codes, error, self.match)
+        quick, groups = Protocol.quick(), self.groups
+        scored = score_codes(codes, self.predictors, protocol=quick, seed=self.seed, groups=groups)
+        result = add_reconstruction(scored, codes, error, self.match, groups=groups)
         if self.pictures and self.logger.pictures:
             for tag, image in self._panels.draw(self.model, codes).items():
                 self.logger.image(tag, image, step)
