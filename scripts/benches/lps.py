@@ -4,6 +4,7 @@ bench.py lps               # time against scikit-learn looped over dimensions
 bench.py lps --table       # every predictor on closed cases, with the population values
 bench.py lps --calibrate   # calibration of p-values and intervals
 bench.py lps --few-rows    # coverage of intervals with 20 to 1,000 rows, and with rare values
+bench.py lps --rare        # rare values: right values, and rejections with --repeats 200
 bench.py lps --groups      # calibration with groups of dependent rows, and without them
 bench.py lps --validate    # bias, spread and ranks on known dependences; trained models; a figure
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from benches.scores.calibration import EXACT, calibrate, calibrate_groups
 from benches.scores.few_rows import few_rows
+from benches.scores.rare import rare
 from benches.scores.speed import speed
 from benches.scores.table import table
 from benches.scores.validation import validate
@@ -27,7 +29,7 @@ def main(arguments: list[str]) -> None:
         prog="bench.py lps", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     part = parser.add_mutually_exclusive_group()
-    for name in ("table", "calibrate", "few-rows", "groups", "validate"):
+    for name in ("table", "calibrate", "few-rows", "rare", "groups", "validate"):
         part.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--predictor", nargs="+", choices=ALL)
     parser.add_argument("--dims", nargs="+", type=int)
@@ -55,6 +57,12 @@ def main(arguments: list[str]) -> None:
             options.dims or [8, 64],
             options.sizes or [2000, 20_000],
             options.repeats or 50,
+        )
+    elif options.rare:
+        rare(
+            options.predictor or ["information", "additive"],
+            (options.sizes or [8000])[0],
+            options.repeats or 0,
         )
     elif options.groups:
         calibrate_groups(options.predictor or EXACT, options.dims or [8], options.repeats or 200)
