@@ -1,6 +1,7 @@
 """Disentanglement, completeness and informativeness from the importances of codes (DCI)."""
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -106,11 +107,18 @@ def _trees(
         factor.values[:, 0] if continuous and factor.values is not None else factor.levels
         for factor in (train, test)
     )
-    model.fit(x.cpu().numpy(), target.cpu().numpy())
+    _fit(model, x, target)
     predicted, truth = model.predict(x_test.cpu().numpy()), expected.cpu().numpy()
     skill = _r2(predicted[:, None], truth[:, None]) if continuous else float((predicted == truth).mean())
     importance = _split_gains(model, x.shape[1]) if name == "histogram" else model.feature_importances_
     return torch.from_numpy(np.asarray(importance, dtype=np.float64)), skill
+
+
+def _fit(model: Any, x: Tensor, target: Tensor) -> None:
+    """Fit a scikit-learn model, without its warnings about many classes or slow convergence."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        model.fit(x.cpu().numpy(), target.cpu().numpy())
 
 
 def _tree_model(name: str, continuous: bool, seed: int) -> Any:
@@ -160,7 +168,7 @@ def _lasso(x: Tensor, train: Factor, x_test: Tensor, test: Factor) -> tuple[Floa
     mean, std = y.mean(0), y.std(0, correction=0)
     std = torch.where(std > 0, std, 1.0)
     model = optional("sklearn.linear_model", "dci_disentanglement").Lasso(alpha=_LASSO)
-    model.fit(x.cpu().numpy(), ((y - mean) / std).numpy())
+    _fit(model, x, (y - mean) / std)
     predicted = model.predict(x_test.cpu().numpy()).reshape(len(x_test), -1)
     skill = _r2(predicted, ((y_test - mean) / std).numpy())
     return torch.from_numpy(np.abs(model.coef_).reshape(-1, x.shape[1]).sum(0)), skill

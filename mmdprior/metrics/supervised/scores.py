@@ -1,5 +1,6 @@
 """The supervised scores by name, and what computes them."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -37,11 +38,17 @@ SCORES = tuple(name for names in _PARTS for name in names)
 
 def compute(table: Table, names: tuple[str, ...]) -> Part:
     """Return the scores of some names. Scores that share a computation are computed once."""
+    if not table.factors:
+        text = "undefined, because no factor has two values"
+        return Part(dict.fromkeys(names, math.nan), notes=dict.fromkeys(names, text))
     result = Part({})
     for group, function in _PARTS.items():
         if not set(group) & set(names):
             continue
         part = function(table)
+        for name in group:
+            if math.isnan(part.scores[name]):
+                part.notes.setdefault(name, "undefined, because too few rows or levels are left")
         result.scores |= {name: part.scores[name] for name in group if name in names}
         result.per_factor |= part.per_factor
         result.matrices |= part.matrices
