@@ -182,8 +182,14 @@ def _map_array(path: Path) -> np.ndarray | dict[str, np.ndarray]:
 
 def _read_tensors(path: Path) -> Tensor | Mapping[str, Tensor]:
     """Return the tensor of a ``.pt`` file, or its tensors by name if one of them is named as codes."""
+    is_zip = zipfile.is_zipfile(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        if is_zip:
+            with zipfile.ZipFile(path) as archive:  # torch.load does not compare checksums
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise zipfile.BadZipFile(f"checksum of {damaged} differs; the file is damaged")
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except Exception as error:  # torch raises many types for a bad file
         raise InputError(f"{path}: not a plain tensor ({reason(error)})") from None
     if isinstance(content, Tensor):

@@ -24,6 +24,7 @@ from mmdprior.priors.prior import (
 )
 from mmdprior.priors.snapshot import Derived
 from mmdprior.seeding import generator_options
+from mmdprior.tracing import is_traced
 
 __all__ = ["FromCallable", "FromDistribution", "PriorLike", "Samples", "as_prior"]
 
@@ -275,6 +276,9 @@ class FromDistribution(_GlobalGeneratorPrior):
             values = self.distribution.log_prob(z.to(self._distribution_device.of(self.distribution)))
         except ValueError as error:
             raise InputError(f"{self._name}: no log_prob for these codes ({reason(error)})") from None
+        # torch.compile switches the validation of distributions off; NaN then is the sign of such codes.
+        if not is_traced() and bool((values.isnan() & z.isfinite().all()).any()):
+            raise InputError(f"{self._name}: no log_prob for these codes (outside the support)")
         return (values.sum(1) if values.ndim == 2 else values).to(z.device)
 
     def moments(self) -> Moments:

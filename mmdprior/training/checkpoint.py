@@ -198,6 +198,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     for key, kind in _REQUIRED.items():
         if not isinstance(content[key], kind):
             raise InputError(f"{path}: {key} is {type(content[key]).__name__}; the file is damaged")
+    if not isinstance(content.get("assets", {}), dict):
+        raise InputError(f"{path}: assets is {type(content['assets']).__name__}; the file is damaged")
     if content["format_version"] > FORMAT_VERSION:
         raise InputError(
             f"{path}: format_version {content['format_version']} received; this package reads up to "

@@ -42,6 +42,7 @@ import torch
 class Encoder(torch.nn.Module):
     def __init__(self):
         super().__init__()
+        torch.manual_seed(0)
         self.layer = torch.nn.Linear(192, 3)
 
     def forward(self, images):

@@ -214,7 +214,7 @@ def test_targets_in_every_slot():
 
 class TestAssets:
     def test_the_builder_reads_no_file(self, tmp_path):
-        np.save(tmp_path / "z.npy", np.zeros((50, 4)))
+        np.save(tmp_path / "z.npy", np.random.default_rng(0).normal(size=(50, 4)))
         prior = {"name": "samples", "path": str(tmp_path / "z.npy")}
         config = make_config(changed("regularizer.prior", prior))
         with pytest.raises(InputError, match=r"regularizer.prior.path: .* read it first, with read_assets"):
@@ -226,7 +226,7 @@ class TestAssets:
     def test_every_path_is_read_once_at_any_depth(self, tmp_path, monkeypatch):
         paths = [str(tmp_path / name) for name in ("a.npy", "b.npy")]
         for path in paths:
-            np.save(path, np.zeros((50, 2)))
+            np.save(path, np.random.default_rng(0).normal(size=(50, 2)))
         blocks = [{"name": "samples", "path": path} for path in (paths[0], paths[0])]
         raw = changed("regularizer.prior", {"name": "product", "blocks": blocks})
         rotated = {"name": "rotation", "base": {"name": "product", "blocks": [*blocks]}}
@@ -309,7 +309,9 @@ def test_errors_get_the_key_path_of_their_part(error, expected):
 @pytest.mark.parametrize("suffix", [".npy", ".pt"])
 def test_samples_of_another_width_are_one_line(suffix, tmp_path):
     file = tmp_path / f"codes{suffix}"
-    torch.save(torch.randn(9, 5), file) if suffix == ".pt" else np.save(file, np.zeros((9, 5)))
+    torch.save(torch.randn(9, 5), file) if suffix == ".pt" else np.save(
+        file, np.random.default_rng(0).normal(size=(9, 5))
+    )
     raw = {
         "name": "x",
         "data": {"name": "sprites", "images": 400},

@@ -234,5 +234,5 @@ def test_the_same_set_twice():
 
 
 def test_other_objects():
-    with pytest.raises(Exception, match="source: list received|violates type hint"):
+    with pytest.raises(Exception, match="source: list received|Type-check|violates type hint"):
         check_source([1, 2])

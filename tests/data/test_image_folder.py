@@ -304,7 +304,7 @@ class TestCopies:
 )
 def test_rejects_arguments(tmp_path, settings, message):
     tree(tmp_path, "0.png")
-    with pytest.raises(Exception, match=f"{message}|violates type hint"):
+    with pytest.raises(Exception, match=f"{message}|Type-check|violates type hint"):
         opened(tmp_path, **settings)
 
 

@@ -218,7 +218,7 @@ INDEFINITE = [[1.0, 2.0], [2.0, 1.0]]
         (lambda: as_prior(lambda n: torch.zeros(n)), r"prior <lambda>: \(8,\) returned"),
         (lambda: as_prior(lambda n: [0.0] * n), "prior <lambda>: list returned"),
         (lambda: as_prior(Gaussian), "the class Gaussian received; give an instance"),
-        (lambda: as_prior("gaussian"), "prior: str|violates type hint"),
+        (lambda: as_prior("gaussian"), "prior: str|Type-check|violates type hint"),
         (lambda: FromDistribution(torch.distributions.Normal(0.0, 1.0)), "distribution"),
         (lambda: FromCallable(exponential, 3).log_prob(torch.zeros(1, 3)), "no log_prob"),
     ],

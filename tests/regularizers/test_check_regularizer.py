@@ -237,5 +237,5 @@ def test_rejects_latents_that_the_penalty_cannot_take():
 
 
 def test_rejects_what_is_not_a_regularizer():
-    with pytest.raises(Exception, match="regularizer: function received|violates type hint"):
+    with pytest.raises(Exception, match="regularizer: function received|Type-check|violates type hint"):
         check_regularizer(lambda latent: Latent, dim=3)
