@@ -187,6 +187,8 @@ def shortened(arguments):
         return [*arguments, "--predictor", "linear"]
     if command == "prior" and "--power" in arguments:
         return [*arguments, "--repeats", "5"]
+    if command == "sculpt":
+        return [*arguments, "--steps", "2", "--predictor", "linear"]
     if command in ("study", "sweep") and not {"--emit", "--table"} & set(arguments):
         return [*arguments, "--emit"]
     return arguments

@@ -151,10 +151,10 @@ class MonotoneSpline(Bijection):
         Knots are at quantiles of the codes and of N(0, 1). The outermost have probability max(1e-3, 5 / n).
 
         Raises:
-            InputError: fewer than 100 rows, or more than half of a dimension has one value.
+            InputError: fewer than 40 rows, or a dimension is constant.
         """
-        if codes.ndim != 2 or codes.shape[1] != self.dim or len(codes) < 100:
-            raise InputError(f"codes: shape {tuple(codes.shape)} received; give (n >= 100, {self.dim})")
+        if codes.ndim != 2 or codes.shape[1] != self.dim or len(codes) < 40:
+            raise InputError(f"codes: shape {tuple(codes.shape)} received; give (n >= 40, {self.dim})")
         end = float(torch.special.ndtri(torch.tensor(max(1e-3, 5 / len(codes)), dtype=torch.float64)))
         y = torch.linspace(end, -end, self.bins + 1, dtype=torch.float64, device=codes.device)
         ordered = codes.double().sort(0).values

@@ -175,7 +175,7 @@ def test_mistakes_give_one_line(arguments, message, tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     codes_file("codes.npy")
     np.save("spatial.npy", np.zeros((10, 2, 2, 2)))
-    np.save("few.npy", np.zeros((50, 2)))
+    np.save("few.npy", np.zeros((30, 2)))
     assert main(["sculpt", *arguments, "--steps", "1"]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert message in error[-1]
