@@ -84,7 +84,7 @@ def _autocovariances(z: Float[Tensor, "n d"], longest: int) -> Float[Tensor, "la
 
 
 def autocorrelation(z: Float[Tensor, "n d"], lag: int) -> Float[Tensor, "d"]:
-    """Return the correlation of rows ``lag`` apart, per column; 0 for constant columns."""
+    """Return the correlation of rows at a distance of ``lag``, per column; 0 for constant columns."""
     x = in_float64(z)
     x = x - x.mean(0)
     total = x.square().sum(0)

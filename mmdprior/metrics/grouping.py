@@ -219,7 +219,7 @@ class Groups(Grouping):
 
 
 class Blocks(Grouping):
-    """Rows in time order; rows further apart than a block are nearly independent.
+    """Rows in time order; rows at a distance of more than a block are nearly independent.
 
     Every part of a split is one stretch of rows (up to joining the end to the start), because each border
     between two parts costs a gap. Gaps are two blocks long, so that the rows at the ends of two parts are

@@ -189,42 +189,42 @@ def independence(
     dims = mask.cpu().numpy()
     _, std = mean_and_std(z if means is None else check_codes(means))
     grouping = make_grouping(groups, block_length, scaled)
-    apart = scaled
+    sampled = scaled
     if groups is not None:
         rows = grouping.independent_rows(seed).to(z.device)
-        apart, z = scaled[rows], z[rows]
-    pairs = thorough and dims.sum() >= 2 and len(apart) >= _MIN_ROWS
+        sampled, z = scaled[rows], z[rows]
+    pairs = thorough and dims.sum() >= 2 and len(sampled) >= _MIN_ROWS
     return Independence(
         n=len(kept),
         groups=None if groups is None else grouping.count,
         active=dims,
         active_units=int((std > math.sqrt(_ACTIVE_UNIT_VARIANCE)).sum()),
-        **_closed_forms(kept, apart, seed),
-        mutual_information=mutual_information(apart, seed=seed).within(dims) if pairs else None,
-        distance_correlation=distance_correlation(apart, seed=seed).within(dims) if pairs else None,
-        dhsic=dhsic(apart, seed=seed) if pairs else None,
+        **_closed_forms(kept, sampled, seed),
+        mutual_information=mutual_information(sampled, seed=seed).within(dims) if pairs else None,
+        distance_correlation=distance_correlation(sampled, seed=seed).within(dims) if pairs else None,
+        dhsic=dhsic(sampled, seed=seed) if pairs else None,
         match=None if match is None else match(z),
     )
 
 
-def _closed_forms(z: Tensor, apart: Tensor, seed: int) -> dict[str, float]:
+def _closed_forms(z: Tensor, sampled: Tensor, seed: int) -> dict[str, float]:
     """Return the functions of covariances; with fewer than two dimensions, all but the rank are NaN.
 
     Args:
         z: active columns of the codes.
-        apart: independent rows of the same columns after `unit_scale`, for measures without a scale.
+        sampled: independent rows of the same columns after `unit_scale`, for measures without a scale.
         seed: seed of the rows that are ranked.
     """
     if z.shape[1] < 2:
         values = dict.fromkeys((name for name in _CLOSED_FORMS if name != "active_units"), math.nan)
         return {**values, "effective_rank": effective_rank(z)}
     covariance = covariance_of(z)
-    shape = covariance if apart is z else covariance_of(apart)
-    ranked = random_rows(apart, _RANK_ROWS, seed, "ranks")
+    shape = covariance if sampled is z else covariance_of(sampled)
+    ranked = random_rows(sampled, _RANK_ROWS, seed, "ranks")
     return {
         "effective_rank": spectral_rank(covariance),
         "total_correlation": total_correlation(shape),
-        "total_correlation_chance": expected_total_correlation(*apart.shape),
+        "total_correlation_chance": expected_total_correlation(*sampled.shape),
         "total_correlation_ranks": total_correlation(rank_covariance(ranked)),
         "total_correlation_ranks_chance": expected_total_correlation(*ranked.shape),
         "covariance_ratio": covariance_ratio(covariance),

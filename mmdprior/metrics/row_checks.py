@@ -38,7 +38,7 @@ _RISE = 1.3
 _MIN_GROUPS = 50
 """Clusters from which they count as groups of near-duplicates; fewer may be components of a mixture."""
 _FLOOR = 1e-3
-"""Smallest distance that is told from zero, relative to the largest one."""
+"""Smallest distance that differs from zero, relative to the largest one."""
 _MIN_POSITIONS, _MAX_POSITIONS = 1000, 10_000
 """Rows whose successors are compared, evenly spaced."""
 _ENTRIES = 1 << 17
@@ -83,7 +83,7 @@ def grouping_warnings(grouping: Grouping, splits: Sequence[Split], d: int) -> tu
     if isinstance(grouping, Blocks) and grouping.persistent:
         inferential = False
         texts.append(
-            f"autocorrelation: rows {grouping.gap} apart still correlate by {grouping.remaining:.2f}, so "
+            f"autocorrelation: at lag {grouping.gap}, rows still correlate by {grouping.remaining:.2f}, so "
             "there is no p-value and no interval; give more rows or a larger block_length"
         )
     return tuple(texts), inferential
