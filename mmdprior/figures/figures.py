@@ -168,7 +168,7 @@ def figures_of_codes(
     Raises:
         InputError: a code is so large that the range of an axis would overflow.
     """
-    largest = float(np.abs(sample).max()) if len(sample) else 0.0
+    largest = max(float(sample.max()), -float(sample.min())) if len(sample) else 0.0
     if _LARGEST < largest < math.inf:
         raise InputError(f"figures: codes up to {largest:.0e} received; draw codes up to {_LARGEST:.0e}")
     rows = torch.randperm(len(sample), generator=stream(0, "figure"))[:_SCATTERED]
