@@ -149,7 +149,7 @@ class ScoreStatistics:
 
         The interval is that of the population: 1 minus the expected held-out error of predictors fitted on
         this many rows, relative to their error on independent codes with the same marginals. It is 0 for
-        independent codes whatever the numbers of rows and dimensions. Without copies, it is the expected
+        independent codes for any numbers of rows and dimensions. Without copies, it is the expected
         mean R2 itself, which is below 0 for independent codes.
 
         Both ways leave out the variance over training rows, and the variance of the chance level that

@@ -155,7 +155,7 @@ def few_rows_interval(ratio: float, copies: Float[Tensor, "c"], jackknife: Jackk
     ``ratio`` is the mean over dimensions of (1 - R2) / (1 - chance): the held-out error relative to that of
     independent codes. The ratios of column-shuffled copies, refitted with the same split, are exchangeable
     with that of independent codes. Their range therefore contains it with probability 0.95, for any number
-    of rows, whatever the values are. Dividing by both ends gives an interval that covers 0 exactly as often.
+    of rows, for any values. Dividing by both ends gives an interval that covers 0 exactly as often.
 
     Dependence adds variance over the test rows, which the jackknife measures. It gives a second interval,
     on a log scale with Student quantiles. The result is the hull of both.

@@ -54,7 +54,7 @@ def permutation_agreement(
     autocorrelation. Targets and predictions are first replaced by their innovations y_t - r y_{t-1}, where r
     is the lag-1 autocorrelation of the target: they have no trend, whose ends would not meet, and hardly any
     autocorrelation, so that few rows decide more. The p-value holds for stationary rows that are much longer
-    than their autocorrelation, whatever that is.
+    than their autocorrelation.
 
     Args:
         outcome: outcome on the test rows. Without a layout, these are in random order.
