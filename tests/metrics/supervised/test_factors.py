@@ -51,7 +51,7 @@ def test_kinds_are_detected(column, kind, levels):
         ([-1, 1, 1, -1], "auto", [False] * 4),  # two values, as in CelebA
         ([-2, -1, 0, 1], "auto", [False] * 4),
         ([-1, 0, 1, NAN], None, [False, False, False, True]),
-        ([9, 0, 1, NAN], 9, [True, False, False, True]),
+        ([9, 0, 1, NAN], 9.0, [True, False, False, True]),
         (["", "a", "b", "a"], "auto", [True, False, False, False]),
     ],
 )
