@@ -10,6 +10,7 @@ from sklearn.metrics import mutual_info_score
 
 from mmdprior import independence, lps
 from mmdprior.metrics.pairs import distance_correlation, mutual_information
+from mmdprior.metrics.supervised.factors import _quantile_levels as quantile_levels
 from mmdprior.predictors import InformationPredictor, MLPPredictor
 from mmdprior.priors import SpikeAndSlab
 
@@ -178,3 +179,11 @@ def test_the_information_bound_of_ranks_is_a_bound_for_ties(name, predictor):
     bound = lps(codes, predictor, transform="rank_gaussian", null=0, permutations=0, bootstrap=0)
     # Two dimensions: total plus dual total correlation is twice the mutual information.
     assert 0.05 < bound.information_bound <= 2 * truth + 0.02
+
+
+def test_levels_of_a_continuous_factor_keep_rare_values():
+    factor = (normals()[:, 0] * bits(0.05)).double().numpy()
+    levels, count = quantile_levels(factor, 10)
+    assert count == 10
+    assert len(np.unique(levels[factor == 0])) == 1
+    assert np.bincount(levels)[np.unique(levels[factor != 0])].sum() == (factor != 0).sum()

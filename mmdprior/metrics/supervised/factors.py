@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mmdprior.atoms import Cells
 from mmdprior.errors import InputError, shorten
 
 __all__ = ["Factor", "Factors", "Kind", "read_factors"]
@@ -291,8 +292,10 @@ def _distinct_levels(values: np.ndarray) -> tuple[np.ndarray, int]:
 def _quantile_levels(values: np.ndarray, bins: int) -> tuple[np.ndarray, int]:
     """Return the bin of every value, with bins of equal frequency and at least ten values each.
 
-    Equal values share a bin.
+    A value that many rows share (an atom, see `mmdprior.atoms`) has a bin of its own.
     """
-    bins = max(2, min(bins, len(values) // _ROWS_PER_BIN))
-    edges = np.sort(values)[np.arange(1, bins) * len(values) // bins] if len(values) else values
-    return _distinct_levels(np.searchsorted(edges, values, side="right").astype(np.float64))
+    if len(values) == 0:
+        return _distinct_levels(values)
+    column = torch.from_numpy(values)[None, :, None]
+    cells = Cells(column, max(2, min(bins, len(values) // _ROWS_PER_BIN)), _ROWS_PER_BIN)
+    return _distinct_levels(cells(column).flatten().double().numpy())
