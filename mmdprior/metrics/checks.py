@@ -106,7 +106,7 @@ def code_warnings(codes: CodesLike, z: Float[Tensor, "n d"], active: Bool[Tensor
     rows = z[:: max(1, n // _ROWS)]
     integer = ((rows == rows.round()).all(0) & active).nonzero().flatten().tolist()
     if integer:
-        texts.append(f"only integers in {_columns(integer)}: read as numbers; give classes as one-hot columns")
+        texts.append(f"only integers in {_columns(integer)}: read as numbers; give classes as one-hot codes")
     counting = [column for column in counting_columns(z) if active[column]]
     if counting:
         texts.append(f"{_columns(counting)} number the rows, like an index or a time; leave them out")
