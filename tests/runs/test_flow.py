@@ -106,6 +106,36 @@ def test_averaged_weights_have_the_flow(tmp_path):
     assert torch.equal(encode(loaded, run.splits.test).latent.sample, codes)
 
 
+OWN = """
+import torch
+from mmdprior.flows import Bijection
+
+class Scale(Bijection):
+    def __init__(self, dim, start=1.0):
+        super().__init__(dim)
+        self.log_scale = torch.nn.Parameter(torch.full((dim,), start))
+
+    def forward_and_log_det(self, h):
+        return h * self.log_scale.exp(), self.log_scale.sum().expand(len(h))
+
+    def inverse(self, z):
+        return z * torch.exp(-self.log_scale)
+"""
+
+
+def test_a_flow_of_ones_own(tmp_path):
+    (tmp_path / "my_flow.py").write_text(OWN)
+    flow = {"target": f"{tmp_path / 'my_flow.py'}:Scale", "start": 0.5}
+    run = experiment(tmp_path, flow=flow, flow_training="joint")
+    run.run()
+    codes = encode(run.trainer.evaluated, run.splits.test).latent
+    assert torch.allclose(codes.sample, codes.base.sample * run.trainer.model.flow.log_scale.exp())
+    with pytest.raises(InputError, match="--trust"):
+        load_model(run.directory)
+    loaded = encode(load_model(run.directory, trust=True), run.splits.test).latent
+    assert torch.equal(loaded.sample, codes.sample)
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
