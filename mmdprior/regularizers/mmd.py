@@ -175,13 +175,17 @@ class MMD(Regularizer):
             estimator = self.estimator
         elif isinstance(estimator, KnownPrior):
             estimator = "known_prior"  # the embedding that was given is that of the former prior
+        # The first value computes it. Here it must not become None again: a graph that was compiled with None
+        # has the former number as a constant.
+        variance_needed = getattr(self, "_null_variance", None) is not None
         # Constants must remain usable with gradients, and outside of a transform of torch.func.
         with torch.inference_mode(False), torch._C._DisableFuncTorch():
             bound = kernel.bind(self.prior)
             chosen = self._choose_estimator(estimator, bound)
+            variance = null_variance(bound, self.prior) if variance_needed else None
         self._given, self._made = (kernel, estimator), (bound, chosen)
         self.kernel, self.estimator = bound, chosen
-        self._null_variance: float | None = None  # computed with the first value
+        self._null_variance: float | None = variance
         if self.queue.dim != self.prior.dim:
             self.queue = CodeQueue(self.queue.size, self.prior.dim)
         self._take_snapshots()

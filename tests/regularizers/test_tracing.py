@@ -186,6 +186,18 @@ def test_transforms_compile(name, transform):
     torch.testing.assert_close(compiled(mean), function(mean))
 
 
+@pytest.mark.skipif(not EVERYTHING, reason="MMDPRIOR_COMPILE=1 runs it")
+@pytest.mark.parametrize("kernel", [RBF, ANOVA, WAE_IMQ, lambda: RBF("median_prior")])
+def test_a_compiled_penalty_follows_a_loaded_prior(kernel):
+    penalty, other = MMD(Gaussian(3), kernel()), MMD(Gaussian(3, mean=3.0, scale=2.0), kernel())
+    compiled, z = torch.compile(penalty, backend="eager", fullgraph=True), torch.randn(20, 3)
+    first = compiled(z)
+    penalty.load_state_dict(other.state_dict())
+    torch.testing.assert_close(compiled(z), other(z))
+    assert compiled(z) != first
+    torch.testing.assert_close(compiled.terms["standardised"], other.terms["standardised"])
+
+
 class TestLearnedParts:
     def test_functional_call_replaces_the_networks_of_a_penalty(self):
         penalty, other = Predictability(3, hidden=(8,)), Predictability(3, hidden=(8,), seed=1)
