@@ -97,6 +97,7 @@ def row_warnings(z: Float[Tensor, "n d"], split: Split, grouping: Grouping) -> t
         split: split of the rows.
         grouping: groups that are known: rows of one group are not compared.
     """
+    z = z.cpu() if z.device.type == "mps" else z  # which has no float64
     keys = _row_keys(z)
     continuous = _continuous(z, keys)
     texts = []
