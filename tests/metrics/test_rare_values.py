@@ -52,7 +52,7 @@ DISCRETE = {
 }
 
 
-@pytest.mark.parametrize("name", DISCRETE)
+@pytest.mark.parametrize("name", ["bits of 5 %", "bits of 1 %", "levels", "a rare last level"])
 def test_information_of_a_discrete_dimension_twice_is_its_entropy(name):
     column = DISCRETE[name].flatten()
     result = lps(twice(column), FAST, null=0, bootstrap=0)
@@ -62,8 +62,8 @@ def test_information_of_a_discrete_dimension_twice_is_its_entropy(name):
 
 
 def test_information_of_a_one_hot_code():
-    codes = torch.nn.functional.one_hot(levels(*[0.05] * 20).long(), 20).float()
-    right = 1 - math.exp(2 * (0.05 * math.log(0.05) + 0.95 * math.log(0.95)))
+    codes = torch.nn.functional.one_hot(levels(*[0.1] * 10).long(), 10).float()
+    right = 1 - math.exp(2 * (0.1 * math.log(0.1) + 0.9 * math.log(0.9)))
     result = lps(codes, FAST, null=0, bootstrap=0)
     assert result.score == pytest.approx(right, abs=0.02)
     assert result.p_value <= 0.05
@@ -134,7 +134,7 @@ def test_a_dimension_without_its_rare_value_in_the_subsample_has_no_distance_cor
 
 def test_independent_codes_with_atoms_are_rejected_at_the_level():
     p_values, above = [], []
-    for seed in range(40):
+    for seed in range(25):
         normal = torch.randn(600, 4, generator=generator(seed))
         rare = torch.rand(600, 4, generator=generator(seed + 100))
         codes = torch.where(torch.tensor([True, False, False, True]), normal, rare.lt(0.05).float())
