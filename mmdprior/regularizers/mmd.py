@@ -280,7 +280,8 @@ class MMD(Regularizer):
         deviation = math.sqrt(self._null_variance * self.estimator.variance_factor(z.shape[0], draws))
         self.terms = {"mmd": value, "standardised": (value - self._bias(kernel, z, y)) / deviation}
         if len(parts) > 1:
-            self.terms |= dict(zip(kernel.part_names, parts, strict=True))
+            # Clones, because compiled graphs cannot return views of an intermediate result.
+            self.terms |= {name: part.clone() for name, part in zip(kernel.part_names, parts, strict=True)}
 
     def _warn_if_blind(self, z: Tensor, y: Tensor | None, kernel: Kernel) -> None:
         """Warn if the kernel does not distinguish codes by their distance from the prior."""
@@ -336,7 +337,7 @@ def _refresh_after_loading(penalty: MMD, incompatible_keys: object) -> None:
 def _sum_of_parts(parts: Float[Tensor, "p"], kernel: Kernel, estimator: Estimator) -> Float[Tensor, ""]:
     """Return sum_p w_p parts_p. A user's function has already returned the sum."""
     if isinstance(estimator, FromFunction) or kernel.part_weights == (1.0,):
-        return parts[0]
+        return parts.sum()
     terms = [weight * part for weight, part in zip(kernel.part_weights, parts, strict=True)]
     return torch.stack(terms).sum()
 

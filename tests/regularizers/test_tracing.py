@@ -65,7 +65,7 @@ DRAWN = {
 """Name -> function that makes a penalty with random draws or state."""
 
 COMPILED = [*FIXED, *DRAWN] if EVERYTHING else ("kl_mixture", "anova", "predictability", "unbiased")
-BACKENDS = ("eager", "aot_eager", "inductor") if EVERYTHING else ("eager",)
+BACKENDS = ("eager", "aot_eager", "inductor") if EVERYTHING else ("aot_eager",)
 
 
 def latent(n, dtype=torch.float32):
