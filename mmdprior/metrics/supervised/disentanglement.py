@@ -164,7 +164,7 @@ def disentanglement(
     - ``ordinal``: levels with an order. Correlations use the values. This is the default for columns with few
       distinct numbers, and the treatment of the reference.
     - ``circular``: correlations use cosine and sine. The default period is 2 pi, or the number of levels for
-      integers.
+      integers. Many distinct numbers are binned as for ``continuous``.
     - ``continuous``: bins of equal frequency replace levels, and DCI fits a regression. This is the default
       for columns with many distinct numbers.
 

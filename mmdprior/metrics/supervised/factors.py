@@ -207,15 +207,19 @@ def _read_column(
         raise InputError(f"factors: infinity in {name!r}; give finite numbers, and NaN where one is missing")
     present, notes = _present(name, numbers, missing)
     values = numbers[present]
-    if kind == "circular":
-        values = _phases(values, period)
-    levels = np.full(len(numbers), _MISSING, dtype=np.int64)
-    levels[present], count = _distinct_levels(values)
+    many = _has_many_values(values)
     if kind is None:
-        kind, text = _detected_kind(name, values, count, bins)
-        notes += text
-    if kind == "continuous":
-        levels[present], count = _quantile_levels(values, bins)
+        kind = "continuous" if many else "ordinal"
+        if many:
+            notes.append(
+                f"factor {name!r}: {len(np.unique(values))} distinct values in {len(values)} rows, so it is "
+                f"scored as continuous, in up to {bins} bins of equal frequency; "
+                f"kinds={{{name!r}: 'ordinal'}} keeps the values"
+            )
+    values = _phases(values, period) if kind == "circular" else values
+    binned = kind == "continuous" or (kind == "circular" and many)
+    levels = np.full(len(numbers), _MISSING, dtype=np.int64)
+    levels[present], count = _quantile_levels(values, bins) if binned else _distinct_levels(values)
     spread = np.zeros((len(numbers), 2 if kind == "circular" else 1))
     angles = 2 * math.pi * values
     spread[present] = np.stack([np.cos(angles), np.sin(angles)] if kind == "circular" else [values], 1)
@@ -252,16 +256,11 @@ def _present(
     return present & ~marked, [text]
 
 
-def _detected_kind(name: str, values: np.ndarray, distinct: int, bins: int) -> tuple[Kind, list[str]]:
-    """Return ``ordinal`` for few distinct numbers, and otherwise ``continuous``."""
+def _has_many_values(values: np.ndarray) -> bool:
+    """Return whether numbers are too many, or too rarely equal, for levels."""
+    distinct = _distinct_levels(values)[1]
     rows = _ROWS_PER_INTEGER if (values == np.round(values)).all() else _ROWS_PER_NUMBER
-    if distinct <= 2 or (distinct <= _MAX_LEVELS and distinct * rows <= len(values)):
-        return "ordinal", []
-    text = (
-        f"factor {name!r}: {distinct} distinct values in {len(values)} rows, so it is scored as continuous, "
-        f"in up to {bins} bins of equal frequency; kinds={{{name!r}: 'ordinal'}} keeps the values"
-    )
-    return "continuous", [text]
+    return distinct > 2 and (distinct > _MAX_LEVELS or distinct * rows > len(values))
 
 
 def _phases(values: np.ndarray, period: float | None) -> np.ndarray:
