@@ -1,5 +1,7 @@
 """Fit a bijection that sends given codes to a prior."""
 
+import copy
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -183,27 +185,23 @@ def fit_bijection(
     settings = FlowSettings() if settings is None else settings
     train, held_out = _split(codes, validation, seed, device)
     dim = train.shape[1]
-    target = (Gaussian(dim) if prior is None else as_prior(prior, dim)).to(train.device)
-    if target.dim != dim:
-        raise InputError(f"prior: dim {target.dim} received; the codes have {dim}")
-    if dequantize:
-        target = dequantized(target).to(train.device)
+    target = _target(prior, dim, dequantize, train.device)
+    if flow is not None and flow.dim != dim:
+        raise InputError(f"flow: dim {flow.dim} received; the codes have {dim}")
     first = whitening(train)
     w, w_held_out = apply(first, train), apply(first, held_out)
     dimension = intrinsic_dimension(w, seed=seed)
     fit = _fit_to_gaussian if objective in ("auto", "two_maps") else _fit_directly
-    if flow is not None and flow.dim != dim:
-        raise InputError(f"flow: dim {flow.dim} received; the codes have {dim}")
     options = _Options(settings, prior_settings, objective, flow, seed, report)
     parts, history, text, warnings = fit(w, w_held_out, target, options)
     bijection = Chain([first, *parts]).eval()
-    z = apply(bijection, held_out)
-    back = apply(bijection.inverse, z)
-    log_det = float(first.forward_and_log_det(train[:1])[1])
-    best = min(history, key=lambda evaluation: evaluation.held_out).held_out
+    best, gaussian = min(e.held_out for e in history), _gaussian_nats(w_held_out)
     likelihood = objective not in ("mmd", "sliced")
-    gaussian = held_out_loss(lambda block: gaussian_loss(FixedLinear(dim).to(w.device), block), w_held_out)
+    # The losses are those of whitened codes; log |det| of the whitening leads to the units of the codes.
+    log_det = float(first.forward_and_log_det(train[:1])[1])
     warnings += _warnings(first, dimension, (gaussian - best) / dim if likelihood else 0.0, len(train))
+    z = apply(bijection, held_out)
+    error = (apply(bijection.inverse, z) - held_out).abs() / held_out.std(0)
     return FittedBijection(
         bijection=bijection,
         prior=target,
@@ -212,13 +210,27 @@ def fit_bijection(
         held_out_loss=best - log_det if likelihood else best,
         gaussian_loss=gaussian - log_det,
         correlation=_correlation(z, held_out),
-        inverse_error=float(((back - held_out).abs() / held_out.std(0)).max()),
+        inverse_error=float(error.max()),
         dimension=dimension,
         warnings=warnings,
         n_train=len(train),
         n_held_out=len(held_out),
         seconds=time.perf_counter() - start,
     )
+
+
+def _target(prior: PriorLike | None, dim: int, dequantize: bool, device: torch.device) -> Prior:
+    """Return a copy of the prior on a device, after checking its dimension."""
+    target = Gaussian(dim) if prior is None else as_prior(prior, dim)
+    if target.dim != dim:
+        raise InputError(f"prior: dim {target.dim} received; the codes have {dim}")
+    target = copy.deepcopy(target).to(device)
+    return dequantized(target).to(device) if dequantize else target
+
+
+def _gaussian_nats(w: Tensor) -> float:
+    """Return the mean negative log-likelihood of codes under N(0, I), in nats."""
+    return float(0.5 * w.square().sum(1).mean()) + 0.5 * w.shape[1] * math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class Sculptor:
     dimension; ``match``, MMD to the prior in null standard deviations (mean over batches of 256); ``worst
     marginal``, the largest Kolmogorov-Smirnov distance of a dimension; and ``draws``, MMD between decoded
     draws and reconstructions of held-out images in a space of 32 principal components, in null standard
-    deviations. The last is no FID: its features are linear in the pixels.
+    deviations (mean over batches of 256). The last is no FID: its features are linear in the pixels.
 
     Attributes:
         prior: a prior as in YAML; None for that of the checkpoint, or N(0, I).
@@ -143,10 +143,14 @@ class Sculptor:
 
     def codes(self, path: str) -> Sculpted:
         """Sculpt a file of codes; a tenth of the rows validates the fit, and another tenth is scored."""
-        rows, shaped = self._rows(path)
-        order = torch.randperm(len(rows), generator=stream(self.seed, "sculpt"))
-        size = max(1, int(_SHARE * len(rows)))
-        test, held_out, train = order[:size], order[size : 2 * size], order[2 * size :]
+        rows, positions = self._rows(path)
+        # Whole samples are held out, since the positions of one depend on one another.
+        samples = torch.randperm(len(rows) // positions, generator=stream(self.seed, "sculpt"))
+        size = max(1, int(_SHARE * len(samples)))
+        test, held_out, train = (
+            (part[:, None] * positions + torch.arange(positions)).flatten()
+            for part in (samples[:size], samples[size : 2 * size], samples[2 * size :])
+        )
         prior, slot, _ = self._prior(rows.shape[1], None)
         fit = self._fit(rows[train[:_MAX_TRAIN]], rows[held_out], prior)
         before = rows[test[:_MAX_TEST]].to(next(fit.bijection.buffers()).device)
@@ -154,7 +158,7 @@ class Sculptor:
             after = fit.bijection(before)
         judge = self._judge(fit)
         scores_before, scores_after = judge.scores(before), judge.scores(after)
-        if shaped:
+        if positions > 1:
             fit = _with_bijection(fit, PerPosition(fit.bijection))
         return Sculpted(scores_before, scores_after, fit, slot.to_dict())
 
@@ -175,20 +179,22 @@ class Sculptor:
         result = Sculpted(before, after, fit, slot.to_dict(), run.model, draws)
         return result, _content(run, slot, assets, result)
 
-    def _rows(self, path: str) -> tuple[Tensor, bool]:
-        """Return one code per row, and whether rows are the positions of spatial codes."""
-        if Path(path).suffix == ".npy" and Path(path).is_file():
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-            if array.ndim > 2:
-                if self.spatial is None:
-                    raise InputError(
-                        f"{path}: shape {array.shape} received; give --spatial channels or --spatial flatten"
-                    )
-                codes = torch.from_numpy(np.array(array, dtype=np.float32))
-                return (
-                    (position_rows(codes), True) if self.spatial == "channels" else (codes.flatten(1), False)
-                )
-        return read_codes(path).float(), False
+    def _rows(self, path: str) -> tuple[Tensor, int]:
+        """Return one code per row, and the number of consecutive rows that are positions of one sample."""
+        if Path(path).suffix != ".npy" or not Path(path).is_file():
+            return read_codes(path).float(), 1
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if array.ndim <= 2:
+            return read_codes(path).float(), 1
+        if self.spatial is None:
+            raise InputError(
+                f"{path}: shape {array.shape} received; give --spatial channels or --spatial flatten"
+            )
+        codes = torch.from_numpy(np.array(array, dtype=np.float32))
+        if self.spatial == "flatten":
+            return codes.flatten(1), 1
+        rows = position_rows(codes)
+        return rows, len(rows) // len(codes)
 
     def _prior(self, dim: int, run: TrainedRun | None) -> tuple[Prior, Slot, dict[str, Tensor]]:
         """Return the prior, its slot, and the arrays that it names by path."""
@@ -226,8 +232,9 @@ class Sculptor:
         z = codes.latent.sample
         count = min(_DRAWS, len(z))
         draws = prior_samples(run.model, judge.prior, count, run.device, self.seed)
+        rows = _shuffled(len(z), self.seed)[:count].to(z.device)
         with torch.no_grad():
-            reconstructed = run.model.decode(z[:count]).clamp(0, 1).cpu()
+            reconstructed = run.model.decode(z[rows]).clamp(0, 1).cpu()
         scores = {"psnr": error.psnr, "draws": judge.distance(draws, reconstructed)}
         return {**scores, **judge.scores(z)}, draws[:64]
 
@@ -255,7 +262,9 @@ class _Judge:
             return {}
         codes, batch = codes.detach().cpu(), min(256, len(codes))
         match = self._matches.setdefault(batch, PriorMatch(self.prior, n=batch, seed=self.seed))
-        batches = [part for part in codes.split(batch)[:_BATCHES] if len(part) == batch]
+        # At random: data sets are often ordered by class, and codes of one class do not follow the prior.
+        shuffled = codes[_shuffled(len(codes), self.seed)]
+        batches = [part for part in shuffled.split(batch)[:_BATCHES] if len(part) == batch]
         return {
             **(self._lps(codes) if codes.shape[1] > 1 else {}),
             "match": sum(match(part) for part in batches) / len(batches),
@@ -288,7 +297,14 @@ class _Judge:
             match = PriorMatch(Samples((features / scale).float()), n=min(256, len(draws)))
             self._space = (mean, components, scale, match)
         mean, components, scale, match = self._space
-        return match((((draws.flatten(1).double() - mean) @ components.T) / scale).float())
+        features = (((draws.flatten(1).double() - mean) @ components.T) / scale).float()
+        batches = [part for part in features.split(match.n) if len(part) == match.n]
+        return sum(match(part) for part in batches) / len(batches)
+
+
+def _shuffled(n: int, seed: int) -> Tensor:
+    """Return the rows 0 .. n - 1 in random order."""
+    return torch.randperm(n, generator=stream(seed, "shuffled rows"))
 
 
 def _named(source: str) -> Any:

@@ -13,8 +13,9 @@ from mmdprior.config.load import make_config
 from mmdprior.evaluation import encode
 from mmdprior.flows import Bijection, FlowSettings, load_bijection
 from mmdprior.metrics import PriorMatch
+from mmdprior.priors import Gaussian
 from mmdprior.runs.experiment import assemble
-from mmdprior.scoring.sculpt import Sculptor
+from mmdprior.scoring.sculpt import Sculptor, _Judge
 from mmdprior.training import read_checkpoint
 
 TINY = FlowSettings(layers=2, hidden=[8], steps=10, batch_size=64)
@@ -143,6 +144,14 @@ def test_scores_before_and_after(tmp_path):
     assert result.after["worst marginal"] < 0.15
     assert "before" in str(result)
     assert json.loads(result.to_json())["after"]["match"] == pytest.approx(result.after["match"])
+
+
+def test_order_of_the_codes_does_not_change_the_match():
+    """Codes sorted by class, here by their first dimension, follow the prior as a whole."""
+    codes = torch.randn(2560, 3)
+    ordered = codes[codes[:, 0].argsort()]
+    judge = _Judge(Gaussian(3), ["linear"], seed=0)
+    assert abs(judge.scores(ordered)["match"]) < 3
 
 
 @pytest.mark.parametrize("spatial", ["channels", "flatten"])
