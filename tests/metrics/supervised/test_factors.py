@@ -108,7 +108,7 @@ def test_circular_factors_correlate_with_cosine_and_sine(values, period):
 
 def test_a_circle_closes():
     """Orientations of dSprites have 0 and 2 pi, which are the same."""
-    factor, _ = read(np.linspace(0, 2 * math.pi, 41)[RNG.integers(0, 41, N)], kinds="circular")
+    factor, _ = read(np.linspace(0, 2 * math.pi, 41)[RNG.integers(0, 41, 2 * N)], kinds="circular")
     assert factor.num_levels == 40
 
 
