@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mmdprior.errors import InputError
+from mmdprior.metrics.activity import ActiveLike
+from mmdprior.metrics.inputs import CodesLike
 from mmdprior.metrics.supervised.correlation import best_match, squared_correlation
 from mmdprior.metrics.supervised.disentanglement import read_table, requested_scores
 from mmdprior.metrics.supervised.extras import optional
@@ -74,7 +76,7 @@ class Alignment(Result):
 
 @torch.no_grad()
 def alignment(
-    codes: Tensor | np.ndarray,
+    codes: CodesLike,
     factors: Factors,
     *,
     scores: Sequence[str] = DEFAULT_SCORES,
@@ -82,7 +84,7 @@ def alignment(
     kinds: Kind | Sequence[Kind] | Mapping[str, Kind] | None = None,
     periods: Mapping[str, float] | None = None,
     missing: float | Literal["auto"] | None = "auto",
-    active: Tensor | np.ndarray | None = None,
+    active: ActiveLike = None,
     protocol: SupervisedProtocol | None = None,
     seed: int = 0,
 ) -> Alignment:
@@ -111,7 +113,7 @@ def alignment(
         kinds: kinds of factors, as for `disentanglement`.
         periods: periods of circular factors.
         missing: marker of missing values.
-        active: (d,) mask of codes; by default `active_dimensions` of the codes.
+        active: codes to score, as d booleans or as indices; by default `active_dimensions` of the codes.
         protocol: sizes and choices; the numbers of rows are those of a half.
         seed: seed of halves, splits, probes and FastICA.
 

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.metrics.activity import select_dimensions
+from mmdprior.metrics.activity import ActiveLike, select_dimensions
 from mmdprior.metrics.checks import check_codes
+from mmdprior.metrics.inputs import CodesLike
+from mmdprior.metrics.scaling import unit_scale
 from mmdprior.metrics.supervised.factors import Factor, Factors, Kind, read_factors
 from mmdprior.metrics.supervised.scores import SCORES, compute
 from mmdprior.metrics.supervised.table import Part, SupervisedProtocol, Table, split_table
@@ -139,7 +140,7 @@ class Disentanglement(Result):
 
 @torch.no_grad()
 def disentanglement(
-    codes: Tensor | np.ndarray,
+    codes: CodesLike,
     factors: Factors,
     *,
     scores: Sequence[str] | None = None,
@@ -147,7 +148,7 @@ def disentanglement(
     kinds: Kind | Sequence[Kind] | Mapping[str, Kind] | None = None,
     periods: Mapping[str, float] | None = None,
     missing: float | Literal["auto"] | None = "auto",
-    active: Tensor | np.ndarray | None = None,
+    active: ActiveLike = None,
     protocol: SupervisedProtocol | None = None,
     chance: int = 1,
     seed: int = 0,
@@ -155,7 +156,7 @@ def disentanglement(
     """Compute supervised disentanglement scores of codes whose factors of variation are known.
 
     The factors need not be a full grid: pairs and groups of samples with one factor fixed are drawn from the
-    rows of the table. Training and test rows are disjoint. `metrics` has a README with all formulas, and the
+    rows of the table. Training and test rows are disjoint. The README of `metrics` lists the scores, and the
     differences from the reference implementation.
 
     The kind of a factor decides how it is scored:
@@ -173,7 +174,7 @@ def disentanglement(
     NaN with a warning that names the score.
 
     Args:
-        codes: (n, d) codes, one row per sample.
+        codes: (n, d) codes, one row per sample, as for `lps`.
         factors: (n, factors) numbers, or a mapping or data frame of columns of numbers or text. Text is
             discrete.
         scores: names of scores; by default all, which need scikit-learn.
@@ -182,7 +183,7 @@ def disentanglement(
         periods: period of circular factors by name, in the units of their values.
         missing: number that marks a missing value, next to NaN and empty text. By default -1 is one where it
             is the only negative number of a column with at least two other values. None for NaN only.
-        active: (d,) mask of codes; by default `active_dimensions` of the codes.
+        active: codes to score, as d booleans or as indices; by default `active_dimensions` of the codes.
         protocol: sizes and choices; by default those of Locatello et al. (2019) with histogram trees.
         chance: number of copies with shuffled factors that measure the chance levels; 0 for none. Every copy
             costs as much as the scores.
@@ -265,14 +266,14 @@ def requested_scores(scores: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def read_table(
-    codes: Tensor | np.ndarray,
+    codes: CodesLike,
     factors: Factors,
     *,
     names: Sequence[str] | None,
     kinds: Kind | Sequence[Kind] | Mapping[str, Kind] | None,
     periods: Mapping[str, float] | None,
     missing: float | Literal["auto"] | None,
-    active: Tensor | np.ndarray | None,
+    active: ActiveLike,
     protocol: SupervisedProtocol,
     seed: int,
 ) -> tuple[Table, list[Factor], Bool[np.ndarray, "d"], list[str]]:
@@ -282,6 +283,7 @@ def read_table(
     """
     z = check_codes(codes, min_columns=1, min_rows=_MIN_ROWS)
     mask = select_dimensions(z, active)
+    z = unit_scale(z)
     read, notes = read_factors(
         factors, len(z), names=names, kinds=kinds, periods=periods, missing=missing, bins=protocol.bins
     )

@@ -16,7 +16,6 @@ __all__ = ["info_e", "info_m_c", "neighbour_information"]
 
 _ROWS_PER_VALUE = 10
 _MAX_VALUES = 256
-_STRIDE = 4.0
 _NOISE = 1e-8
 """Standard deviation of the noise that separates equal standardised codes."""
 _TOLERANCE = 1e-5

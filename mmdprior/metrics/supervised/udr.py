@@ -14,6 +14,8 @@ from torch import Tensor
 from mmdprior.errors import InputError
 from mmdprior.metrics.activity import select_dimensions
 from mmdprior.metrics.checks import check_codes
+from mmdprior.metrics.inputs import CodesLike
+from mmdprior.metrics.scaling import unit_scale
 from mmdprior.metrics.supervised.correlation import average_ranks
 from mmdprior.metrics.supervised.extras import optional
 from mmdprior.precision import in_float64
@@ -58,7 +60,7 @@ class UDR(Result):
 
 @torch.no_grad()
 def udr(
-    models: Sequence[Tensor | np.ndarray],
+    models: Sequence[CodesLike],
     *,
     kl: Sequence[Tensor | np.ndarray] | None = None,
     method: Literal["lasso", "spearman"] = "lasso",
@@ -98,7 +100,7 @@ def udr(
     masks = [
         select_dimensions(z, None if kl is None else _informative(kl[i], z, i)) for i, z in enumerate(codes)
     ]
-    used = [_prepared(z[:, mask], method) for z, mask in zip(codes, masks, strict=True)]
+    used = [_prepared(unit_scale(z[:, mask]), method) for z, mask in zip(codes, masks, strict=True)]
     count = len(used)
     pairs = np.full((count, count), math.nan)
     for i in range(count):

@@ -20,6 +20,7 @@ CODES = {
     "tiny": lambda rng, n: 1e-7 * rng.normal(size=n),
     "large": lambda rng, n: 1e7 + 1e3 * rng.normal(size=n),
     "integers": lambda rng, n: rng.integers(0, 4, n).astype(float),
+    "huge": lambda rng, n: 1e300 * rng.normal(size=n),
     "heavy": lambda rng, n: rng.standard_cauchy(n),
 }
 FACTORS = {
@@ -52,7 +53,7 @@ def test_scores_are_numbers_or_named(n, columns, factors, kind, duplicate, dtype
     rng = np.random.default_rng(random_seed)
     codes = np.stack([CODES[name](rng, n) for name in columns], 1)
     codes = np.hstack([codes, codes[:, :1]]) if duplicate else codes
-    codes = np.clip(codes, -6e4, 6e4).astype(dtype)
+    codes = codes if dtype == "float64" else np.clip(codes, -6e4, 6e4).astype(dtype)
     table = np.stack([FACTORS[name](rng, n) for name in factors], 1)
     protocol = SupervisedProtocol(batch=8, train_votes=40, test_votes=20, probe=probe)
     with warnings.catch_warnings():
