@@ -268,7 +268,7 @@ class _Judge:
         return {
             **(self._lps(codes) if codes.shape[1] > 1 else {}),
             "match": sum(match(part) for part in batches) / len(batches),
-            "worst marginal": _worst_marginal(codes, self.prior, self.seed),
+            "worst marginal": worst_marginal(codes, self.prior, self.seed),
         }
 
     def _lps(self, codes: Tensor) -> dict[str, float]:
@@ -317,7 +317,7 @@ def _with_bijection(fit: FittedBijection, bijection: Bijection) -> FittedBijecti
     return FittedBijection(**{**vars(fit), "bijection": bijection.eval()})
 
 
-def _worst_marginal(codes: Tensor, prior: Prior, seed: int) -> float:
+def worst_marginal(codes: Tensor, prior: Prior, seed: int) -> float:
     """Return the largest Kolmogorov-Smirnov distance of a dimension from as many prior draws."""
     draws = prior.sample(len(codes), stream(seed, "marginals")).to(codes)
     worst = 0.0
