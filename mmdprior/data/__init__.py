@@ -46,6 +46,7 @@ from mmdprior.data.dsprites import dsprites
 from mmdprior.data.factor_images import FactorImages
 from mmdprior.data.factor_table import FactorTable
 from mmdprior.data.image_folder import image_folder
+from mmdprior.data.known_factors import KnownFactors
 from mmdprior.data.mpi3d import mpi3d
 from mmdprior.data.shapes3d import shapes3d
 from mmdprior.data.smallnorb import smallnorb
@@ -71,6 +72,7 @@ __all__ = [
     "FactorTable",
     "ImageSet",
     "InMemory",
+    "KnownFactors",
     "ResidentBatches",
     "Source",
     "Splits",

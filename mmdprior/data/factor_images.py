@@ -53,6 +53,7 @@ class FactorImages(ImageSet):
         self.path, self.scale, self.rows = Path(path), scale, rows
         self.factor_table = table
         self.label_names = table.names
+        self.factors = table.known_factors
         self._array: np.ndarray | None = None
         stored = self._images()
         height, width = stored.shape[1:3]

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from mmdprior.data.known_factors import FactorKind, KnownFactors
 from mmdprior.errors import InputError
 
 __all__ = ["FactorTable"]
@@ -46,6 +47,14 @@ class FactorTable:
     def sizes(self) -> tuple[int, ...]:
         """Number of values of each factor."""
         return tuple(map(len, self.values))
+
+    @property
+    def known_factors(self) -> KnownFactors:
+        """The kind of each factor of images whose labels are the classes of this table."""
+        kinds: dict[str, FactorKind | None] = dict.fromkeys(self.names, "ordinal")
+        kinds |= dict.fromkeys(self.nominal, "discrete") | dict.fromkeys(self.circular, "circular")
+        periods = {name: float(self.sizes[self.position(name)]) for name in self.circular}
+        return KnownFactors(kinds, periods, grid=True)
 
     def __len__(self) -> int:
         return math.prod(self.sizes)

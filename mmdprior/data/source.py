@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mmdprior.data.known_factors import KnownFactors
 from mmdprior.errors import InputError
 
 __all__ = [
@@ -38,6 +39,7 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]], ABC):
         image_shape: (channels, height, width).
         dtype: ``torch.uint8``, or ``torch.float32`` for images in [0, 1].
         label_names: one name per label column; empty without labels.
+        factors: which labels are known factors of variation, for supervised scores; None if none is.
 
     Example:
         >>> import torch
@@ -59,6 +61,7 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]], ABC):
     image_shape: tuple[int, int, int]
     dtype: torch.dtype = torch.uint8
     label_names: tuple[str, ...] = ()
+    factors: KnownFactors | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -96,6 +99,7 @@ class InMemory(ImageSet):
         label_names: one name per label column; by default ``label_0``, ``label_1`` and so on.
         is_part: whether the images are part of a larger set. Only a part may hold uint8 images that are
             nearly black, with no value above 1.
+        factors: which labels are known factors of variation; None if none is.
 
     Raises:
         InputError: there are no images or not four axes, float images are not finite or not in [0, 1],
@@ -116,6 +120,7 @@ class InMemory(ImageSet):
         label_names: tuple[str, ...] = (),
         *,
         is_part: bool = False,
+        factors: KnownFactors | None = None,
     ) -> None:
         if images.ndim != 4 or images.numel() == 0:
             raise InputError(
@@ -139,6 +144,7 @@ class InMemory(ImageSet):
         self.images = images
         self.labels = labels
         self.label_names = label_names or tuple(f"label_{i}" for i in range(labels.shape[1]))
+        self.factors = factors
         self.dtype = images.dtype
         channels, height, width = images.shape[1:]
         self.image_shape = (channels, height, width)
@@ -153,7 +159,7 @@ class InMemory(ImageSet):
 
     def to(self, device: torch.device | str) -> "InMemory":
         """Return the same set on another device."""
-        return InMemory(self.images.to(device), self.labels.to(device), self.label_names, is_part=True)
+        return InMemory(self.images.to(device), self.labels.to(device), self.label_names, is_part=True, factors=self.factors)
 
 
 class Subset(ImageSet):
@@ -177,6 +183,7 @@ class Subset(ImageSet):
         self.image_shape = images.image_shape
         self.dtype = images.dtype
         self.label_names = images.label_names
+        self.factors = images.factors
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -213,6 +220,8 @@ class Concatenated(ImageSet):
         self.dtype = torch.uint8 if all(part.dtype == torch.uint8 for part in parts) else torch.float32
         names = {part.label_names for part in parts}
         self.label_names = names.pop() if len(names) == 1 else ()
+        alike = self.label_names and all(part.factors == parts[0].factors for part in parts)
+        self.factors = parts[0].factors if alike else None
         self._ends = torch.tensor([len(part) for part in parts]).cumsum(0)
 
     def __len__(self) -> int:
@@ -303,7 +312,7 @@ def load_into_memory(images: ImageSet) -> InMemory:
 
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
         labels = list(pool.map(read, range(0, len(images), _CHUNK)))
-    return InMemory(data, torch.cat(labels), images.label_names, is_part=True)
+    return InMemory(data, torch.cat(labels), images.label_names, is_part=True, factors=images.factors)
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mmdprior.data.arguments import check_count
+from mmdprior.data.factor_table import FactorTable, numbered
 from mmdprior.data.source import ImageSet, Source
 from mmdprior.errors import InputError
 from mmdprior.seeding import stream
@@ -16,6 +17,9 @@ FACTOR_NAMES = ("shape", "scale", "orientation", "x", "y")
 FACTOR_SIZES = (3, 6, 40, 32, 32)
 """Number of values of each factor."""
 
+_TABLE = FactorTable(
+    FACTOR_NAMES, numbered(FACTOR_SIZES), circular=("orientation",), nominal=("shape",)
+)
 _GRID_SIZE = math.prod(FACTOR_SIZES)
 _SIDE = 64
 
@@ -63,6 +67,7 @@ class Sprites(ImageSet):
 
     image_shape = (1, _SIDE, _SIDE)
     label_names = FACTOR_NAMES
+    factors = _TABLE.known_factors
 
     def __init__(self, indices: Tensor) -> None:
         self.indices = indices

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mmdprior.data.arguments import check_count
+from mmdprior.data.known_factors import KnownFactors
 from mmdprior.data.source import ImageSet, Source
 from mmdprior.errors import InputError, reason
 
@@ -82,6 +83,8 @@ class _TorchvisionImages(ImageSet):
         self.image_shape = (1 if name in _GREY else 3, size, size)
         # torchvision's list of CelebA attributes ends with an empty name.
         self.label_names = tuple(dataset.attr_names[:_CELEBA_ATTRIBUTES]) if name == "celeba" else ("class",)
+        if name == "celeba":
+            self.factors = KnownFactors(dict.fromkeys(self.label_names, "discrete"))
 
     def __len__(self) -> int:
         return len(self.dataset)
