@@ -11,7 +11,7 @@ from mmdprior.data.source import Concatenated, ImageSet, Source, Subset
 from mmdprior.errors import InputError
 from mmdprior.seeding import stream
 
-__all__ = ["Splits", "make_splits"]
+__all__ = ["Splits", "make_splits", "whole_set"]
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,21 @@ def make_splits(
         test=subset(order[n_validation:][:n_test]) if source.test is None else source.test,
         summary=source.summary,
     )
+
+
+def whole_set(images: ImageSet) -> ImageSet:
+    """Return the set that a split was taken from; other sets unchanged.
+
+    Example:
+        >>> from mmdprior.data import make_splits, sprites
+        >>> from mmdprior.data.splits import whole_set
+        >>> splits = make_splits(sprites(images=100))
+        >>> len(splits.test), len(whole_set(splits.test))
+        (10, 100)
+    """
+    while isinstance(images, Subset):
+        images = images.parent
+    return images
 
 
 def _held_out(name: str, size: int | float, n: int) -> int:

@@ -14,10 +14,12 @@ from mmdprior.evaluation.evaluation import (
     score_codes,
 )
 from mmdprior.evaluation.reconstruction import Reconstruction, reconstruction_error
+from mmdprior.evaluation.supervised import FactorScores
 
 __all__ = [
     "Codes",
     "Evaluation",
+    "FactorScores",
     "Reconstruction",
     "add_reconstruction",
     "encode",

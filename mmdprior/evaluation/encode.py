@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmdprior.data import ImageSet, Subset
+from mmdprior.data import ImageSet, KnownFactors, Subset
 from mmdprior.data.source import to_float
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
@@ -29,6 +29,7 @@ class Codes:
         latent: samples, means and log-variances of the codes, one row per image, on the model's device.
         labels: (n, k) labels or generative factors, on the CPU; k is 0 without labels.
         label_names: one name per label column.
+        factors: which labels are known factors of variation; None if none is.
 
     Example:
         Codes that another encoder has computed, without labels:
@@ -44,6 +45,7 @@ class Codes:
     latent: Latent
     labels: Tensor
     label_names: tuple[str, ...]
+    factors: KnownFactors | None = None
 
 
 @torch.no_grad()
@@ -102,7 +104,7 @@ def encode(
             f"encoder: NaN or infinity in {int(bad.sum())} of {len(bad)} codes; check the encoder's weights "
             "and the images"
         )
-    return Codes(latent, world.gather_ragged(torch.cat(labels)), images.label_names)
+    return Codes(latent, world.gather_ragged(torch.cat(labels)), images.label_names, images.factors)
 
 
 def _through_flow(model: Autoencoder, latent: Latent) -> Latent:

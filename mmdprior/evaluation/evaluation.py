@@ -23,6 +23,7 @@ from mmdprior.metrics.lps import lps, undefined_lps
 from mmdprior.metrics.prior_match import PriorMatch
 from mmdprior.metrics.protocol import Protocol
 from mmdprior.metrics.result import LPSResult
+from mmdprior.metrics.supervised.disentanglement import Disentanglement
 from mmdprior.models import Autoencoder
 from mmdprior.results import Result, finite_or_none
 from mmdprior.world import World
@@ -49,6 +50,7 @@ class Evaluation(Result):
         match: MMD between the sampled codes and the intended prior in standard deviations of its null
             distribution, or None without a prior.
         independence: other measures of dependence, by representation.
+        disentanglement: supervised scores of the mean codes, or None without known factors.
 
     Example:
         >>> import torch
@@ -70,6 +72,7 @@ class Evaluation(Result):
     reconstruction: Reconstruction | None = None
     match: float | None = None
     independence: Mapping[str, Independence] = field(default_factory=dict)
+    disentanglement: Disentanglement | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -94,6 +97,9 @@ class Evaluation(Result):
         if self.reconstruction is not None:
             values["reconstruction/psnr"] = self.reconstruction.psnr
             values["reconstruction/mse"] = self.reconstruction.mse
+        if self.disentanglement is not None:
+            scores = self.disentanglement.scores.items()
+            values |= {f"disentanglement/{name}": score for name, score in scores}
         return values
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,6 +119,8 @@ class Evaluation(Result):
             plain["reconstruction"] = self.reconstruction.to_dict()
         if self.match is not None:
             plain["match"] = {"mmd_standardised": finite_or_none(self.match)}
+        if self.disentanglement is not None:
+            plain["disentanglement"] = self.disentanglement.to_dict()
         return plain
 
     def __str__(self) -> str:
@@ -136,6 +144,8 @@ class Evaluation(Result):
             lines.append(f"MMD to the prior {self.match:+.1f} null standard deviations")
         lines += [f"warning: {text}" for text in self.warnings]
         lines += [f"independence, {name} codes\n{result}" for name, result in self.independence.items()]
+        if self.disentanglement is not None:
+            lines.append(f"disentanglement, mean codes\n{self.disentanglement}")
         return "\n".join(lines)
 
 

@@ -21,9 +21,25 @@ from mmdprior.metrics.supervised.scores import SCORES, compute
 from mmdprior.metrics.supervised.table import Part, SupervisedProtocol, Table, split_table
 from mmdprior.results import Result, to_plain
 
-__all__ = ["Disentanglement", "FactorSummary", "disentanglement", "read_table", "requested_scores"]
+__all__ = [
+    "Disentanglement",
+    "FactorSummary",
+    "disentanglement",
+    "read_table",
+    "relation_of",
+    "requested_scores",
+]
 
 _MIN_ROWS = 4
+_RELATIONS = {
+    "mutual_information": "mutual information / entropy of the factor",
+    "r2": "R2 of the factor and one code",
+    "nmi": "mutual information / entropy of the factor",
+    "pearson": "absolute Pearson correlation",
+    "spearman": "absolute Spearman correlation",
+    "importance": "importance for the prediction of the factor",
+}
+"""Title by name of the matrices that say which factor a code follows, the preferred one first."""
 
 
 @dataclass(frozen=True)
@@ -101,17 +117,12 @@ class Disentanglement(Result):
     def follows(self) -> tuple[str | None, ...]:
         """Return the name of the factor that every code follows best; None for inactive codes.
 
-        It is the factor with the largest entry of the first computed matrix out of ``mutual_information``
-        (relative to the entropy of the factor), ``r2``, ``nmi``, ``pearson``, ``spearman``, ``importance``.
+        It is the factor with the largest entry in the matrix of `relation_of`.
         """
-        names = ("mutual_information", "r2", "nmi", "pearson", "spearman", "importance")
-        name = next((name for name in names if name in self.matrices), None)
-        if name is None:
+        relation = relation_of(self.matrices, self.per_factor)
+        if relation is None:
             return (None,) * len(self.active)
-        matrix = self.matrices[name]
-        if name == "mutual_information":
-            matrix = matrix / self.per_factor["entropy"]
-        best = np.nan_to_num(matrix, nan=-np.inf)
+        best = np.nan_to_num(relation[1], nan=-np.inf)
         known = np.isfinite(best).any(1)
         return tuple(
             self.factors[int(row.argmax())].name if k else None for row, k in zip(best, known, strict=True)
@@ -248,6 +259,26 @@ def disentanglement(
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
+
+
+def relation_of(
+    matrices: Mapping[str, Float[np.ndarray, "d factors"]],
+    per_factor: Mapping[str, Float[np.ndarray, "factors"]],
+) -> tuple[str, Float[np.ndarray, "d factors"]] | None:
+    """Return how strongly each code follows each factor: the title and the matrix, or None without one.
+
+    It is the first computed matrix out of ``mutual_information`` (relative to the entropy of the factor),
+    ``r2``, ``nmi``, ``pearson``, ``spearman`` and ``importance``. Correlations are absolute.
+
+    Args:
+        matrices: matrices by name, as in `Disentanglement`.
+        per_factor: values per factor by name, as in `Disentanglement`.
+    """
+    name = next((name for name in _RELATIONS if name in matrices), None)
+    if name is None:
+        return None
+    matrix = np.abs(matrices[name])
+    return _RELATIONS[name], matrix / per_factor["entropy"] if name == "mutual_information" else matrix
 
 
 def requested_scores(scores: Sequence[str] | None) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The supervised scores by name, and what computes them."""
 
+import importlib.util
 import math
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +15,7 @@ from mmdprior.metrics.supervised.sap import sap
 from mmdprior.metrics.supervised.table import Part, Table
 from mmdprior.metrics.supervised.votes import beta_vae, factor_vae
 
-__all__ = ["SCORES", "compute"]
+__all__ = ["QUICK_SCORES", "SCORES", "available_scores", "compute"]
 
 _PARTS: dict[tuple[str, ...], Callable[[Table], Part]] = {
     ("beta_vae",): beta_vae,
@@ -34,6 +35,20 @@ _PARTS: dict[tuple[str, ...], Callable[[Table], Part]] = {
 
 SCORES = tuple(name for names in _PARTS for name in names)
 """Names of all scores, in the order of results."""
+_SLOW = ("dci_disentanglement", "dci_completeness", "dci_informativeness", "info_e")
+QUICK_SCORES = tuple(name for name in SCORES if name not in _SLOW)
+"""Scores that fit no probe with many parameters: all of them together take a tenth of the time of DCI."""
+_NEEDS_SKLEARN = (
+    *("beta_vae", "explicitness", "explicitness_scaled", "mcc_pearson", "mcc_spearman"),
+    *_SLOW,
+)
+
+
+def available_scores(names: tuple[str, ...] = SCORES) -> tuple[str, ...]:
+    """Return the names of scores that can be computed with the packages that are installed."""
+    if all(importlib.util.find_spec(package) for package in ("scipy", "sklearn")):
+        return names
+    return tuple(name for name in names if name not in _NEEDS_SKLEARN)
 
 
 def compute(table: Table, names: tuple[str, ...]) -> Part:
