@@ -34,29 +34,29 @@ def check_sizes(name: str, sizes: Sequence[int]) -> list[int]:
 
 
 def halved_sides(
-    image_shape: tuple[int, int, int], allowed: range | tuple[int, ...], halvings: int, layers: str
-) -> list[int]:
-    """Return the side of a square image before and after each stride-2 layer.
+    image_shape: tuple[int, ...], halvings: int, layers: str, axes: Sequence[int] = (1, 2)
+) -> list[tuple[int, ...]]:
+    """Return the sides of an image, or the length of a signal, before and after each stride-2 layer.
 
     Args:
-        image_shape: (channels, height, width).
-        allowed: sides in pixels that the network accepts.
-        halvings: number of stride-2 layers; each halves the side, rounded down.
+        image_shape: (channels, height, width) of images, or (channels, length) of signals.
+        halvings: number of stride-2 layers; each halves the sides, rounded down.
         layers: what the error message calls them.
+        axes: numbers of axes next to the channels that the network accepts.
 
     Raises:
-        InputError: the image is not square or its side not allowed, or there are more stride-2 layers than
-            the image size allows.
+        InputError: the network does not accept samples with this number of axes, or there are more stride-2
+            layers than the smallest side allows.
     """
-    _, height, width = image_shape
-    if height != width or height not in allowed:
-        span = (
-            f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else " or ".join(map(str, allowed))
-        )
+    sides = image_shape[1:]
+    if len(sides) not in axes:
+        samples = {0: "vectors", 1: "signals", 2: "images"}.get(len(sides), f"shape {tuple(image_shape)}")
+        accepted = " and ".join({1: "signals", 2: "images"}[count] for count in reversed(axes))
+        others = "mlp" if len(sides) != 1 else "conv or mlp"
         raise InputError(
-            f"image_shape: {height} x {width} pixels received; this network accepts squares of {span}"
+            f"image_shape: {samples} received; this network accepts {accepted}, give model.name: {others}"
         )
-    most = height.bit_length() - 1  # until one pixel is left
+    most = min(sides).bit_length() - 1  # until one pixel is left
     if not 1 <= halvings <= most:
-        raise InputError(f"channels: {halvings} {layers} received; a side of {height} allows 1 to {most}")
-    return [height >> k for k in range(halvings + 1)]
+        raise InputError(f"channels: {halvings} {layers} received; a side of {min(sides)} allows 1 to {most}")
+    return [tuple(side >> k for side in sides) for k in range(halvings + 1)]

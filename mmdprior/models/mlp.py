@@ -13,10 +13,10 @@ __all__ = ["LinearDecoder", "LinearEncoder", "MLPDecoder", "MLPEncoder"]
 
 
 class MLPEncoder(nn.Module):
-    """Fully connected layers on flattened images.
+    """Fully connected layers on vectors, or on flattened images and signals.
 
     Args:
-        image_shape: (channels, height, width), of any size.
+        image_shape: (features,) of vectors, (channels, length) or (channels, height, width), of any size.
         num_params: number of outputs per image, the parameters of the posterior.
         hidden: widths of the hidden layers.
         activation: activation after every layer except the last.
@@ -26,11 +26,13 @@ class MLPEncoder(nn.Module):
         >>> from mmdprior.models import MLPEncoder
         >>> MLPEncoder((1, 28, 28), num_params=10)(torch.rand(4, 1, 28, 28)).shape
         torch.Size([4, 10])
+        >>> MLPEncoder((12,), num_params=10)(torch.randn(4, 12)).shape
+        torch.Size([4, 10])
     """
 
     def __init__(
         self,
-        image_shape: tuple[int, int, int],
+        image_shape: tuple[int, ...],
         num_params: int,
         hidden: Sequence[int] = (512, 256),
         activation: Activation = "relu",
@@ -38,7 +40,7 @@ class MLPEncoder(nn.Module):
         super().__init__()
         self.layers = _mlp([math.prod(image_shape), *hidden, num_params], activation)
 
-    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p"]:
+    def forward(self, images: Float[Tensor, "n *sample"]) -> Float[Tensor, "n p"]:
         """Return the parameters of the posterior."""
         return self.layers(images.flatten(1))
 
@@ -47,7 +49,7 @@ class MLPDecoder(nn.Module):
     """Multilayer perceptron with the layers of `MLPEncoder` in reverse order.
 
     Args:
-        image_shape: (channels, height, width) of the output.
+        image_shape: shape of a sample of the output, as for the encoder.
         latent_dim: number of latent dimensions d.
         hidden: widths of the encoder's hidden layers, in the encoder's order.
         activation: activation after every layer except the last.
@@ -61,7 +63,7 @@ class MLPDecoder(nn.Module):
 
     def __init__(
         self,
-        image_shape: tuple[int, int, int],
+        image_shape: tuple[int, ...],
         latent_dim: int,
         hidden: Sequence[int] = (512, 256),
         activation: Activation = "relu",
@@ -70,8 +72,8 @@ class MLPDecoder(nn.Module):
         self.image_shape = tuple(image_shape)
         self.layers = _mlp([latent_dim, *reversed(hidden), math.prod(image_shape)], activation)
 
-    def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
-        """Return one value per pixel: its logit or its mean, depending on the likelihood."""
+    def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n *sample"]:
+        """Return one number per pixel or feature: its logit or its mean, depending on the likelihood."""
         return self.layers(z).unflatten(1, self.image_shape)
 
 
@@ -79,7 +81,7 @@ class LinearEncoder(MLPEncoder):
     """One linear layer. With the linear skip and no training, its codes are pixel PCA.
 
     Args:
-        image_shape: (channels, height, width), of any size.
+        image_shape: (features,) of vectors, (channels, length) or (channels, height, width), of any size.
         num_params: number of outputs per image, the parameters of the posterior.
 
     Example:
@@ -89,7 +91,7 @@ class LinearEncoder(MLPEncoder):
         torch.Size([4, 2])
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], num_params: int) -> None:
+    def __init__(self, image_shape: tuple[int, ...], num_params: int) -> None:
         super().__init__(image_shape, num_params, hidden=())
 
 
@@ -97,7 +99,7 @@ class LinearDecoder(MLPDecoder):
     """One linear layer.
 
     Args:
-        image_shape: (channels, height, width) of the output.
+        image_shape: shape of a sample of the output, as for the encoder.
         latent_dim: number of latent dimensions d.
 
     Example:
@@ -107,7 +109,7 @@ class LinearDecoder(MLPDecoder):
         torch.Size([4, 1, 8, 8])
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int) -> None:
+    def __init__(self, image_shape: tuple[int, ...], latent_dim: int) -> None:
         super().__init__(image_shape, latent_dim, hidden=())
 
 

@@ -1,5 +1,6 @@
-"""A residual encoder and decoder for images of 32 or 64 pixels."""
+"""A residual encoder and decoder for images."""
 
+import math
 from collections.abc import Sequence
 
 from jaxtyping import Float
@@ -9,7 +10,6 @@ from mmdprior.models.layers import check_sizes, halved_sides
 
 __all__ = ["ResNetDecoder", "ResNetEncoder"]
 
-_SIDES = (32, 64)
 _CHANNELS = (64, 128, 256)
 _MAX_GROUPS = 32
 """Groups of a group normalisation (Wu and He, arXiv 1803.08494)."""
@@ -19,13 +19,13 @@ class ResNetEncoder(nn.Module):
     """Residual stages, each ended by a stride-2 convolution, then one linear layer.
 
     Args:
-        image_shape: (channels, height, width), 32 or 64 pixels square.
+        image_shape: (channels, height, width); any size from 2^k on for k stages.
         num_params: number of outputs per image, the parameters of the posterior.
-        channels: channels of each stage; each stage halves the side.
+        channels: channels of each stage; each stage halves height and width, rounded down.
         blocks: number of residual blocks per stage.
 
     Raises:
-        InputError: ``image_shape`` is not accepted, or it is too small for this number of stages.
+        InputError: ``image_shape`` is not that of images, or too small for this number of stages.
 
     Example:
         >>> import torch
@@ -37,7 +37,7 @@ class ResNetEncoder(nn.Module):
 
     def __init__(
         self,
-        image_shape: tuple[int, int, int],
+        image_shape: tuple[int, ...],
         num_params: int,
         channels: Sequence[int] = _CHANNELS,
         blocks: int = 2,
@@ -45,7 +45,7 @@ class ResNetEncoder(nn.Module):
         super().__init__()
         check_sizes("blocks", [blocks])
         widths = check_sizes("channels", channels)
-        side = halved_sides(image_shape, _SIDES, len(widths), "stages")[-1]
+        sides = halved_sides(image_shape, len(widths), "stages", axes=[2])[-1]
         layers: list[nn.Module] = [nn.Conv2d(image_shape[0], widths[0], 3, padding=1)]
         before = widths[0]
         for width in widths:
@@ -53,7 +53,7 @@ class ResNetEncoder(nn.Module):
             layers.append(nn.Conv2d(width, width, 4, stride=2, padding=1))
             before = width
         self.stages = nn.Sequential(*layers, _norm(before), nn.SiLU())
-        self.last = nn.Linear(before * side**2, num_params)
+        self.last = nn.Linear(before * math.prod(sides), num_params)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p"]:
         """Return the parameters of the posterior."""
@@ -66,13 +66,13 @@ class ResNetDecoder(nn.Module):
     Upsampling repeats each pixel (nearest neighbour).
 
     Args:
-        image_shape: (channels, height, width) of the output, 32 or 64 pixels square.
+        image_shape: (channels, height, width) of the output, as for `ResNetEncoder`.
         latent_dim: number of latent dimensions d.
         channels: channels of the encoder's stages, in the encoder's order.
         blocks: number of residual blocks per stage.
 
     Raises:
-        InputError: ``image_shape`` is not accepted, or it is too small for this number of stages.
+        InputError: ``image_shape`` is not that of images, or too small for this number of stages.
 
     Example:
         >>> import torch
@@ -84,7 +84,7 @@ class ResNetDecoder(nn.Module):
 
     def __init__(
         self,
-        image_shape: tuple[int, int, int],
+        image_shape: tuple[int, ...],
         latent_dim: int,
         channels: Sequence[int] = _CHANNELS,
         blocks: int = 2,
@@ -92,13 +92,13 @@ class ResNetDecoder(nn.Module):
         super().__init__()
         check_sizes("blocks", [blocks])
         widths = check_sizes("channels", channels)[::-1]
-        side = halved_sides(image_shape, _SIDES, len(widths), "stages")[-1]
-        self.feature_shape = (widths[0], side, side)
-        self.first = nn.Linear(latent_dim, widths[0] * side**2)
+        small, *larger = halved_sides(image_shape, len(widths), "stages", axes=[2])[::-1]
+        self.feature_shape = (widths[0], *small)
+        self.first = nn.Linear(latent_dim, math.prod(self.feature_shape))
         layers: list[nn.Module] = []
         before = widths[0]
-        for width in widths:
-            layers += [nn.Upsample(scale_factor=2), nn.Conv2d(before, width, 3, padding=1)]
+        for width, sides in zip(widths, larger, strict=True):
+            layers += [nn.Upsample(size=sides), nn.Conv2d(before, width, 3, padding=1)]
             layers += [_Block(width, width) for _ in range(blocks)]
             before = width
         self.stages = nn.Sequential(*layers, _norm(before), nn.SiLU())

@@ -9,15 +9,17 @@ from helpers.networks import PAIRS, autoencoder
 from mmdprior import InputError
 from mmdprior.models import ConvEncoder, GaussianPosterior, ResNetEncoder
 
-SHAPES = [("conv", side) for side in (32, 33, 45, 50, 64, 127, 128)]
-SHAPES += [("resnet", 32), ("resnet", 64), ("mlp", 7), ("linear", 7)]
+SIDES = [("conv", (side, side)) for side in (8, 28, 32, 33, 45, 50, 64, 127, 128)]
+SIDES += [("conv", sides) for sides in ((8, 200), (33, 20), (120, 31), (96,), (9,), (1001,))]
+SIDES += [("resnet", sides) for sides in ((32, 32), (64, 64), (28, 28), (48, 33), (5, 70))]
+SIDES += [(name, sides) for name in ("mlp", "linear") for sides in ((7, 7), (3, 9), (20,), ())]
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3])
-@pytest.mark.parametrize(("name", "side"), SHAPES)
-def test_reconstructions_have_the_shape_of_the_images(name, side, channels):
-    model = autoencoder(name, (channels, side, side), posterior=GaussianPosterior())
-    images = torch.rand(2, channels, side, side)
+@pytest.mark.parametrize("channels", [1, 2, 13])
+@pytest.mark.parametrize(("name", "sides"), SIDES)
+def test_reconstructions_have_the_shape_of_images_signals_and_vectors(name, sides, channels):
+    model = autoencoder(name, (channels, *sides), posterior=GaussianPosterior())
+    images = torch.rand(2, channels, *sides)
     latent, output = model(images)
     assert latent.sample.shape == latent.mean.shape == latent.log_var.shape == (2, 3)
     assert output.shape == images.shape == model.decode(latent.mean).shape
@@ -36,13 +38,19 @@ def test_every_parameter_gets_a_gradient_and_rows_are_independent_in_training_mo
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: ConvEncoder((3, 31, 31), 2), "31 x 31 pixels"),
-        (lambda: ConvEncoder((3, 32, 40), 2), "32 x 40 pixels"),
+        (lambda: ConvEncoder((31,), 2), "vectors received; .* accepts images and signals, give .*: mlp$"),
+        (lambda: ConvEncoder((1, 2, 3, 4, 5), 2), "shape .* received"),
+        (
+            lambda: ConvEncoder((3, 12, 40), 2),
+            "channels: 4 convolutions received; a side of 12 allows 1 to 3",
+        ),
+        (lambda: ConvEncoder((3, 12), 2), "a side of 12 allows 1 to 3"),
         (lambda: ConvEncoder((3, 32, 32), 2, channels=[4] * 6), "channels: 6 convolutions"),
         (lambda: ConvEncoder((3, 32, 32), 2, channels=[]), "channels: 0 convolutions"),
         (lambda: ConvEncoder((3, 32, 32), 2, channels=[4, 0]), "every width"),
         (lambda: ConvEncoder((3, 32, 32), 2, activation="swish"), "activation|Type-check|violates type hint"),
-        (lambda: ResNetEncoder((3, 48, 48), 2), "32 or 64"),
+        (lambda: ResNetEncoder((3, 48), 2), "signals received; .* accepts images, give .*: conv or mlp$"),
+        (lambda: ResNetEncoder((3,), 2), "vectors received; .* accepts images, give model.name: mlp$"),
         (lambda: ResNetEncoder((3, 32, 32), 2, channels=[4] * 6), "channels: 6 stages"),
     ],
 )
@@ -52,3 +60,22 @@ def test_rejects_sizes_that_the_network_cannot_have(build, message):
     assert isinstance(caught.value, InputError) or re.search(
         "Type-check|violates type hint", str(caught.value)
     )
+
+
+@pytest.mark.parametrize("name", ["conv", "resnet"])
+def test_weights_of_earlier_releases_load_with_the_same_names_and_shapes(name):
+    """The layers of 32 x 32 images, written out as earlier releases had them."""
+    model = autoencoder(name, (3, 32, 32))
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    if name == "conv":
+        assert shapes["encoder.convolutions.4.weight"] == (8, 8, 4, 4)
+        assert shapes["encoder.hidden.weight"] == (16, 8 * 4 * 4)
+        assert shapes["decoder.hidden.2.weight"] == (8 * 4 * 4, 16)
+        assert shapes["decoder.convolutions.4.weight"] == (4, 3, 4, 4)
+    else:
+        assert shapes["encoder.last.weight"] == (3, 8 * 8 * 8)
+        assert shapes["decoder.first.weight"] == (8 * 8 * 8, 3)
+        assert shapes["decoder.stages.1.weight"] == (8, 8, 3, 3)
+        upsampled = torch.nn.functional.interpolate(torch.arange(9.0).view(1, 1, 3, 3), size=(6, 6))
+        doubled = torch.nn.functional.interpolate(torch.arange(9.0).view(1, 1, 3, 3), scale_factor=2)
+        assert torch.equal(upsampled, doubled)
