@@ -14,10 +14,11 @@ from mmdprior.config.schema import Config
 from mmdprior.config.signature import signature_of
 from mmdprior.config.slots import Slot
 from mmdprior.data import ImageSet, Subset
-from mmdprior.data.source import to_float
+from mmdprior.data.source import sample_kind, to_float
 from mmdprior.errors import InputError
 from mmdprior.flows.bijection import Bijection
-from mmdprior.models import PCA, Autoencoder, add_linear_skip, fit_pca
+from mmdprior.models import PCA, Autoencoder, BernoulliLikelihood, add_linear_skip, fit_pca
+from mmdprior.models.standardise import Standardisation, fit_standardisation, standardise
 from mmdprior.priors import Gaussian, Prior
 from mmdprior.regularizers import Regularizer
 
@@ -58,13 +59,14 @@ class Builder:
     config: Config
     assets: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def model(self, image_shape: tuple[int, int, int], train: ImageSet | None = None) -> Autoencoder:
+    def model(self, image_shape: tuple[int, ...], train: ImageSet | None = None) -> Autoencoder:
         """Build the autoencoder.
 
         Args:
-            image_shape: (channels, height, width).
-            train: images on which the PCA of the linear skip is fitted; None leaves it empty, for a state
-                dict to be loaded.
+            image_shape: (channels, height, width) of images, (channels, length) of signals, (features,) of
+                vectors.
+            train: training data, on which the standardisation of signals and vectors and the PCA of the
+                linear skip are fitted; None leaves them empty, for a state dict to be loaded.
         """
         settings, slots = self.config.model, self.config.slots
         posterior = self._slots.build(slots["model.posterior"])
@@ -81,6 +83,9 @@ class Builder:
             encoder = networks.build(slots["model.encoder"])
             decoder = networks.build(slots["model.decoder"])
         model = Autoencoder(encoder, decoder, posterior, likelihood, self._flow_in_training())
+        if sample_kind(image_shape) != "images":
+            with error_path("model"):
+                model = self._standardised(model, image_shape, train)
         if not settings.linear_skip:
             return model
         with error_path("model"):
@@ -89,6 +94,18 @@ class Builder:
             else:
                 pca = _fit_pca(model, train, settings.latent_dim)
             return add_linear_skip(model, pca, image_shape)
+
+    def _standardised(
+        self, model: Autoencoder, image_shape: tuple[int, ...], train: ImageSet | None
+    ) -> Autoencoder:
+        """Return the model of signals or vectors, standardised unless the config switches this off."""
+        if not self.config.data.standardise:
+            if train is not None and isinstance(model.likelihood, BernoulliLikelihood):
+                _check_unit_interval(train)
+            return model
+        if train is None:
+            return standardise(model, Standardisation.empty(image_shape))
+        return standardise(model, fit_standardisation(lambda: (chunk for chunk, _ in train.chunks())))
 
     def flow(self) -> Bijection | None:
         """Build ``model.flow``, untrained unless it is saved in the config; None without one."""
@@ -144,12 +161,12 @@ class Builder:
         try:
             yield
         except InputError as error:
-            if "image_shape: " not in str(error):
+            if "; a side of " not in str(error):
                 raise
             source = self.config.slots["data"]
             can_resize = "size" in signature_of(source.factory(), "source").arguments
-            remedy = "resize with data.size" if can_resize else "resize the images, or give model.name: mlp"
-            raise InputError(f"{error}; {remedy}") from None
+            remedy = "resize with data.size" if can_resize else "give model.name: mlp"
+            raise InputError(f"{error}; give fewer, or {remedy}") from None
 
     @property
     def _slots(self) -> SlotBuilder:
@@ -171,6 +188,16 @@ def _prior_of(penalty: Slot) -> Slot | None:
         if prior is not None:
             return prior
     return None
+
+
+def _check_unit_interval(train: ImageSet) -> None:
+    """Raise `InputError` for a Bernoulli likelihood of values outside [0, 1]."""
+    for chunk, _ in train.chunks():
+        low, high = float(chunk.min()), float(chunk.max())
+        if low < 0 or high > 1:
+            raise InputError(
+                f"likelihood: 'bernoulli' received for values from {low:g} to {high:g}; give gaussian"
+            )
 
 
 def _fit_pca(model: Autoencoder, train: ImageSet, dim: int) -> PCA:

@@ -114,8 +114,7 @@ def load_model(
     content = read_checkpoint(file)
     config = config_of(content, str(file), trust=trust)
     model = model_from_checkpoint(content, config, averaged=averaged).to(choose_device(device))
-    channels, height, width = content["image_shape"]
-    model.image_shape = (channels, height, width)
+    model.image_shape = tuple(content["image_shape"])
     return model
 
 

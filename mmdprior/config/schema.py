@@ -94,6 +94,11 @@ class DataSection(Section):
         "(false), or choose by their size (auto).",
     )
     workers: pydantic.NonNegativeInt = Field(2, description="Number of processes that read streamed images.")
+    standardise: bool = Field(
+        True,
+        description="Standardise each feature of vectors, and each channel of signals, by mean and standard "
+        "deviation of the training split, inside the model. Images are never standardised.",
+    )
     flip: bool = Field(False, description="Flip each training image horizontally with probability 0.5.")
     shift: pydantic.NonNegativeInt = Field(
         0, description="Shift each training image by at most this many pixels, with its edges reflected."
@@ -275,12 +280,14 @@ class EvaluationSection(Section):
         "lps/additive",
         "lps/mlp",
         "lps/experts",
+        "reconstruction/r2",
         "lps/information",
         "lps/trees",
         "match/mmd_standardised",
     ] = Field(
         "reconstruction/psnr",
-        description="Score that selects checkpoints/best.pt: the highest PSNR, or the lowest of any other.",
+        description="Score that selects checkpoints/best.pt: the highest PSNR, or R2 of vectors and signals, "
+        "whichever of the two is named, or the lowest of any other.",
     )
     patience: Positive | None = Field(
         None,

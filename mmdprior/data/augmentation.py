@@ -44,8 +44,13 @@ class Augmentation:
         """Return whether images are changed at all."""
         return self.flip or self.shift > 0
 
-    def check(self, image_shape: tuple[int, int, int]) -> None:
-        """Raise `InputError` if the shift is as large as an image."""
+    def check(self, image_shape: tuple[int, ...]) -> None:
+        """Raise `InputError` if the shift is as large as an image, or there is no image to flip or shift."""
+        if len(image_shape) != 3:
+            if self:
+                key = "flip: true" if self.flip else f"shift: {self.shift}"
+                raise InputError(f"{key} received; only images are flipped or shifted, leave it out")
+            return
         height, width = image_shape[1:]
         if self.shift >= min(height, width):
             raise InputError(f"shift: {self.shift} received; shift images of {height} x {width} by less")

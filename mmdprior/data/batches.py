@@ -29,7 +29,7 @@ class Batch:
     """This rank's rows of one training batch, on the training device.
 
     Attributes:
-        images: (n, C, H, W) float in [0, 1].
+        images: (n, C, H, W) float in [0, 1]; (n, C, T) or (n, p) for signals or vectors.
         labels: (n, k) labels; k is 0 without labels.
         indices: row numbers in the training set of the whole global batch, on the CPU.
 
@@ -40,7 +40,7 @@ class Batch:
         (torch.float32, torch.Size([32, 5]), torch.Size([32]))
     """
 
-    images: Float[Tensor, "n c h w"]
+    images: Float[Tensor, "n *sample"]
     labels: Tensor
     indices: Tensor
 

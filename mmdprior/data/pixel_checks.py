@@ -6,7 +6,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from mmdprior.data.source import ImageSet, thin, to_float
+from mmdprior.data.source import ImageSet, sample_kind, thin, to_float
 from mmdprior.errors import InputError, InputWarning
 
 __all__ = ["check_pixels"]
@@ -25,11 +25,14 @@ _CONSTANT = 1 / 255
 def check_pixels(images: ImageSet) -> None:
     """Check shape, dtype and range of a sample of images; warn if they are dark or nearly constant.
 
+    Vectors and signals have no limits; they are float32 and finite.
+
     Args:
         images: the set; uint8 from 0 to 255, or float32 in [0, 1].
 
     Raises:
-        InputError: another shape or dtype, floats outside [0, 1], or uint8 images with no value above 1.
+        InputError: another shape or dtype, floats outside [0, 1], uint8 images with no value above 1, or
+            vectors or signals that are not finite.
 
     Example:
         >>> import torch
@@ -45,6 +48,13 @@ def check_pixels(images: ImageSet) -> None:
             f"images of shape {tuple(batch.shape)} received for {len(sample)} indices; return "
             f"{(len(sample), *images.image_shape)}, the shape in image_shape"
         )
+    kind = sample_kind(images.image_shape)
+    if kind != "images":
+        if batch.dtype != torch.float32:
+            raise InputError(f"{kind} of {batch.dtype} received; return float32")
+        if not bool(torch.isfinite(batch).all()):
+            raise InputError(f"{kind} with NaN or infinity received; remove or repair them")
+        return
     if batch.dtype not in (torch.uint8, torch.float32):
         raise InputError(f"images of {batch.dtype} received; return uint8, or float32 in [0, 1]")
     if batch.dtype == torch.uint8:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,9 +17,11 @@ __all__ = [
     "Concatenated",
     "ImageSet",
     "InMemory",
+    "SampleKind",
     "Source",
     "Subset",
     "load_into_memory",
+    "sample_kind",
     "thin",
     "to_float",
 ]
@@ -26,9 +29,24 @@ __all__ = [
 _CHUNK = 1024
 """Images read at a time when a whole set is read."""
 
+SampleKind = Literal["images", "vectors", "signals"]
+"""What the rows of a set are."""
+
+
+def sample_kind(shape: Sequence[int]) -> SampleKind:
+    """Return what samples of a shape are: images (c, h, w), signals (c, t) or vectors (p,).
+
+    Example:
+        >>> from mmdprior.data.source import sample_kind
+        >>> [sample_kind(shape) for shape in ((3, 32, 32), (2, 100), (12,))]
+        ['images', 'signals', 'vectors']
+    """
+    kinds: dict[int, SampleKind] = {1: "vectors", 2: "signals"}
+    return kinds.get(len(shape), "images")
+
 
 class ImageSet(Dataset[tuple[Tensor, Tensor]], ABC):
-    """Images of one shape, read by index.
+    """Images, signals or vectors of one shape, read by index.
 
     A subclass sets ``image_shape`` and implements ``__len__`` and `gather`. `gather` must be a function of
     the indices: random augmentation belongs to `Augmentation`. Worker processes and threads call it too, so
@@ -36,8 +54,9 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]], ABC):
     `mmdprior.testing.check_source` checks all of this.
 
     Attributes:
-        image_shape: (channels, height, width).
-        dtype: ``torch.uint8``, or ``torch.float32`` for images in [0, 1].
+        image_shape: (channels, height, width) of images, (channels, length) of signals, (features,) of
+            vectors.
+        dtype: ``torch.uint8``, or ``torch.float32`` for images in [0, 1], signals and vectors.
         label_names: one name per label column; empty without labels.
         factors: which labels are known factors of variation, for supervised scores; None if none is.
 
@@ -58,7 +77,7 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]], ABC):
         (torch.Size([2, 1, 32, 32]), [[3], [5]])
     """
 
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     dtype: torch.dtype = torch.uint8
     label_names: tuple[str, ...] = ()
     factors: KnownFactors | None = None
@@ -75,12 +94,12 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]], ABC):
             indices: (b,) integers in any order, on the CPU.
 
         Returns:
-            Images (b, C, H, W) of ``dtype``, and labels (b, k) with one column per label name; k is 0
-            without labels.
+            Images (b, C, H, W), signals (b, C, T) or vectors (b, p) of ``dtype``, and labels (b, k) with one
+            column per label name; k is 0 without labels.
         """
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return one image (C, H, W) and its labels (k,)."""
+        """Return one image, signal or vector, and its labels (k,)."""
         images, labels = self.gather(torch.tensor([index]))
         return images[0], labels[0]
 
@@ -91,19 +110,22 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]], ABC):
 
 
 class InMemory(ImageSet):
-    """Images in one tensor, on any device.
+    """Images, signals or vectors in one tensor, on any device.
 
     Args:
-        images: (n, C, H, W), uint8 from 0 to 255, float in [0, 1], or bool, where True is white.
+        images: images (n, C, H, W), uint8 from 0 to 255, float in [0, 1], or bool, where True is white;
+            vectors (n, p) or signals (n, C, T), finite numbers in their own units.
         labels: (n, k), or None without labels.
         label_names: one name per label column; by default ``label_0``, ``label_1`` and so on.
         is_part: whether the images are part of a larger set. Only a part may hold uint8 images that are
             nearly black, with no value above 1.
         factors: which labels are known factors of variation; None if none is.
+        kind: ``images``, ``signals`` or ``vectors``; required for three axes, which may be signals, or images
+            without channels.
 
     Raises:
-        InputError: there are no images or not four axes, float images are not finite or not in [0, 1],
-            uint8 images hold only 0 and 1, or the number of label rows differs.
+        InputError: there are no images, another number of axes, values that are not finite, float images that
+            are not in [0, 1], uint8 images of only 0 and 1, or another number of label rows.
 
     Example:
         >>> import torch
@@ -111,6 +133,10 @@ class InMemory(ImageSet):
         >>> images = InMemory(torch.rand(10, 3, 32, 32), torch.arange(10)[:, None], ("class",))
         >>> len(images), images.image_shape, images[4][1].item()
         (10, (3, 32, 32), 4)
+        >>> InMemory(100 * torch.randn(10, 6)).image_shape
+        (6,)
+        >>> InMemory(torch.randn(10, 2, 50), kind="signals").image_shape
+        (2, 50)
     """
 
     def __init__(
@@ -121,12 +147,13 @@ class InMemory(ImageSet):
         *,
         is_part: bool = False,
         factors: KnownFactors | None = None,
+        kind: SampleKind | None = None,
     ) -> None:
-        if images.ndim != 4 or images.numel() == 0:
-            raise InputError(
-                f"images: shape {tuple(images.shape)} received; give (n, channels, height, width)"
-            )
-        if images.dtype == torch.bool:
+        kind = _checked_kind(images, kind)
+        if kind != "images":
+            images = images.float()
+            _check_finite(images, kind)
+        elif images.dtype == torch.bool:
             images = images.to(torch.uint8) * 255
         elif images.dtype != torch.uint8:
             _check_floats(images)
@@ -146,8 +173,7 @@ class InMemory(ImageSet):
         self.label_names = label_names or tuple(f"label_{i}" for i in range(labels.shape[1]))
         self.factors = factors
         self.dtype = images.dtype
-        channels, height, width = images.shape[1:]
-        self.image_shape = (channels, height, width)
+        self.image_shape = tuple(images.shape[1:])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -159,7 +185,9 @@ class InMemory(ImageSet):
 
     def to(self, device: torch.device | str) -> "InMemory":
         """Return the same set on another device."""
-        return InMemory(self.images.to(device), self.labels.to(device), self.label_names, is_part=True, factors=self.factors)
+        kind = sample_kind(self.image_shape)
+        images, labels = self.images.to(device), self.labels.to(device)
+        return InMemory(images, labels, self.label_names, is_part=True, factors=self.factors, kind=kind)
 
 
 class Subset(ImageSet):
@@ -312,24 +340,50 @@ def load_into_memory(images: ImageSet) -> InMemory:
 
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
         labels = list(pool.map(read, range(0, len(images), _CHUNK)))
-    return InMemory(data, torch.cat(labels), images.label_names, is_part=True, factors=images.factors)
+    kind = sample_kind(images.image_shape)
+    return InMemory(
+        data, torch.cat(labels), images.label_names, is_part=True, factors=images.factors, kind=kind
+    )
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Return uint8 images from 0 to 255 as float32 in [0, 1]; float images unchanged."""
+    """Return uint8 images from 0 to 255 as float32 in [0, 1]; floats unchanged."""
     return images.float().div_(255) if images.dtype == torch.uint8 else images
+
+
+_AXES: dict[int, SampleKind] = {2: "vectors", 3: "signals", 4: "images"}
+"""Kind by number of axes of a tensor of samples."""
+
+
+def _checked_kind(images: Tensor, kind: SampleKind | None) -> SampleKind:
+    """Return the kind of samples in a tensor; raise `InputError` where its axes are wrong or ambiguous."""
+    received = f"images: shape {tuple(images.shape)} received"
+    if images.numel() == 0 or images.ndim not in _AXES:
+        raise InputError(f"{received}; give (n, channels, height, width), or vectors (n, features)")
+    if kind is None and images.ndim == 3:
+        raise InputError(
+            f"{received}; give (n, channels, height, width), or kind='signals' for (n, channels, length)"
+        )
+    if kind is not None and kind != _AXES[images.ndim]:
+        axes = {"images": "(n, channels, height, width)", "signals": "(n, channels, length)"}
+        raise InputError(f"{received}; give {axes.get(kind, '(n, features)')} for kind={kind!r}")
+    return _AXES[images.ndim]
+
+
+def _check_finite(images: Tensor, kind: str) -> None:
+    bad = ~torch.isfinite(images).flatten(1).all(1)
+    if bool(bad.any()):
+        raise InputError(
+            f"{kind}: NaN or infinity in {int(bad.sum())} of {len(bad)} {kind}, the first at row "
+            f"{int(bad.int().argmax())}; remove or repair them"
+        )
 
 
 def _check_floats(images: Tensor) -> None:
     """Raise `InputError` unless images are finite floats in [0, 1]."""
     if not images.is_floating_point():
         raise InputError(f"images: {images.dtype} received; give uint8, bool, or floats in [0, 1]")
-    bad = ~torch.isfinite(images).flatten(1).all(1)
-    if bool(bad.any()):
-        raise InputError(
-            f"images: NaN or infinity in {int(bad.sum())} of {len(images)} images, the first at row "
-            f"{int(bad.int().argmax())}; remove or repair them"
-        )
+    _check_finite(images, "images")
     low, high = float(images.min()), float(images.max())
     if low < 0 or high > 1:
         raise InputError(f"images: values from {low:g} to {high:g} received; scale them to [0, 1]")

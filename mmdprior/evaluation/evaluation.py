@@ -95,7 +95,7 @@ class Evaluation(Result):
         if self.match is not None:
             values["match/mmd_standardised"] = self.match
         if self.reconstruction is not None:
-            values["reconstruction/psnr"] = self.reconstruction.psnr
+            values |= {f"reconstruction/{name}": value for name, value in self.reconstruction.quality.items()}
             values["reconstruction/mse"] = self.reconstruction.mse
         if self.disentanglement is not None:
             scores = self.disentanglement.scores.items()

@@ -1,4 +1,4 @@
-"""Quality of reconstructions: squared error, PSNR, the likelihood's loss, and SSIM."""
+"""Quality of reconstructions: squared error, PSNR or R2, the likelihood's loss, and SSIM."""
 
 import math
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmdprior.data import ImageSet, Subset
-from mmdprior.data.source import to_float
+from mmdprior.data.source import sample_kind, to_float
 from mmdprior.errors import InputError
 from mmdprior.evaluation.encode import rows_of_rank
 from mmdprior.latent import Latent
 from mmdprior.models import Autoencoder, evaluation_mode
+from mmdprior.precision import in_float64
 from mmdprior.results import Result, to_plain
 from mmdprior.seeding import stream
 from mmdprior.world import World
@@ -22,13 +23,21 @@ from mmdprior.world import World
 __all__ = ["Reconstruction", "reconstruction_error", "reconstruction_ssim", "ssim"]
 
 
+_ROUNDING = 1e-14
+"""Share of the sum of squares below which a sum of squared distances is rounding error."""
+
+
 @dataclass(frozen=True)
 class Reconstruction(Result):
-    """Reconstruction errors on a data set, from one sample z ~ q(z|x) per image.
+    """Reconstruction errors on a data set, from one sample z ~ q(z|x) per image, signal or vector.
 
     Attributes:
-        mse: squared error of the unclipped mean image, averaged over all pixels of all images in [0, 1].
-        loss: loss of the likelihood, summed over pixels and averaged over images.
+        mse: squared error of the unclipped mean image, averaged over all pixels of all images in [0, 1]. Of
+            vectors and signals, squared error of the mean in standard deviations of each feature or channel
+            of the training data, averaged over all values.
+        loss: loss of the likelihood, summed over pixels or values and averaged over samples.
+        r2: 1 - SSE / SST of vectors and signals, over all standardised values. SST is the sum of squared
+            distances to the mean sample of the scored data. NaN if these are equal. None for images.
 
     Example:
         >>> from mmdprior.evaluation import Reconstruction
@@ -37,21 +46,33 @@ class Reconstruction(Result):
         20.0
         >>> print(error)
         PSNR 20.00 dB, MSE 0.01000, loss 30.0
+        >>> print(Reconstruction(mse=0.25, loss=30.0, r2=0.75))
+        R2 0.7500, MSE 0.25000, loss 30.0
     """
 
     mse: float
     loss: float
+    r2: float | None = None
 
     @property
     def psnr(self) -> float:
-        """Peak signal-to-noise ratio -10 log10(mse), in dB."""
+        """Peak signal-to-noise ratio -10 log10(mse), in dB; NaN for vectors and signals."""
+        if self.r2 is not None:
+            return math.nan
         return -10 * math.log10(self.mse) if self.mse > 0 else math.inf
 
+    @property
+    def quality(self) -> dict[str, float]:
+        """``psnr`` of images, ``r2`` of vectors and signals, by name."""
+        return {"psnr": self.psnr} if self.r2 is None else {"r2": self.r2}
+
     def to_dict(self) -> dict[str, Any]:
-        """Return ``mse``, ``psnr`` and ``loss``; None where one is not finite."""
-        return to_plain({"mse": self.mse, "psnr": self.psnr, "loss": self.loss})
+        """Return ``mse``, ``psnr`` (or ``r2``) and ``loss``; None where one is not finite."""
+        return to_plain({"mse": self.mse, **self.quality, "loss": self.loss})
 
     def __str__(self) -> str:
+        if self.r2 is not None:
+            return f"R2 {self.r2:.4f}, MSE {self.mse:.5f}, loss {self.loss:.1f}"
         return f"PSNR {self.psnr:.2f} dB, MSE {self.mse:.5f}, loss {self.loss:.1f}"
 
 
@@ -93,6 +114,8 @@ def reconstruction_error(
         True
     """
     squared = loss = 0.0
+    is_image = sample_kind(images.image_shape) == "images"
+    moments = torch.zeros(2, *images.image_shape, dtype=torch.float64)
     rows = rows_of_rank(len(images), batch_size, world)
     start, pixels = int(rows[0]) if len(rows) else 0, math.prod(images.image_shape)
     generator = stream(seed, "reconstruct")
@@ -108,11 +131,25 @@ def reconstruction_error(
                 sample = codes.sample if isinstance(codes, Latent) else codes
                 output = model.decode_raw(sample[start : start + len(x)].to(x), x.shape).to(x)
             start += len(x)
-            squared += float((model.likelihood.mean(output) - x).square().sum())
+            y = model.likelihood.standardise(x)
+            squared += float((model.likelihood.standardise(model.likelihood.mean(output)) - y).square().sum())
             loss += float(model.likelihood.loss(output, x)) * len(x)
+            if not is_image:
+                y = in_float64(y)
+                moments += torch.stack([y.sum(0), y.square().sum(0)]).cpu()
     # Sums, not means, so that ranks with different numbers of images add up.
     squared, loss = world.sum(torch.tensor([squared, loss], dtype=torch.float64)).tolist()
-    return Reconstruction(mse=squared / (len(images) * pixels), loss=loss / len(images))
+    r2 = None if is_image else _r2(squared, world.sum(moments), len(images))
+    return Reconstruction(mse=squared / (len(images) * pixels), loss=loss / len(images), r2=r2)
+
+
+def _r2(squared: float, moments: Float[Tensor, "2 *sample"], n: int) -> float:
+    """Return 1 - SSE / SST from the sums and the sums of squares of n samples; NaN if all are equal."""
+    total, squares = moments
+    variation = (squares - total.square() / n).clamp(min=0)
+    variation = variation.where(variation > _ROUNDING * squares, 0.0)  # constant, up to rounding
+    sst = float(variation.sum())
+    return 1 - squared / sst if sst > 0 else math.nan
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """`Autoencoder`: encoder, posterior, decoder and likelihood in one module."""
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,14 +29,15 @@ class Autoencoder(nn.Module):
 
     Encoder and decoder are any modules with this contract, which `mmdprior.testing.check_model` checks:
 
-    - The encoder maps images (n, C, H, W), float in [0, 1], to (n, ``posterior.num_params(d)``).
-    - The decoder maps codes (n, d) to (n, C, H, W): mean images for a Gaussian or Laplace likelihood, logits
-      for a Bernoulli likelihood.
+    - The encoder maps images (n, C, H, W), float in [0, 1], to (n, ``posterior.num_params(d)``). Signals
+      (n, C, T) and vectors (n, p) take the place of images, and have no limits.
+    - The decoder maps codes (n, d) to the shape of the images: mean images for a Gaussian or Laplace
+      likelihood, logits for a Bernoulli likelihood.
     - In evaluation mode a row of the output depends only on the same row of the input.
 
     Attributes:
-        image_shape: (channels, height, width) of the images that `encode` accepts; None, the default, accepts
-            any. `mmdprior.load` sets it.
+        image_shape: (channels, height, width) of the images that `encode` accepts, (channels, length) of
+            signals or (features,) of vectors; None, the default, accepts any. `mmdprior.load` sets it.
 
     Args:
         encoder: module from images to posterior parameters.
@@ -57,7 +59,7 @@ class Autoencoder(nn.Module):
         (torch.Size([16, 3]), torch.Size([16, 1, 8, 8]))
     """
 
-    image_shape: tuple[int, int, int] | None = None
+    image_shape: tuple[int, ...] | None = None
 
     def __init__(
         self,
@@ -74,11 +76,11 @@ class Autoencoder(nn.Module):
         self.likelihood = GaussianLikelihood() if likelihood is None else likelihood
         self.flow = flow
 
-    def encode(self, images: Float[Tensor, "n c h w"], generator: torch.Generator | None = None) -> Latent:
+    def encode(self, images: Float[Tensor, "n *sample"], generator: torch.Generator | None = None) -> Latent:
         """Return q(z|x) and one sample of it per image.
 
         Args:
-            images: float in [0, 1].
+            images: images, float in [0, 1], or signals or vectors in their own units.
             generator: source of the posterior noise; by default torch's global generator.
 
         Raises:
@@ -88,13 +90,16 @@ class Autoencoder(nn.Module):
             _check_images(images, self.image_shape)
         return self.through_flow(self.posterior(self.posterior_params(images), generator))
 
-    def decode(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
-        """Return the mean images of codes, unclipped: those of a Gaussian likelihood may leave [0, 1]."""
+    def decode(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n *sample"]:
+        """Return the mean images of codes, unclipped: those of a Gaussian likelihood may leave [0, 1].
+
+        Signals and vectors are in the units of the data.
+        """
         return self.likelihood.mean(self.decoder(self.before_flow(z)))
 
     def forward(
-        self, images: Float[Tensor, "n c h w"], generator: torch.Generator | None = None
-    ) -> tuple[Latent, Float[Tensor, "n c h w"]]:
+        self, images: Float[Tensor, "n *sample"], generator: torch.Generator | None = None
+    ) -> tuple[Latent, Float[Tensor, "n *sample"]]:
         """Return the codes, and the decoder's output for the sampled codes."""
         latent = self.encode(images, generator)
         return latent, self.decoder_output((latent.base or latent).sample, images.shape)
@@ -121,7 +126,7 @@ class Autoencoder(nn.Module):
         """Return the inputs of the decoder for codes behind the flow; the same codes without a flow."""
         return z if self.flow is None else self.flow.inverse(z)
 
-    def posterior_params(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p"]:
+    def posterior_params(self, images: Float[Tensor, "n *sample"]) -> Float[Tensor, "n p"]:
         """Return the encoder's output, in float32 or wider.
 
         Under autocast the encoder returns 16-bit numbers, too coarse for the penalty on the codes.
@@ -136,24 +141,24 @@ class Autoencoder(nn.Module):
             )
         return params.to(torch.promote_types(params.dtype, torch.float32))
 
-    def decode_raw(self, z: Float[Tensor, "n d"], shape: torch.Size) -> Float[Tensor, "n c h w"]:
+    def decode_raw(self, z: Float[Tensor, "n d"], shape: torch.Size) -> Float[Tensor, "n *sample"]:
         """Return the decoder's output, in float32 or wider: the input of ``likelihood.loss``.
 
         Args:
             z: codes, behind the flow if there is one.
-            shape: shape (n, C, H, W) that the output must have.
+            shape: shape that the output must have, that of the images.
 
         Raises:
             InputError: the decoder returns another shape.
         """
         return self.decoder_output(self.before_flow(z), shape)
 
-    def decoder_output(self, h: Float[Tensor, "n d"], shape: torch.Size) -> Float[Tensor, "n c h w"]:
+    def decoder_output(self, h: Float[Tensor, "n d"], shape: torch.Size) -> Float[Tensor, "n *sample"]:
         """Return `decode_raw` for codes before the flow, which need not be inverted.
 
         Args:
             h: codes of the posterior.
-            shape: shape (n, C, H, W) that the output must have.
+            shape: shape that the output must have, that of the images.
 
         Raises:
             InputError: the decoder returns another shape.
@@ -164,19 +169,29 @@ class Autoencoder(nn.Module):
         return output.to(torch.promote_types(output.dtype, torch.float32))
 
 
-def _check_images(images: object, shape: tuple[int, int, int]) -> None:
-    """Raise `InputError` unless images are floats of shape (n, *shape), and warn outside [0, 1]."""
-    wanted = f"give floats in [0, 1] of shape (n, {', '.join(map(str, shape))})"
+def _check_images(images: object, shape: tuple[int, ...]) -> None:
+    """Raise `InputError` unless images are floats of shape (n, *shape), and warn outside [0, 1].
+
+    Signals and vectors, which have fewer axes, may have any finite values.
+    """
+    is_image = len(shape) == 3
+    limits = "in [0, 1] " if is_image else ""
+    wanted = f"give floats {limits}of shape (n, {', '.join(map(str, shape))})"
     if not isinstance(images, Tensor):
         raise InputError(f"images: {type(images).__name__} received; {wanted} as a torch.Tensor")
-    if images.ndim != 4 or tuple(images.shape[1:]) != tuple(shape):
+    if images.ndim != 1 + len(shape) or tuple(images.shape[1:]) != tuple(shape):
         raise InputError(f"images: shape {tuple(images.shape)} received; {wanted}")
     if not images.is_floating_point():
-        raise InputError(f"images: {images.dtype} received; {wanted}, such as images.float() / 255")
+        example = "images.float() / 255" if is_image else "rows.float()"
+        raise InputError(f"images: {images.dtype} received; {wanted}, such as {example}")
     if is_traced() or not images.numel():
         return
     low, high = (float(limit) for limit in images.detach().aminmax())
     text = f"images: values from {low:g} to {high:g} received; {wanted}"
+    if not is_image:
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise InputError(f"images: NaN or infinity received; {wanted}")
+        return
     if not -_OTHER_SCALE <= low <= high <= _OTHER_SCALE:  # also for NaN
         raise InputError(text)
     if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:

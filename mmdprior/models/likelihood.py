@@ -11,7 +11,7 @@ __all__ = ["BernoulliLikelihood", "GaussianLikelihood", "LaplaceLikelihood", "Li
 
 
 class Likelihood(nn.Module, ABC):
-    """A distribution p(x|z) of images given the decoder's output.
+    """A distribution p(x|z) of images, signals or vectors given the decoder's output.
 
     A subclass implements `loss`, and overrides `mean` and `link` if the decoder's output is not the mean
     image. The loss is a sum over pixels and channels and a mean over the batch, so that it has the scale
@@ -35,20 +35,26 @@ class Likelihood(nn.Module, ABC):
     """
 
     @abstractmethod
-    def loss(self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
+    def loss(
+        self, output: Float[Tensor, "n *sample"], images: Float[Tensor, "n *sample"]
+    ) -> Float[Tensor, ""]:
         """Return the negative log-likelihood up to constants.
 
         Args:
             output: decoder outputs, one per image.
-            images: images in [0, 1].
+            images: images in [0, 1], or standardised signals or vectors.
         """
 
-    def mean(self, output: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    def mean(self, output: Float[Tensor, "n *sample"]) -> Float[Tensor, "n *sample"]:
         """Return the mean image of a decoder output."""
         return output
 
-    def link(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    def link(self, images: Float[Tensor, "n *sample"]) -> Float[Tensor, "n *sample"]:
         """Return decoder outputs whose mean is close to the images; the linear skip is fitted to these."""
+        return images
+
+    def standardise(self, images: Float[Tensor, "n *sample"]) -> Float[Tensor, "n *sample"]:
+        """Return images in the units of the loss, in which errors of different features are comparable."""
         return images
 
 
@@ -63,7 +69,9 @@ class GaussianLikelihood(Likelihood):
         tensor(4.)
     """
 
-    def loss(self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
+    def loss(
+        self, output: Float[Tensor, "n *sample"], images: Float[Tensor, "n *sample"]
+    ) -> Float[Tensor, ""]:
         """Return sum (x - output)^2, averaged over the batch."""
         return (output - images).square().flatten(1).sum(1).mean()
 
@@ -79,7 +87,9 @@ class LaplaceLikelihood(Likelihood):
         tensor(8.)
     """
 
-    def loss(self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
+    def loss(
+        self, output: Float[Tensor, "n *sample"], images: Float[Tensor, "n *sample"]
+    ) -> Float[Tensor, ""]:
         """Return sum |x - output|, averaged over the batch."""
         return (output - images).abs().flatten(1).sum(1).mean()
 
@@ -101,15 +111,17 @@ class BernoulliLikelihood(Likelihood):
     _CLIP = 0.02
     """Pixels are clipped to [0.02, 0.98] in `link`, so that logits of black and white are -3.9 and 3.9."""
 
-    def loss(self, output: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
+    def loss(
+        self, output: Float[Tensor, "n *sample"], images: Float[Tensor, "n *sample"]
+    ) -> Float[Tensor, ""]:
         """Return the cross-entropy summed over pixels, averaged over the batch."""
         loss = functional.binary_cross_entropy_with_logits(output, images, reduction="none")
         return loss.flatten(1).sum(1).mean()
 
-    def mean(self, output: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    def mean(self, output: Float[Tensor, "n *sample"]) -> Float[Tensor, "n *sample"]:
         """Return sigmoid(output)."""
         return torch.sigmoid(output)
 
-    def link(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    def link(self, images: Float[Tensor, "n *sample"]) -> Float[Tensor, "n *sample"]:
         """Return the logits of images clipped to [0.02, 0.98]."""
         return torch.logit(images, eps=self._CLIP)

@@ -104,7 +104,7 @@ def fit_pca(chunks: Callable[[], Iterable[Float[Tensor, "b pixels"]]], dim: int)
     return PCA(mean, components, variances.sqrt().to(mean))
 
 
-def add_linear_skip(model: Autoencoder, pca: PCA, image_shape: tuple[int, int, int]) -> Autoencoder:
+def add_linear_skip(model: Autoencoder, pca: PCA, image_shape: tuple[int, ...]) -> Autoencoder:
     """Return an autoencoder with linear paths in parallel to the encoder and the decoder of a model.
 
     It starts as PCA with whitened codes, because the last layers of the model's networks are set to zero.
@@ -173,7 +173,7 @@ class LinearSkipEncoder(nn.Module):
         self.offset: Tensor
         _zero_last_layer(encoder, "encoder")
 
-    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p"]:
+    def forward(self, images: Float[Tensor, "n *sample"]) -> Float[Tensor, "n p"]:
         """Return the parameters of the posterior."""
         # Without autocast: the sum over all pixels needs more than 16 bits.
         with torch.autocast(images.device.type, enabled=False):
@@ -191,7 +191,7 @@ class LinearSkipDecoder(nn.Module):
         image_shape: (channels, height, width).
     """
 
-    def __init__(self, decoder: nn.Module, pca: PCA, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, decoder: nn.Module, pca: PCA, image_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.decoder = decoder
         self.image_shape = tuple(image_shape)
@@ -201,7 +201,7 @@ class LinearSkipDecoder(nn.Module):
         self.expansion: Tensor
         _zero_last_layer(decoder, "decoder")
 
-    def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
+    def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n *sample"]:
         """Return one value per pixel: its logit or its mean, depending on the likelihood."""
         with torch.autocast(z.device.type, enabled=False):
             linear = (z @ self.expansion + self.centre).unflatten(1, self.image_shape)

@@ -23,7 +23,7 @@ PosteriorName = Literal["deterministic", "gaussian"]
 
 
 def load_encoder(
-    target: str, weights: str | None, posterior: PosteriorName, image_shape: tuple[int, int, int]
+    target: str, weights: str | None, posterior: PosteriorName, image_shape: tuple[int, ...]
 ) -> Autoencoder:
     """Build an encoder from Python code and load its weights. Nothing in the weights file runs.
 
@@ -50,7 +50,7 @@ def load_encoder(
 def load_program(
     path: str,
     posterior: PosteriorName,
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     device: torch.device,
     *,
     trust: bool,
@@ -85,7 +85,7 @@ def as_model(
     encoder: nn.Module,
     name: str,
     posterior: PosteriorName,
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     device: torch.device | str = "cpu",
 ) -> Autoencoder:
     """Wrap an encoder as a model without a decoder, after a test with two black images.

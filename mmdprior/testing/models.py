@@ -25,7 +25,7 @@ def check_model(
     encoder: nn.Module,
     decoder: nn.Module | None = None,
     *,
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     latent_dim: int,
     posterior: Posterior | None = None,
     likelihood: Likelihood | None = None,

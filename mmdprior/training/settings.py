@@ -70,6 +70,10 @@ class Checkpointing:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
+_RECONSTRUCTION = ("reconstruction/psnr", "reconstruction/r2")
+"""Tags of the quality of reconstructions; higher is better."""
+
+
 @dataclass(frozen=True)
 class ModelSelection:
     """When the model is validated, and which validation is the best.
@@ -77,7 +81,8 @@ class ModelSelection:
     Attributes:
         every: steps between two validations.
         monitor: tag of the number that selects the best checkpoint. The highest ``reconstruction/psnr`` is
-            best, and the lowest value of any other tag.
+            best, or ``reconstruction/r2``, which takes its place for vectors and signals, and the lowest
+            value of any other tag.
         patience: number of validations in a row without improvement after which training ends; None trains
             for all steps.
 
@@ -93,8 +98,9 @@ class ModelSelection:
 
     def score(self, values: Mapping[str, float]) -> float:
         """Return the monitored number with the sign that makes higher better; NaN where it is missing."""
-        sign = 1 if self.monitor == "reconstruction/psnr" else -1
-        return sign * values.get(self.monitor, math.nan)
+        if self.monitor in _RECONSTRUCTION:  # images have the first, vectors and signals the second
+            return next((values[tag] for tag in _RECONSTRUCTION if tag in values), math.nan)
+        return -values.get(self.monitor, math.nan)
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:

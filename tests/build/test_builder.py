@@ -244,16 +244,18 @@ class TestAssets:
 @pytest.mark.parametrize(
     ("data", "remedy"),
     [
-        ({"name": "image_folder", "root": "x", "size": 17}, "resize with data.size"),
+        ({"name": "image_folder", "root": "x", "size": 12}, "resize with data.size"),
         ({"name": "cifar10", "root": "x"}, "resize with data.size"),
-        ({"name": "arrays", "path": "x.npy"}, "resize the images, or give model.name: mlp"),
-        ({"name": "sprites"}, "resize the images, or give model.name: mlp"),
+        ({"name": "arrays", "path": "x.npy"}, "give model.name: mlp"),
+        ({"name": "sprites"}, "give model.name: mlp"),
     ],
 )
 def test_a_size_that_the_network_does_not_accept(data, remedy):
     config = make_config(changed("data", data, changed("model", {"name": "conv", "latent_dim": 4})))
-    with pytest.raises(InputError, match=rf"17 x 17 pixels received; .* of 32 to 128; {remedy}$"):
-        Builder(config).model((1, 17, 17))
+    with pytest.raises(
+        InputError, match=rf"4 convolutions .* a side of 12 allows 1 to 3; give fewer, or {remedy}$"
+    ):
+        Builder(config).model((1, 12, 17))
 
 
 class TestImages:
