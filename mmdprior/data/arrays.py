@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmdprior.data.factor_files import LABEL_KEYS
 from mmdprior.data.pixel_range import BYTES, PixelRange, infer_range
 from mmdprior.data.source import InMemory, Source
 from mmdprior.errors import InputError, reason
@@ -18,8 +19,6 @@ __all__ = ["arrays", "read_array"]
 _IMAGE_KEYS = ("images", "imgs")
 _CHUNK = 1024
 """Images scaled at a time."""
-
-_LABEL_KEYS = ("factors", "latents_classes", "labels", "targets")
 
 
 def arrays(
@@ -97,7 +96,7 @@ def _read_images(path: str) -> tuple[np.ndarray, Tensor | None, tuple[str, ...]]
     images = next((content[key] for key in _IMAGE_KEYS if key in content), None)
     if images is None:
         raise InputError(f"{path}: arrays {sorted(content)} received; name the images 'images'")
-    key = next((key for key in _LABEL_KEYS if key in content), None)
+    key = next((key for key in LABEL_KEYS if key in content), None)
     if key is None:
         return _channels_first(path, images), None, ()
     labels = to_numbers(np.atleast_1d(content[key]), f"{path}: {key}")

@@ -14,7 +14,7 @@ from mmdprior.data.factor_table import FactorTable
 from mmdprior.data.source import ImageSet, Source
 from mmdprior.errors import InputError, reason
 
-__all__ = ["FactorImages", "cached_array", "factor_source", "fetch", "hdf5_array", "npz_array"]
+__all__ = ["FactorImages", "cached_array", "factor_source", "fetch", "hdf5_array", "npz_array", "open_hdf5"]
 
 _BLOCK = 1024
 """Images copied at a time into a cache."""
@@ -179,7 +179,7 @@ def hdf5_array(path: Path, key: str, shape: tuple[int, ...], cache: str | None) 
     """
 
     def blocks() -> Iterator[np.ndarray]:
-        with _open_hdf5(path) as file:
+        with open_hdf5(path) as file:
             images = file.get(key)
             if images is None or images.shape != shape or images.dtype != np.uint8:
                 received = "no array" if images is None else f"{images.shape} of {images.dtype}"
@@ -190,7 +190,8 @@ def hdf5_array(path: Path, key: str, shape: tuple[int, ...], cache: str | None) 
     return cached_array(path, shape, blocks, cache)
 
 
-def _open_hdf5(path: Path) -> Any:
+def open_hdf5(path: Path) -> Any:
+    """Open an HDF5 file; raise `InputError` if it is damaged or h5py is not installed."""
     try:
         import h5py
     except ImportError:

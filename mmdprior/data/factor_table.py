@@ -51,8 +51,10 @@ class FactorTable:
     @property
     def known_factors(self) -> KnownFactors:
         """The kind of each factor of images whose labels are the classes of this table."""
-        kinds: dict[str, FactorKind | None] = dict.fromkeys(self.names, "ordinal")
-        kinds |= dict.fromkeys(self.nominal, "discrete") | dict.fromkeys(self.circular, "circular")
+        kinds: dict[str, FactorKind | None] = {
+            name: "discrete" if name in self.nominal else "circular" if name in self.circular else "ordinal"
+            for name in self.names
+        }
         periods = {name: float(self.sizes[self.position(name)]) for name in self.circular}
         return KnownFactors(kinds, periods, grid=True)
 

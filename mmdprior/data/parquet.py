@@ -9,7 +9,7 @@ import torch
 from mmdprior.columns import Columns
 from mmdprior.errors import InputError, reason
 
-__all__ = ["PARQUET_SUFFIX", "parquet_column", "read_parquet"]
+__all__ = ["PARQUET_SUFFIX", "parquet_cells", "parquet_column", "read_parquet"]
 
 PARQUET_SUFFIX = ".parquet"
 
@@ -57,6 +57,17 @@ def parquet_column(path: str | Path, name: str | None) -> list[str] | None:
     if name not in table.column_names:
         return None
     return [str(value) for value in table.column(name).to_pylist()]
+
+
+def parquet_cells(path: str | Path) -> dict[str, list[str]]:
+    """Read all columns by name as text; missing values are empty, and booleans 0 and 1."""
+    table = _open(path)
+    cells = {str(name): table.column(name).to_pylist() for name in table.column_names}
+    return {name: [_text(value) for value in column] for name, column in cells.items()}
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(int(value)) if isinstance(value, bool) else str(value)
 
 
 def _open(path: str | Path) -> Any:

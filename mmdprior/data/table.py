@@ -12,7 +12,7 @@ import torch
 from mmdprior.columns import Columns
 from mmdprior.errors import InputError, shorten
 
-__all__ = ["TABLE_SUFFIXES", "read_column", "read_lines", "read_table"]
+__all__ = ["TABLE_SUFFIXES", "read_cells", "read_column", "read_lines", "read_table"]
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 
@@ -93,6 +93,30 @@ def read_column(path: str | Path, name: str) -> list[str] | None:
                 raise InputError(f"{path}: line {number}: {len(cells)} cells where others have {len(header)}")
             values.append(cells[column])
     return values
+
+
+def read_cells(path: str | Path) -> tuple[list[str], list[list[str]]]:
+    """Read the header and the cells of a table of text and numbers.
+
+    Raises:
+        InputError: the file is missing, empty or not text, its first line is no header of different names, or
+            a line has another number of cells.
+    """
+    with _opened(path) as (lines, header, delimiter):
+        if not _is_header(header) or len(set(header)) < len(header):
+            names = shorten(", ".join(header))
+            raise InputError(f"{path}: first line {names!r} received; give a header with different names")
+        rows = []
+        for number, line in lines:
+            cells = _cells(line, delimiter) if len(header) > 1 else [line.strip().strip('"')]
+            if len(cells) != len(header):
+                raise InputError(
+                    f"{path}: line {number}: {len(cells)} cells where the header has {len(header)}"
+                )
+            rows.append(cells)
+    if not rows:
+        raise InputError(f"{path}: no rows below the header")
+    return header, rows
 
 
 def read_lines(path: str | Path) -> list[str]:
