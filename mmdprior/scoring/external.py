@@ -16,7 +16,7 @@ from mmdprior.models import Autoencoder, DeterministicPosterior, GaussianPosteri
 from mmdprior.scoring.file_kind import file_kind
 from mmdprior.training.checkpoint import plain_key
 
-__all__ = ["PosteriorName", "as_model", "load_encoder", "load_program"]
+__all__ = ["PosteriorName", "as_model", "load_encoder", "load_program", "read_weights"]
 
 PosteriorName = Literal["deterministic", "gaussian"]
 """Meaning of an encoder's outputs: codes, or means and log-variances."""
@@ -40,7 +40,7 @@ def load_encoder(
     encoder = _build(target)
     if weights is not None:
         try:
-            encoder.load_state_dict(_read_weights(Path(weights)))
+            encoder.load_state_dict(read_weights(Path(weights)))
         except Exception as error:  # the class may override load_state_dict
             detail = shorten(" ".join(str(error).split()))
             raise InputError(f"--weights: {weights} does not fit {target} ({detail})") from None
@@ -174,7 +174,15 @@ def _build(target: str) -> nn.Module:
     return encoder
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the state dict in a file, without prefixes of wrappers. Nothing in the file runs.
+
+    Args:
+        path: a state dict (``.pt``), alone or under ``state_dict``, or ``.safetensors``.
+
+    Raises:
+        InputError: no such file, or a file without a state dict.
+    """
     if not path.is_file():
         raise InputError(f"--weights: {path}: no such file")
     if path.suffix == ".safetensors":

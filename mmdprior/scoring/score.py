@@ -2,26 +2,31 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmdprior.build.builder import Builder
 from mmdprior.build.data import SplitName, images_from, split_to_score
 from mmdprior.build.device import choose_device
+from mmdprior.build.factor_scores import final_scores
 from mmdprior.build.restore import checkpoint_file, config_of, model_from_checkpoint
 from mmdprior.columns import Columns
 from mmdprior.data import ImageSet, thin
 from mmdprior.data.codes import read_latent
 from mmdprior.errors import DATA_LOG, InputError, reason
-from mmdprior.evaluation import Codes, Evaluation, encode, evaluate, score_codes
+from mmdprior.evaluation import Codes, Evaluation, FactorScores, encode, evaluate, score_codes
+from mmdprior.evaluation.supervised import FACTOR_IMAGES, images_of_factors
 from mmdprior.figures import save_figures
 from mmdprior.latent import Latent
 from mmdprior.metrics import PriorMatch, Protocol
 from mmdprior.metrics.checks import check_codes
 from mmdprior.metrics.group_labels import GroupLabels
+from mmdprior.metrics.supervised.factors import Factors
+from mmdprior.metrics.supervised.scores import available_scores
 from mmdprior.models import Autoencoder
 from mmdprior.naming import short_names
 from mmdprior.scoring.external import PosteriorName, load_encoder, load_program
+from mmdprior.scoring.factors import NO_FACTORS, factors_of_codes, factors_of_images
 from mmdprior.scoring.file_kind import file_kind
 from mmdprior.scoring.groups import groups_of_codes, groups_of_images
 from mmdprior.scoring.table import ScoreTable
@@ -60,6 +65,11 @@ class Scorer:
             per row or image, ``blocks`` for rows in time order, or None for independent rows, or for the
             groups that the config of a checkpoint names.
         block_length: rows per block; None estimates it from the autocorrelation.
+        factors: factors of variation for supervised scores, in the order of the scored rows: ``FILE`` or
+            ``FILE:KEY``, see `mmdprior.data.factor_files.read_factors`; ``none`` for no supervised scores; or
+            None for the factors of data sets that have known ones.
+        factor_scores: supervised scores to compute; None for those that the config of a checkpoint names, or
+            all that the installed packages allow.
 
     Example:
         >>> import numpy as np
@@ -82,6 +92,8 @@ class Scorer:
     protocol: Protocol = field(default_factory=Protocol)
     groups: str | None = None
     block_length: int | None = None
+    factors: str | None = None
+    factor_scores: FactorScores | None = None
 
     def file(self, path: str) -> Scored:
         """Score a file of any kind, recognised by its content, or the last checkpoint of a run directory."""
@@ -112,7 +124,14 @@ class Scorer:
         moved = Latent(mean, mean)
         if latent.log_var is not None:
             moved = Latent(latent.sample.to(device), mean, latent.log_var.to(device))
-        return self._score(Codes(moved, mean[:, :0], ()), groups)
+        codes = Codes(moved, mean[:, :0], ())
+        result, codes = self._score(codes, groups)
+        if self.factors is not None and self.factors != NO_FACTORS:
+            table = factors_of_codes(
+                self.factors, len(mean), lambda: len(read_latent(path, None, column, self.columns).mean)
+            )
+            result = self._with_factors(result, codes, table)
+        return result, codes
 
     def checkpoint(self, path: str) -> Scored:
         """Score the model of a checkpoint on its data, with averaged weights where the checkpoint has them.
@@ -126,7 +145,7 @@ class Scorer:
         model = model_from_checkpoint(content, config).to(device)
         images = split_to_score(config, self.data, self.split, tuple(content["image_shape"]))
         prior = Builder(config, dict(content.get("assets", {}))).intended_prior()
-        return evaluate(
+        scored = evaluate(
             model,
             self._thinned(images),
             predictors=self.predictors,
@@ -139,6 +158,7 @@ class Scorer:
             groups=groups_of_images(self.groups or config.evaluation.groups, images, self._limit),
             block_length=self.block_length,
         )
+        return self._supervised(scored, images, model, final_scores(config))
 
     def encoder(self, target: str, weights: str | None) -> Scored:
         """Score an encoder trained elsewhere on ``data``; see `mmdprior.scoring.external.load_encoder`."""
@@ -174,7 +194,7 @@ class Scorer:
         thinned = self._thinned(images)
         codes = encode(model, thinned, batch_size=self.batch_size, seed=self.seed, device=device)
         self._note_outputs(codes)
-        return self._score(codes, groups)
+        return self._supervised(self._score(codes, groups), images, model)
 
     def _score(self, codes: Codes, groups: GroupLabels) -> Scored:
         result = score_codes(
@@ -187,6 +207,44 @@ class Scorer:
             block_length=self.block_length,
         )
         return result, codes
+
+    def _supervised(
+        self, scored: Scored, images: ImageSet, model: Autoencoder, settings: FactorScores | None = None
+    ) -> Scored:
+        """Add supervised scores, if there are factors.
+
+        Args:
+            scored: scores and codes of the thinned images.
+            images: all images of the split.
+            model: model on the device of the scores.
+            settings: scores that the config of a checkpoint names; None without any.
+        """
+        result, codes = scored
+        if self.factors == NO_FACTORS or (self.factors is None and images.factors is None):
+            return scored
+        if self.factors is not None:
+            table = factors_of_images(self.factors, len(images), len(codes.labels), self.split)
+            return self._with_factors(result, codes, table, settings), codes
+        labelled = codes
+        if self.split is None and images.factors is not None and images.factors.grid:
+            chosen = images_of_factors(images, self.limit or FACTOR_IMAGES, self.seed)
+            if chosen is not images or len(codes.labels) < len(images):
+                device = choose_device(self.device)
+                labelled = encode(
+                    model, chosen, batch_size=self.batch_size, seed=self.seed, device=device
+                )
+        return self._with_factors(result, labelled, None, settings), codes
+
+    def _with_factors(
+        self,
+        result: Evaluation,
+        codes: Codes,
+        table: Factors | None,
+        settings: FactorScores | None = None,
+    ) -> Evaluation:
+        """Return the scores with supervised ones, from a table or the known factors of the images."""
+        factor_scores = self.factor_scores or settings or FactorScores(available_scores())
+        return replace(result, disentanglement=factor_scores(codes, table, seed=self.seed))
 
     @property
     def _limit(self) -> int:

@@ -1,7 +1,7 @@
 """Give the codes of a finished model, or a file of codes, another prior by an invertible map."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ from mmdprior.models import Autoencoder
 from mmdprior.priors import Prior, Samples
 from mmdprior.results import Result, to_plain
 from mmdprior.scoring.file_kind import file_kind
+from mmdprior.scoring.foreign_pair import open_pair
 from mmdprior.seeding import stream
 from mmdprior.training.checkpoint import write_checkpoint
 
@@ -164,7 +165,10 @@ class Sculptor:
 
     def checkpoint(self, path: str) -> tuple[Sculpted, dict[str, Any]]:
         """Sculpt a checkpoint; return the result, and the content of the sculpted checkpoint."""
-        run = open_checkpoint(path, device=self.device, trust=self.trust)
+        return self.run(open_checkpoint(path, device=self.device, trust=self.trust))
+
+    def run(self, run: TrainedRun) -> tuple[Sculpted, dict[str, Any]]:
+        """Sculpt a model, such as that of `open_pair`; return the same as `checkpoint`."""
         train = run.images(self.data, self.limit or _MAX_TRAIN, split="train")
         held_out = run.images(self.data, _MAX_TEST, split="validation")
         test = run.images(self.data, _MAX_TEST, split="test")
@@ -365,13 +369,25 @@ def sculpt(options: Any, out: Path, log: Callable[[str], None]) -> Sculpted:
     chosen = {name: getattr(options, name) for name in shared}
     sculptor = Sculptor(options.prior, settings, predictors=options.predictor, report=report, **chosen)
     figure = None if options.figure is None else picture_path(options.figure)
-    is_run = Path(options.source).is_dir()
-    if not is_run and file_kind(options.source) == "codes":
+    if options.source is None:
+        pair = open_pair(
+            options.encoder,
+            options.decoder,
+            options.weights,
+            options.data,
+            options.latent_dim,
+            posterior=options.posterior,
+            device=options.device,
+        )
+        # The data of the pair are those of its config.
+        result, content = replace(sculptor, data=None).run(pair)
+    elif not Path(options.source).is_dir() and file_kind(options.source) == "codes":
         result = sculptor.codes(options.source)
         out.parent.mkdir(parents=True, exist_ok=True)
         save_bijection(result.fit.bijection, out, result.to_dict())
         return result
-    result, content = sculptor.checkpoint(options.source)
+    else:
+        result, content = sculptor.checkpoint(options.source)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_checkpoint(content, out)
     if figure is not None and result.draws is not None:

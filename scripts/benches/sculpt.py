@@ -6,8 +6,8 @@ bench.py sculpt RUN --out sculpt.jsonl --priors uniform laplace "ring of six" co
 bench.py sculpt RUN --out sculpt.jsonl --sizes 1000 3000 10000 30000
 bench.py sculpt --out sculpt.jsonl                               # print the rows
 
-A RUN is a run directory, or a checkpoint. Every row is one line of JSON in --out. Rows that exist are skipped, so an
-interrupted command goes on where it stopped. One row takes one to four minutes of one CPU thread.
+A RUN is a run directory, or a checkpoint. Every row is one line of JSON in --out. Rows that exist are
+skipped, so an interrupted command continues. One row takes one to four minutes of one CPU thread.
 """
 
 import argparse
@@ -129,7 +129,7 @@ def name_of(path: str) -> str:
 
 @torch.no_grad()
 def nearness(bijection: Bijection, h: Tensor) -> dict[str, float]:
-    """Return the inverse error in standard deviations of h, and the correlation of each z_i with its nearest h_j."""
+    """Return the inverse error in deviations of h, and the correlation of each z_i with its nearest h_j."""
     z = bijection(h)
     error = ((bijection.inverse(z) - h).abs() / h.std(0)).max()
     d = h.shape[1]

@@ -188,3 +188,94 @@ def test_mistakes_give_one_line(arguments, message, tmp_path, monkeypatch, capsy
     assert main(["sculpt", *arguments, "--steps", "1"]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert message in error[-1]
+
+
+PAIR = """
+from torch import nn
+
+
+def encoder(outputs=3):
+    return nn.Sequential(nn.Flatten(), nn.Linear(4096, outputs))
+
+
+def decoder():
+    return nn.Sequential(nn.Linear(3, 4096), nn.Sigmoid(), nn.Unflatten(1, (1, 64, 64)))
+"""
+PAIR_DATA = "{name: sprites, images: 200, validation: 40, test: 40}"
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Return the options of an encoder and a decoder, and their joint state dict."""
+    (tmp_path / "pair.py").write_text(PAIR)
+    options = ["--encoder", f"{tmp_path}/pair.py:encoder", "--decoder", f"{tmp_path}/pair.py:decoder"]
+    options += ["--data", PAIR_DATA, "--latent-dim", "3", "--out", f"{tmp_path}/out.pt"]
+    torch.manual_seed(0)
+    both = torch.nn.ModuleDict(
+        {
+            "encoder": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4096, 3)),
+            "decoder": torch.nn.Sequential(torch.nn.Linear(3, 4096)),
+            "discriminator": torch.nn.Linear(3, 1),
+        }
+    )
+    return options, both.state_dict()
+
+
+def test_an_encoder_and_a_decoder_from_elsewhere(pair, tmp_path):
+    options, state = pair
+    torch.save(state, tmp_path / "both.pt")
+    assert main(["sculpt", *options, "--weights", f"{tmp_path}/both.pt", *SHORT]) == 0
+    model = load_model(tmp_path / "out.pt", trust=True)
+    images = torch.rand(5, 1, 64, 64)
+    h = images.flatten(1) @ state["encoder.1.weight"].T + state["encoder.1.bias"]
+    z = model.encode(images).sample
+    assert torch.allclose(z, model.flow(h), atol=1e-5)
+    right = torch.sigmoid(h @ state["decoder.0.weight"].T + state["decoder.0.bias"]).view(5, 1, 64, 64)
+    assert torch.allclose(model.decode(z), right, atol=1e-4)
+    assert main(["score", f"{tmp_path}/out.pt", "--predictor", "linear", "--trust"]) == 0
+
+
+def test_two_files_of_weights(pair, tmp_path):
+    options, state = pair
+    for part in ("encoder", "decoder"):
+        own = {key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(part)}
+        torch.save(own, tmp_path / f"{part}.pt")
+    files = [f"{tmp_path}/encoder.pt", f"{tmp_path}/decoder.pt"]
+    assert main(["sculpt", *options, "--weights", *files, *SHORT]) == 0
+    model = load_model(tmp_path / "out.pt", trust=True)
+    assert torch.equal(model.encoder[1].weight, state["encoder.1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--latent-dim", "4"], "model.encoder"),
+        (["--data", "folder"], "--data: 'folder' received; give YAML"),
+        (["--weights", "missing.pt"], "--weights: missing.pt: no such file"),
+        (["--weights", "a.pt", "b.pt", "c.pt"], "--weights"),
+        (["--encoder", "{width: 3}"], "--encoder"),
+        (["--posterior", "gaussian"], "model.encoder"),
+    ],
+)
+def test_mistakes_in_a_pair(pair, change, message, capsys):
+    assert main(["sculpt", *pair[0], *change, *SHORT]) == 2
+    (line,) = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error")]
+    assert message in line
+
+
+def test_weights_of_another_layout(pair, tmp_path, capsys):
+    options, state = pair
+    torch.save({f"net.{key}": value for key, value in state.items()}, tmp_path / "net.pt")
+    assert main(["sculpt", *options, "--weights", f"{tmp_path}/net.pt", *SHORT]) == 2
+    assert "no keys that start with 'encoder.'" in capsys.readouterr().err
+    torch.save({**state, "encoder.1.weight": torch.zeros(7, 7)}, tmp_path / "bad.pt")
+    assert main(["sculpt", *options, "--weights", f"{tmp_path}/bad.pt", *SHORT]) == 2
+    assert "--weights: not those of --encoder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--out", "a.pt"], ["codes.npy", "--encoder", "a:B", "--out", "a.pt"], ["--encoder", "a:B"]]
+)
+def test_exactly_one_source(arguments, capsys):
+    assert main(["sculpt", *arguments, *(["--out", "a.pt"] if "--out" not in arguments else [])]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

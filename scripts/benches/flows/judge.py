@@ -47,7 +47,7 @@ class Judge:
 
     @torch.no_grad()
     def matches(self, z: Tensor, seed: int = 0) -> dict[str, float]:
-        """Return the match by the evaluation kernel and by pairs of dimensions, in null standard deviations."""
+        """Return the match by the evaluation kernel and by pairs of dimensions, in null deviations."""
         z = z[torch.randperm(len(z), generator=stream(seed, "shuffled rows"))]
         found = {}
         for n in self.sizes:
