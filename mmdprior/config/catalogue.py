@@ -82,7 +82,19 @@ from mmdprior.priors import (
 from mmdprior.priors import Bernoulli as BernoulliPrior
 from mmdprior.priors import Gaussian as GaussianPrior
 from mmdprior.priors import Laplace as LaplacePrior
-from mmdprior.regularizers import KL, MMD, NoPenalty, Predictability, SumOfPenalties, Weighted
+from mmdprior.regularizers import (
+    DIP,
+    KL,
+    MMD,
+    WAEGAN,
+    BetaTC,
+    Factor,
+    Info,
+    NoPenalty,
+    Predictability,
+    SumOfPenalties,
+    Weighted,
+)
 from mmdprior.regularizers.estimators import ESTIMATORS
 from mmdprior.training import Constant, Cosine, Cyclical, Warmup
 
@@ -162,11 +174,16 @@ NAMES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "known_prior": partial(_by_name, "known_prior"),
     },
     "regularizer": {
+        "beta_tc": BetaTC,
+        "dip": DIP,
+        "factor": Factor,
+        "info": Info,
         "kl": KL,
         "mmd": MMD,
         "none": NoPenalty,
         "predictability": Predictability,
         "sum": SumOfPenalties,
+        "wae_gan": WAEGAN,
     },
     "weighted_regularizer": {"weighted": Weighted},
     "schedule": {"constant": Constant, "cosine": Cosine, "cyclical": Cyclical, "warmup": Warmup},

@@ -16,6 +16,7 @@ __all__ = [
     "SECTIONS",
     "Config",
     "DataSection",
+    "DisentanglementSettings",
     "EvaluationSection",
     "ModelSection",
     "RegularizerSection",
@@ -27,6 +28,31 @@ Positive = pydantic.PositiveInt
 Share = float | int
 Decay = Annotated[float, Field(ge=0, lt=1)]
 PredictorName = Literal["linear", "additive", "mlp", "experts", "information", "trees"]
+ScoreName = Literal[
+    "beta_vae",
+    "factor_vae",
+    "mig",
+    "mig_sup",
+    "dcimig",
+    "jemmig",
+    "modularity",
+    "med",
+    "dci_disentanglement",
+    "dci_completeness",
+    "dci_informativeness",
+    "dci_es",
+    "sap",
+    "sap_r2",
+    "explicitness",
+    "explicitness_scaled",
+    "irs",
+    "info_m",
+    "info_c",
+    "info_e",
+    "mcc_pearson",
+    "mcc_spearman",
+]
+ScoreNames = Annotated[list[ScoreName], Field(min_length=1)]
 ScheduleSlot = Annotated[Slot, SlotOf("schedule")]
 
 
@@ -227,11 +253,15 @@ class TrainerSection(Section):
         description="Decay of an exponential moving average of the weights, such as 0.999, which "
         "validation, score and load use; null keeps no average.",
     )
-    auxiliary_learning_rate: pydantic.PositiveFloat = Field(
-        1e-3, description="Step size of Adam for the learned parts of the regularizer."
+    auxiliary_learning_rate: pydantic.PositiveFloat | None = Field(
+        None,
+        description="Step size of Adam for the learned parts of the regularizer; null for the default of the "
+        "penalty: 0.001, or that of its paper.",
     )
-    auxiliary_betas: list[Decay] = Field(
-        [0.5, 0.9], min_length=2, max_length=2, description="Decay rates of Adam for these parts."
+    auxiliary_betas: Annotated[list[Decay], Field(min_length=2, max_length=2)] | None = Field(
+        None,
+        description="Decay rates of Adam for these parts; null for the default of the penalty: [0.5, 0.9], "
+        "or that of its paper.",
     )
     log_every: Positive = Field(50, description="Steps between logged values.")
     checkpoint_every: Positive = Field(500, description="Steps between updates of checkpoints/last.pt.")
@@ -247,6 +277,37 @@ class TrainerSection(Section):
         if self.keep_last is not None and self.keep_every is None:
             raise problem(f"{self.keep_last} received; give keep_every, too", "keep_last")
         return self
+
+
+class DisentanglementSettings(StrictModel):
+    """``evaluation.disentanglement``: supervised scores of codes whose factors are known."""
+
+    scores: ScoreNames | None = Field(
+        None, description="Scores at validations; null for all that fit no trees and no many-parameter probe."
+    )
+    final_scores: ScoreNames | None = Field(
+        None, description="Scores at the end; null for all, as far as scikit-learn is installed."
+    )
+    split: Literal["all", "train", "validation", "test"] | None = Field(
+        None,
+        description="Images of the scores at the end; null for all images of data with a full grid of "
+        "factors, and for the test split of other data. Validations use the validation split.",
+    )
+    limit: Positive = Field(
+        50_000, description="Largest number of images of the scores at the end; more are drawn at random."
+    )
+    kinds: dict[str, Literal["discrete", "ordinal", "circular", "continuous"]] = Field(
+        default_factory=dict, description="Kinds of factors by name, in place of those of the data."
+    )
+    probe: Literal["histogram", "gradient_boosted", "random_forest", "lasso", "logistic"] = Field(
+        "histogram", description="Classifier of the DCI scores."
+    )
+    n_train: int = Field(10_000, ge=2, description="Images that the scores are fitted on.")
+    n_test: Positive = Field(5_000, description="Held-out images of the scores.")
+    bins: int = Field(20, ge=2, description="Bins of each code in mutual information.")
+    chance: pydantic.NonNegativeInt = Field(
+        1, description="Copies with shuffled factors that measure the chance levels at the end."
+    )
 
 
 class EvaluationSection(Section):
@@ -271,16 +332,21 @@ class EvaluationSection(Section):
         description="Label of the images that is equal for dependent ones (views, frames, patients), or "
         "blocks for images in time order: LPS splits and permutes whole groups. Null for independent images.",
     )
+    disentanglement: bool | ScoreNames | DisentanglementSettings = Field(
+        False,
+        description="Supervised scores of data with known factors: true for all, a list of names, or a "
+        "mapping of settings. Validations compute those that are fast.",
+    )
     match_samples: int = Field(
         512, ge=2, description="Codes, and draws from the prior, in the standardised MMD."
     )
     monitor: Literal[
         "reconstruction/psnr",
+        "reconstruction/r2",
         "lps/linear",
         "lps/additive",
         "lps/mlp",
         "lps/experts",
-        "reconstruction/r2",
         "lps/information",
         "lps/trees",
         "match/mmd_standardised",
@@ -294,6 +360,17 @@ class EvaluationSection(Section):
         description="Stop after this many validations without a better value of monitor; null trains all "
         "steps.",
     )
+
+    @property
+    def disentanglement_settings(self) -> DisentanglementSettings | None:
+        """Settings of the supervised scores with all defaults; None if they are off."""
+        chosen = self.disentanglement
+        if isinstance(chosen, DisentanglementSettings):
+            return chosen
+        if not chosen:
+            return None
+        names = None if chosen is True else chosen
+        return DisentanglementSettings.model_validate({"scores": names, "final_scores": names})
 
 
 SECTIONS: Mapping[str, type[Section]] = {

@@ -1,6 +1,7 @@
 """The per-sample KL penalty of a VAE."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
@@ -8,15 +9,14 @@ from torch import Tensor
 
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
-from mmdprior.priors import Gaussian, PriorLike, as_prior
+from mmdprior.priors import Gaussian, Prior, PriorLike, as_prior
 from mmdprior.priors.arguments import positive_int, positive_number
-from mmdprior.regularizers.regularizer import Regularizer, check_codes, codes_of
-from mmdprior.tracing import may_store_results
+from mmdprior.regularizers.code_penalty import CodePenalty
 
-__all__ = ["KL"]
+__all__ = ["KL", "kl_divergence"]
 
 
-class KL(Regularizer):
+class KL(CodePenalty):
     """Mean over the batch of KL(q(z|x) || p), in nats.
 
     For p = N(m, diag(s^2)) it has a closed form (Kingma & Welling, arXiv 1312.6114, appendix B),
@@ -29,16 +29,18 @@ class KL(Regularizer):
     to the density that the flow gives the encoder's codes. The model is then a VAE with a flow prior (Chen et
     al., arXiv 1611.02731, section 3.2).
 
-    With a capacity C, the value is |KL - C(step)|, where C(step) grows linearly to C (Burgess et al., arXiv
-    1804.03599, eq. 8). The gamma of that equation is the weight of the penalty.
+    With a capacity C, the value is gamma |KL - C(step)|, where C(step) grows linearly to C (Burgess et al.,
+    arXiv 1804.03599, eq. 8). The published setting for dSprites is gamma 1000 and C = 25 nats after 100,000
+    steps. By default gamma is 1, so that the weight of the penalty takes its place.
 
     Args:
         prior: N(0, I) by default, otherwise anything that `as_prior` accepts and that has a ``log_prob``.
         capacity: final capacity C in nats; None, the default, for the plain KL.
         capacity_steps: steps over which the capacity grows from 0 to C.
+        gamma: factor of |KL - C(step)|, only with a capacity; 1 by default.
 
     Raises:
-        InputError: a prior without density, or a negative capacity.
+        InputError: a prior without density, a negative capacity or gamma, or gamma without a capacity.
 
     Example:
         >>> from mmdprior import Latent
@@ -50,11 +52,16 @@ class KL(Regularizer):
         tensor(1.)
     """
 
+    name = "kl"
+    least = 1
+    needs_posterior = True
+
     def __init__(
         self,
         prior: PriorLike | None = None,
         capacity: float | None = None,
         capacity_steps: int = 100_000,
+        gamma: float = 1.0,
     ) -> None:
         super().__init__()
         self.prior = None if prior is None else as_prior(prior)
@@ -65,67 +72,61 @@ class KL(Regularizer):
         positive_int("capacity_steps", capacity_steps)
         self.capacity = capacity
         self.capacity_steps = capacity_steps
+        self.gamma = positive_number("gamma", gamma, allow_zero=True)
+        if capacity is None and gamma != 1.0:
+            raise InputError(f"gamma: {gamma} received without a capacity; give capacity, or use the weight")
+
+    def describe(self) -> str:
+        """Return a one-line description of the penalty."""
+        prior = "N(0, I)" if self.prior is None else f"{type(self.prior).__name__}({self.prior.dim})"
+        if self.capacity is None:
+            return f"KL to {prior}"
+        return (
+            f"{self.gamma:g} x |KL to {prior} - C|, C up to {self.capacity:g} in {self.capacity_steps} steps"
+        )
 
     def check(self, *, dim: int, stochastic: bool) -> None:
         """Check that the posterior has a variance and that prior and latent have the same dimension."""
-        if not stochastic:
-            raise InputError(
-                "latent: deterministic received; a kl penalty needs model.posterior: gaussian, or log_var in "
-                "the Latent"
-            )
+        super().check(dim=dim, stochastic=stochastic)
         if self.prior is not None and self.prior.dim != dim:
             raise InputError(f"prior: dim {self.prior.dim} received; the latent has {dim}")
 
-    def forward(
-        self, latent: Latent | Tensor, *, step: int = 0, labels: Tensor | None = None
-    ) -> Float[Tensor, ""]:
-        """Return the penalty of a batch.
-
-        Raises:
-            InputError: codes without a posterior variance, or a prior of another dimension.
-        """
-        if not isinstance(latent, Latent):
-            raise InputError(
-                f"latent: {type(latent).__name__} received; a kl penalty needs Latent(sample, mean, log_var)"
-            )
-        codes = codes_of(latent, least=1)
-        self.check(dim=latent.dim, stochastic=latent.stochastic)
-        for name in ("mean", "log_var"):
-            part = getattr(latent, name)
-            check_codes(f"latent.{name}", part)
-            if part.shape != codes.shape:
-                raise InputError(
-                    f"latent.{name}: shape {tuple(part.shape)} received; the sample has {tuple(codes.shape)}"
-                )
-        kl = self._per_sample(latent).mean()
-        if may_store_results():
-            self.terms = {"kl": kl.detach()}
+    def evaluate(self, latent: Latent, step: int) -> tuple[Float[Tensor, ""], Mapping[str, Tensor]]:
+        """Return the penalty and the KL."""
+        kl = kl_divergence(latent, self.prior)
+        terms = {"kl": kl}
         if self.capacity is None:
-            return kl
-        return (kl - self.capacity * min(step / self.capacity_steps, 1.0)).abs()
+            return kl, terms
+        return self.gamma * (kl - self.capacity * min(step / self.capacity_steps, 1.0)).abs(), terms
 
-    def _per_sample(self, latent: Latent) -> Float[Tensor, "n"]:
-        if latent.base is not None and latent.log_det is not None:
-            return self._behind_flow(latent, latent.base, latent.log_det)
-        dtype = torch.promote_types(latent.mean.dtype, torch.float32)
-        assert latent.log_var is not None  # by `check`
-        mean, log_var = latent.mean.to(dtype), latent.log_var.to(dtype)
-        if self.prior is None:
-            return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1)
-        if isinstance(self.prior, Gaussian):
-            m, s = self.prior.mean.to(mean), self.prior.scale.to(mean)
-            log_ratio = log_var - 2 * s.log()  # log(var / s^2)
-            return 0.5 * (((mean - m) / s).square() + log_ratio.exp() - 1 - log_ratio).sum(1)
-        z = latent.sample.to(mean)
-        return _log_density(z, mean, log_var) - self.prior.log_prob(z)
 
-    def _behind_flow(self, latent: Latent, before: Latent, log_det: Tensor) -> Float[Tensor, "n"]:
-        """Return log q(h|x) - log p(f(h)) - log |det df/dh| at one sample h per row."""
-        assert before.log_var is not None  # the latent behind a flow is stochastic if that before it is
-        log_q, z = _log_density(before.sample, before.mean, before.log_var), latent.sample
-        zero = torch.zeros_like(z)
-        log_p = _log_density(z, zero, zero) if self.prior is None else self.prior.log_prob(z)
-        return log_q - log_p - log_det
+def kl_divergence(latent: Latent, prior: Prior | None = None) -> Float[Tensor, ""]:
+    """Return the mean over the batch of KL(q(z|x) || p) in nats, as `KL` defines it.
+
+    Args:
+        latent: codes with a variance, in float32 or float64.
+        prior: p; None, the default, for N(0, I).
+    """
+    assert latent.log_var is not None
+    mean, log_var = latent.mean, latent.log_var
+    if latent.base is not None and latent.log_det is not None:
+        return _behind_flow(latent.sample, latent.base, latent.log_det, prior).mean()
+    if prior is None:
+        return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1).mean()
+    if isinstance(prior, Gaussian):
+        m, s = prior.mean.to(mean), prior.scale.to(mean)
+        log_ratio = log_var - 2 * s.log()  # log(var / s^2)
+        return 0.5 * (((mean - m) / s).square() + log_ratio.exp() - 1 - log_ratio).sum(1).mean()
+    return (_log_density(latent.sample, mean, log_var) - prior.log_prob(latent.sample)).mean()
+
+
+def _behind_flow(z: Tensor, before: Latent, log_det: Tensor, prior: Prior | None) -> Float[Tensor, "n"]:
+    """Return log q(h|x) - log p(f(h)) - log |det df/dh| at one sample h per row."""
+    assert before.log_var is not None  # the latent behind a flow is stochastic if that before it is
+    log_q = _log_density(before.sample, before.mean, before.log_var)
+    zero = torch.zeros_like(z)
+    log_p = _log_density(z, zero, zero) if prior is None else prior.log_prob(z)
+    return log_q - log_p - log_det
 
 
 def _log_density(z: Tensor, mean: Tensor, log_var: Tensor) -> Float[Tensor, "n"]:

@@ -134,7 +134,7 @@ class Predictability(Regularizer):
         """Return the predicting networks."""
         return [self.networks]
 
-    def auxiliary_loss(self, latent: Latent | Tensor) -> Float[Tensor, ""]:
+    def auxiliary_loss(self, latent: Latent | Tensor, *, step: int = 0) -> Float[Tensor, ""]:
         """Return the squared error of the networks, averaged over the batch and summed over dimensions.
 
         The gradient reaches only the networks, not the codes.

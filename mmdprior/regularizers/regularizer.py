@@ -1,5 +1,6 @@
 """The contract of a regularizer: a penalty on the latent codes of a batch."""
 
+import inspect
 import math
 import warnings
 from abc import ABC, abstractmethod
@@ -12,7 +13,7 @@ from mmdprior.errors import InputError, InputWarning
 from mmdprior.latent import Latent
 from mmdprior.tracing import is_traced
 
-__all__ = ["NoPenalty", "Regularizer", "check_codes", "codes_of"]
+__all__ = ["NoPenalty", "Regularizer", "check_codes", "codes_of", "loss_of_auxiliary"]
 
 
 class Regularizer(nn.Module, ABC):
@@ -32,9 +33,12 @@ class Regularizer(nn.Module, ABC):
     - ``check(dim=..., stochastic=...)`` raises `InputError` for latents that the penalty cannot take. It is
       called before training.
     - ``auxiliary_modules()``, ``auxiliary_loss(latent)`` and ``auxiliary_steps`` declare parts that are
-      trained with a loss of their own, such as a discriminator. The loop has an optimizer for them: after
-      every update of the model it updates them ``auxiliary_steps`` times on detached codes. It freezes
-      them for the model's loss.
+      trained with a loss of their own, such as a discriminator. The loop has an optimizer for them, Adam with
+      ``auxiliary_learning_rate`` and ``auxiliary_betas``: after every update of the model it updates them
+      ``auxiliary_steps`` times on detached codes. It freezes them for the model's loss. An auxiliary loss
+      that draws random numbers has the argument ``step``, which is another number in every update.
+    - ``before_training(model=..., images=...)`` receives the autoencoder and the number of training images,
+      for penalties on more than the codes.
 
     A regularizer owns no optimizer and no device: the loop moves it with ``.to(device)``.
     `mmdprior.testing.check_regularizer` verifies all of this.
@@ -42,6 +46,8 @@ class Regularizer(nn.Module, ABC):
     Attributes:
         terms: parts of the last value by name, detached 0-dim tensors.
         auxiliary_steps: updates of the auxiliary modules per update of the model.
+        auxiliary_learning_rate: default step size of Adam for the auxiliary modules.
+        auxiliary_betas: default decay rates of Adam for the auxiliary modules.
 
     Example:
         A penalty on the mean squared correlation between dimensions:
@@ -87,6 +93,8 @@ class Regularizer(nn.Module, ABC):
     """
 
     auxiliary_steps: int = 1
+    auxiliary_learning_rate: float = 1e-3
+    auxiliary_betas: tuple[float, float] = (0.5, 0.9)
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,6 +120,15 @@ class Regularizer(nn.Module, ABC):
             stochastic: whether the posterior has a variance.
         """
 
+    def before_training(self, *, model: nn.Module, images: int) -> None:
+        """Receive the autoencoder and the size of the data, once before training; ignored by default.
+
+        Args:
+            model: the autoencoder, with ``encoder``, ``decoder`` and ``posterior``. Keep it in a tuple: an
+                attribute that is a module would become a submodule of the penalty.
+            images: number of training images.
+        """
+
     def describe(self) -> str:
         """Return a one-line description of the penalty."""
         return type(self).__name__
@@ -120,9 +137,21 @@ class Regularizer(nn.Module, ABC):
         """Return the submodules that are trained on `auxiliary_loss`; none by default."""
         return []
 
-    def auxiliary_loss(self, latent: Latent) -> Float[Tensor, ""]:
-        """Return the loss of the auxiliary modules on the detached codes of the global batch."""
+    def auxiliary_loss(self, latent: Latent, *, step: int = 0) -> Float[Tensor, ""]:
+        """Return the loss of the auxiliary modules on the detached codes of the global batch.
+
+        Args:
+            latent: codes of the global batch.
+            step: number of the update, for a loss that draws random numbers.
+        """
         return torch.zeros((), device=latent.sample.device)
+
+
+def loss_of_auxiliary(penalty: Regularizer, latent: Latent, step: int) -> Float[Tensor, ""]:
+    """Return the auxiliary loss of a penalty at an update, also of one whose method has no ``step``."""
+    if "step" in inspect.signature(penalty.auxiliary_loss).parameters:
+        return penalty.auxiliary_loss(latent, step=step)
+    return penalty.auxiliary_loss(latent)
 
 
 def codes_of(latent: Latent | Tensor, *, least: int = 0) -> Float[Tensor, "n d"]:

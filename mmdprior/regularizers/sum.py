@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
 from mmdprior.priors.arguments import positive_number
-from mmdprior.regularizers.regularizer import Regularizer
+from mmdprior.regularizers.regularizer import Regularizer, loss_of_auxiliary
 from mmdprior.tracing import may_store_results
 
 __all__ = ["SumOfPenalties", "Weighted"]
@@ -90,6 +90,11 @@ class SumOfPenalties(Regularizer):
         learned = [e.penalty.auxiliary_steps for e in self.weighted if e.penalty.auxiliary_modules()]
         self.auxiliary_steps = max(learned, default=1)
 
+    def before_training(self, *, model: nn.Module, images: int) -> None:
+        """Pass the autoencoder and the size of the data to every penalty."""
+        for entry in self._entries():
+            entry.penalty.before_training(model=model, images=images)
+
     def describe(self) -> str:
         """Return a one-line description of the penalty."""
         return "; ".join(f"{entry.weight:g} x [{entry.penalty.describe()}]" for entry in self._entries())
@@ -113,10 +118,10 @@ class SumOfPenalties(Regularizer):
         """Return the auxiliary modules of all penalties."""
         return [module for entry in self._entries() for module in entry.penalty.auxiliary_modules()]
 
-    def auxiliary_loss(self, latent: Latent) -> Float[Tensor, ""]:
+    def auxiliary_loss(self, latent: Latent, *, step: int = 0) -> Float[Tensor, ""]:
         """Return the sum of the auxiliary losses; the weights of the penalties do not apply."""
         learned = [entry.penalty for entry in self._entries() if entry.penalty.auxiliary_modules()]
-        losses = [penalty.auxiliary_loss(latent) for penalty in learned]
+        losses = [loss_of_auxiliary(penalty, latent, step) for penalty in learned]
         return torch.stack(losses).sum() if losses else super().auxiliary_loss(latent)
 
     def _entries(self) -> list[Weighted]:

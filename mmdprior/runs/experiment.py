@@ -46,6 +46,7 @@ from mmdprior.training import (
     WeightAverage,
     join,
 )
+from mmdprior.training.auxiliary import auxiliary_optimizer
 from mmdprior.world import World
 
 __all__ = ["Experiment", "assemble"]
@@ -229,6 +230,7 @@ def _build(config: Config, resume: Mapping[str, Any] | None, world: World, devic
     # A new model computes its linear skip from the training images. A resumed one finds it in the checkpoint.
     images = splits.train if resume is None else None
     model = builder.model(splits.train.image_shape, images).to(device)
+    regularizer.before_training(model=model, images=len(splits.train))
     dry_run(
         model,
         regularizer,
@@ -269,7 +271,9 @@ def _trainer(
         regularizer=regularizer,
         batches=parts.batches,
         optimizer=_optimizer(config, model, regularizer),
-        auxiliary_optimizer=_auxiliary_optimizer(config, regularizer),
+        auxiliary_optimizer=auxiliary_optimizer(
+            regularizer, config.trainer.auxiliary_learning_rate, config.trainer.auxiliary_betas
+        ),
         weight_schedule=parts.builder.schedule("regularizer.schedule"),
         learning_rate_schedule=parts.builder.schedule("trainer.schedule"),
         average=average,
@@ -397,20 +401,6 @@ def _optimizer(config: Config, model: Autoencoder, regularizer: Regularizer) -> 
         lr=settings.learning_rate,
         betas=(settings.betas[0], settings.betas[1]),
         weight_decay=settings.weight_decay,
-        fused=True,
-    )
-
-
-def _auxiliary_optimizer(config: Config, regularizer: Regularizer) -> torch.optim.Optimizer | None:
-    """Return the optimizer of the regularizer's learned parts; None if it has none."""
-    parameters = [p for module in regularizer.auxiliary_modules() for p in module.parameters()]
-    if not parameters:
-        return None
-    betas = config.trainer.auxiliary_betas
-    return torch.optim.Adam(
-        parameters,
-        lr=config.trainer.auxiliary_learning_rate,
-        betas=(betas[0], betas[1]),
         fused=True,
     )
 

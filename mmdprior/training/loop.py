@@ -133,6 +133,7 @@ class Trainer:
         self.stale = 0
         self.steps_per_second = math.nan
         self.stopped = False
+        self.regularizer.before_training(model=self.model, images=len(self.batches.images))
         # Ranks may have initialised differently (global RNG, files): all start from the state of rank 0.
         broadcast_state(self.model, self.world)
         broadcast_state(self.regularizer, self.world)
@@ -226,7 +227,7 @@ class Trainer:
         norm = self._clip_gradient()
         self._guard.observe(self.step, losses, norm)
         self.optimizer.step()
-        self._learned.train(losses.latent)
+        self._learned.train(losses.latent, self.step)
         self.step += 1
         if self.average is not None:
             self.average.update(self.step)

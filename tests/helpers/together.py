@@ -12,7 +12,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from helpers.baseline_catalogue import BASELINES
 
 from mmdprior import KL, MMD
 from mmdprior.data import Augmentation, Batch, InMemory, ResidentBatches
@@ -23,7 +26,7 @@ from mmdprior.regularizers import Predictability, Regularizer, SumOfPenalties
 from mmdprior.training import Logger, Numerics, Trainer, join
 
 ROOT = Path(__file__).parents[2]
-DIM, SIDE, STEPS = 4, 6, 20
+DIM, SIDE, STEPS, FEW_STEPS = 4, 6, 20, 5
 
 
 class Decoder(nn.Module):
@@ -73,6 +76,8 @@ class LossRecorder(Logger):
 def penalty(case, world):
     if case == "kl":
         return KL()
+    if case in BASELINES:
+        return BASELINES[case](DIM)
     if case == "learned":
         return SumOfPenalties([Predictability(DIM, [8], seed=0), MMD(Gaussian(DIM), seed=0)])
     mmd = MMD(Gaussian(DIM), ANOVA(), seed=0, queue=8 if case == "queue" else 0)
@@ -96,7 +101,7 @@ def train(case, dtype, parts, world, device):
         batches=ConvertedBatches(images, 32, 3, device, Augmentation(True, 2), world, dtype=dtype),
         optimizer=torch.optim.Adam(model.parameters(), lr=1e-3, foreach=False),
         auxiliary_optimizer=torch.optim.Adam(learned, lr=1e-3) if learned else None,
-        steps=STEPS,
+        steps=FEW_STEPS if case in BASELINES else STEPS,
         device=device,
         weight=10.0,
         gradient_clip=5.0,

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.baseline_catalogue import BASELINES
 from helpers.kernel_catalogue import KERNELS
 
 from mmdprior import KL, MMD
@@ -39,6 +40,7 @@ PENALTIES = {
         ]
     ),
 } | {f"mmd_{name}": lambda make=make: MMD(Gaussian(3), make(), seed=1) for name, make in KERNELS.items()}
+PENALTIES |= {name: lambda make=make: make(3) for name, make in BASELINES.items()}
 
 
 @pytest.mark.parametrize("name", PENALTIES)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.baseline_catalogue import BASELINES
 from torch import nn
 
 import mmdprior.training
@@ -60,7 +61,7 @@ PENALTIES = {
     "anova": lambda: MMD(Gaussian(DIM), ANOVA(), seed=0),
     "predictability": lambda: Predictability(DIM, seed=0),
     "learned": LearnedScale,
-}
+} | {name: lambda make=make: make(DIM) for name, make in BASELINES.items()}
 
 
 def make_batch(n=256, dtype=torch.float64):

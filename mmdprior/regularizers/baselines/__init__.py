@@ -1,0 +1,1 @@
+"""Published penalties to compare with: VAEs, adversarial, sliced and covariance penalties, and RAE."""

@@ -1,0 +1,16 @@
+"""One small instance of every published penalty, for tests that hold for all of them."""
+
+from mmdprior import KL
+from mmdprior.regularizers import DIP, WAEGAN, BetaTC, Factor, Info
+
+BASELINES = {
+    "capacity": lambda dim: KL(capacity=4.0, capacity_steps=10, gamma=3.0),
+    "beta_tc": lambda dim: BetaTC(),
+    "beta_tc_stratified": lambda dim: BetaTC(estimator="stratified", data_size=500, seed=0),
+    "factor": lambda dim: Factor(dim, hidden=[16, 16], seed=0),
+    "dip": lambda dim: DIP(),
+    "dip_ii": lambda dim: DIP("ii"),
+    "info": lambda dim: Info(dim, seed=0),
+    "wae_gan": lambda dim: WAEGAN(dim, hidden=[16, 16], seed=0),
+}
+"""Name -> function of the latent dimension that makes a penalty."""

@@ -1,0 +1,69 @@
+"""What holds for every published penalty: precision, contract, training from its name alone."""
+
+import pytest
+import torch
+from helpers.baseline_catalogue import BASELINES
+from helpers.small_runs import trainer
+
+from mmdprior import Latent
+from mmdprior.config.catalogue import NAMES
+from mmdprior.regularizers import Regularizer
+from mmdprior.testing import check_regularizer
+
+DETERMINISTIC = ("wae_gan",)
+STOCHASTIC = ("beta_tc", "dip", "factor", "info")
+
+
+def latent(n=64, d=4):
+    g = torch.Generator().manual_seed(0)
+    mean = torch.randn(n, d, generator=g) + 0.5 * torch.randn(n, 1, generator=g)
+    log_var = 0.3 * torch.randn(n, d, generator=g) - 1
+    return Latent(mean + (0.5 * log_var).exp() * torch.randn(n, d, generator=g), mean, log_var)
+
+
+def halves(z):
+    return Latent(*(part.bfloat16() for part in (z.sample, z.mean, z.log_var)))
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_autocast_changes_nothing_and_bfloat16_codes_only_their_rounding(name):
+    penalty, z = BASELINES[name](4), latent()
+    value = penalty(z, step=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(penalty(z, step=2), value)
+    rounded = penalty(halves(z), step=2)
+    assert rounded.dtype == torch.float32
+    assert float(rounded) == pytest.approx(float(value), rel=0.05, abs=0.02)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_stochastic_latents_satisfy_the_contract(name):
+    check_regularizer(BASELINES[name](3), dim=3, stochastic=True)
+
+
+@pytest.mark.parametrize("name", [*DETERMINISTIC, *STOCHASTIC])
+def test_trains_from_its_name_alone(name):
+    posterior = "gaussian" if name in STOCHASTIC else "deterministic"
+    run = trainer(regularizer={"name": name, "weight": 1.0}, model__posterior=posterior, trainer__steps=2)
+    run.run()
+    assert run.step == 2
+    assert all(torch.isfinite(term) for term in run.regularizer.terms.values())
+    assert run.regularizer.describe() != Regularizer.describe(run.regularizer)
+
+
+def test_learned_parts_have_the_published_optimizer_unless_the_config_sets_one():
+    group = trainer(
+        regularizer={"name": "factor"}, model__posterior="gaussian"
+    ).auxiliary_optimizer.param_groups[0]
+    assert (group["lr"], group["betas"]) == (1e-4, (0.5, 0.9))
+    penalties = [{"name": "wae_gan", "hidden": [8]}, {"name": "predictability"}]
+    both = {"name": "sum", "penalties": penalties}
+    rates = [g["lr"] for g in trainer(regularizer=both).auxiliary_optimizer.param_groups]
+    assert rates == [5e-4, 1e-3]
+    settings = {"trainer__auxiliary_learning_rate": 0.01, "trainer__auxiliary_betas": [0.0, 0.9]}
+    (group,) = trainer(regularizer=both, **settings).auxiliary_optimizer.param_groups
+    assert (group["lr"], group["betas"]) == (0.01, (0.0, 0.9))
+
+
+def test_every_baseline_has_a_name():
+    assert {*DETERMINISTIC, *STOCHASTIC} <= NAMES["regularizer"].keys()
