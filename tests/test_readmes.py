@@ -89,9 +89,16 @@ def scratch(tmp_path_factory):
     encoder = {"layer.weight": torch.randn(4, 3), "layer.bias": torch.zeros(4)}
     save_file(encoder, folder / "w.safetensors")
     torch.save(encoder, folder / "w.pt")
+    shapes = {"encoder.1": (20, 12288), "decoder.0": (12288, 10)}
+    pair = {f"{key}.weight": torch.randn(shape) / shape[1] for key, shape in shapes.items()}
+    pair |= {f"{key}.bias": torch.zeros(shape[0]) for key, shape in shapes.items()}
+    torch.save(pair, folder / "model.pt")
     codes = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
     np.save(folder / "codes.npy", codes)
     np.savetxt(folder / "other.csv", codes, delimiter=",")
+    factors = np.random.default_rng(1).integers(0, 3, (300, 2))
+    np.savetxt(folder / "factors.csv", factors, fmt="%d", delimiter=",", header="shape,size", comments="")
+    np.savez(folder / "arrays.npz", latents_classes=factors, factor_names=np.array(["shape", "orientation"]))
     for split, n in (("train", 20), ("test", 20)):
         for label in ("cat", "dog"):
             write_images(folder / "cifar10" / split / label, n)
@@ -183,8 +190,9 @@ def shortened(arguments):
     command = arguments[0]
     if command == "train" and "--schema" not in arguments and "--resume" not in arguments:
         return [*arguments, *SMALL]
-    if command == "score" and "--predictor" not in arguments:
-        return [*arguments, "--predictor", "linear"]
+    if command == "score":
+        short = {"--predictor": "linear", "--scores": "mig"}
+        return [*arguments, *(word for pair in short.items() if pair[0] not in arguments for word in pair)]
     if command == "prior" and "--power" in arguments:
         return [*arguments, "--repeats", "5"]
     if command == "sculpt":

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmdprior.cli.factor_options import factor_scores
 from mmdprior.cli.parser import print_error
 from mmdprior.cli.score_options import parse
 from mmdprior.columns import Columns
@@ -12,16 +13,8 @@ from mmdprior.scoring import Scorer, draw, score_files
 __all__ = ["main"]
 
 _SETTINGS = (
-    "data",
-    "split",
-    "limit",
-    "batch_size",
-    "seed",
-    "device",
-    "posterior",
-    "trust",
-    "groups",
-    "block_length",
+    *("data", "split", "limit", "batch_size", "seed", "device", "posterior", "trust"),
+    *("groups", "block_length", "factors"),
 )
 
 
@@ -31,7 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     protocol = Protocol(options.transform, options.folds, options.seeds)
     settings = {name: getattr(options, name) for name in _SETTINGS}
     columns = Columns(options.columns, options.drop)
-    scorer = Scorer(options.predictor, **settings, protocol=protocol, columns=columns)
+    settings |= {"protocol": protocol, "columns": columns, "factor_scores": factor_scores(options)}
+    scorer = Scorer(options.predictor, **settings)
     if options.json:
         Path(options.json).parent.mkdir(parents=True, exist_ok=True)
     if len(options.files) > 1:

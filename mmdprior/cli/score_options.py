@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from mmdprior.build.data import SplitName
+from mmdprior.cli.factor_options import add_factors
 from mmdprior.cli.parser import Parser, add_device, positive
 from mmdprior.errors import InputError
 from mmdprior.metrics.protocol import Transform
@@ -37,13 +38,10 @@ def parse(arguments: Sequence[str], description: str | None) -> argparse.Namespa
     add("--seeds", type=positive, default=1, help="predictor seeds to average over (1)")
     add("--folds", type=positive, default=1, help="folds of cross-fitting; 1 is one split (1)")
     add("--transform", choices=get_args(Transform), default="standardise", help="of each code dimension")
-    add(
-        "--groups",
-        metavar="COLUMN|FILE",
-        help="groups of dependent rows: a column of the codes, a label of the images, a file with one label "
-        "per row, or blocks for rows in time order",
-    )
+    groups = "a column of the codes, a label of the images, a file with one label per row, or blocks"
+    add("--groups", metavar="COLUMN|FILE", help=f"groups of dependent rows: {groups} for rows in time order")
     add("--block-length", type=positive, help="rows per block (estimated from the autocorrelation)")
+    add_factors(parser)
     add("--json", metavar="OUT", help="write the scores here; keyed by path for several files")
     add("--figures", metavar="DIR", help="write figures here, one folder per input")
     add_device(parser, trust="checkpoints and saved models")

@@ -122,8 +122,8 @@ def _chosen(columns: dict[str, np.ndarray], key: str | None, path: Path) -> dict
         if identifies_rows(column):
             others = ",".join(other for other in columns if other != name)
             raise InputError(
-                f"{path}: every row has another value in column {name!r}; if it is no factor, name those that "
-                f"are, {path}:{others or 'COLUMN'}"
+                f"{path}: every row has another value in column {name!r}; if it is no factor, name those "
+                f"that are, {path}:{others or 'COLUMN'}"
             )
     return columns
 
@@ -145,9 +145,10 @@ def _from_numpy(path: Path, key: str | None) -> dict[str, np.ndarray]:
     except InputError:
         raise
     except Exception as error:  # NumPy, zipfile and zlib raise many types
-        kinds = ".npz, .npy, .csv, .tsv, .txt, .parquet, .h5 and .pt"
+        detail = "pickled objects are never read" if "pickle" in str(error) else reason(error)
         raise InputError(
-            f"{path}: not readable ({reason(error)}); {kinds} files of numbers are read"
+            f"{path}: no plain numbers ({detail}); give a .npz, .npy, .pt, .h5, .csv, .tsv, .txt or .parquet "
+            "file of factors"
         ) from None
 
 

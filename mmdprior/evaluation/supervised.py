@@ -17,9 +17,11 @@ from mmdprior.metrics.supervised.factors import Factors, Kind
 from mmdprior.metrics.supervised.table import SupervisedProtocol
 from mmdprior.seeding import stream
 
-__all__ = ["FactorScores", "images_of_factors"]
+__all__ = ["FACTOR_IMAGES", "FactorScores", "images_of_factors"]
 
 _log = logging.getLogger(DATA_LOG)
+FACTOR_IMAGES = 50_000
+"""Images of a grid of factors that are scored unless another number is set."""
 _MIN_ROWS = 4
 
 

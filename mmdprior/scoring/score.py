@@ -230,9 +230,7 @@ class Scorer:
             chosen = images_of_factors(images, self.limit or FACTOR_IMAGES, self.seed)
             if chosen is not images or len(codes.labels) < len(images):
                 device = choose_device(self.device)
-                labelled = encode(
-                    model, chosen, batch_size=self.batch_size, seed=self.seed, device=device
-                )
+                labelled = encode(model, chosen, batch_size=self.batch_size, seed=self.seed, device=device)
         return self._with_factors(result, labelled, None, settings), codes
 
     def _with_factors(

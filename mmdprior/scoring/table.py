@@ -1,5 +1,6 @@
 """Table of several evaluations."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mmdprior.evaluation.evaluation import Evaluation
@@ -54,7 +55,21 @@ class ScoreTable(Result):
             warnings += [f"warning: {names[path]}: {text}" for text in result.warnings]
         if len(statistics) > 1:
             lines += ["", *statistics, _NOTE]
+        lines += self._supervised_rows(names)
         return "\n".join([*lines, *warnings])
+
+    def _supervised_rows(self, names: Mapping[str, str]) -> list[str]:
+        """Return one row per supervised score with one column per input, or nothing without such scores."""
+        scores = {path: r.disentanglement.scores for path, r in self.results.items() if r.disentanglement}
+        if not scores:
+            return []
+        widths = {path: max(8, len(names[path])) for path in self.results}
+        rows = ["", f"{'':20}" + "".join(f"  {names[path]:>{width}}" for path, width in widths.items())]
+        for name in dict.fromkeys(name for values in scores.values() for name in values):
+            cells = {path: scores.get(path, {}).get(name) for path in widths}
+            texts = {path: "-" if value is None else f"{value:.4f}" for path, value in cells.items()}
+            rows.append(f"{name:20}" + "".join(f"  {texts[path]:>{width}}" for path, width in widths.items()))
+        return rows
 
 
 def _score_rows(result: Evaluation) -> list[str]:

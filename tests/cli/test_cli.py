@@ -58,6 +58,7 @@ class TestGoodInput:
     def test_score_of_a_checkpoint(self, checkpoint, tmp_path, capsys):
         out = tmp_path / "out.json"
         arguments = ["score", str(checkpoint), "--predictor", "linear", "--json", str(out), "--limit", "60"]
+        arguments += ["--scores", "mig"]
         assert main(arguments) == 0
         report = json.loads(out.read_text())
         assert [entry["representation"] for entry in report["lps"]] == ["mean", "sample"]
@@ -101,6 +102,7 @@ class TestGoodInput:
         for weights in ("w.pt", "w.safetensors", "ddp.pt"):
             arguments = ["--encoder", f"{{target: {TOYS}:ForeignEncoder, width: 6}}"]
             arguments += ["--weights", str(tmp_path / weights), "--data", "{name: sprites, images: 400}"]
+            arguments += ["--scores", "mig"]
             out = tmp_path / "out.json"
             assert main(["score", *arguments, "--predictor", "linear", "--json", str(out)]) == 0
             results.append(json.loads(out.read_text()))
@@ -122,7 +124,7 @@ class TestGoodInput:
         arguments = [a for a in SHORT if not a.startswith("model")]
         assert main(["train", str(config), *arguments, *own, "--runs", str(tmp_path)]) == 0
         (path,) = tmp_path.rglob("last.pt")
-        assert main(["score", str(path), "--trust", "--predictor", "linear"]) == 0
+        assert main(["score", str(path), "--trust", "--predictor", "linear", "--scores", "mig"]) == 0
 
     def test_schema_and_help(self, capsys):
         assert main(["train", "--schema"]) == 0

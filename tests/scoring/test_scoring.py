@@ -57,7 +57,7 @@ def foreign():
 def score(tmp_path, *arguments, predictors=("linear",)):
     """Run a command that must succeed; return the JSON that it wrote."""
     out = tmp_path / "out.json"
-    chosen = ["--predictor", *predictors]
+    chosen = ["--predictor", *predictors, "--scores", "mig"]
     assert main(["score", *map(str, arguments), *chosen, "--json", str(out)]) == 0
     return json.loads(out.read_text())
 
