@@ -4,13 +4,15 @@ import warnings
 from collections.abc import Sequence
 
 from mmdprior.config.schema import Config, DisentanglementSettings
-from mmdprior.data import ImageSet
+from mmdprior.data import Concatenated, ImageSet, Splits
+from mmdprior.data.splits import whole_set
 from mmdprior.errors import InputError, InputWarning
 from mmdprior.evaluation import FactorScores
+from mmdprior.evaluation.supervised import images_of_factors, random_images
 from mmdprior.metrics import SupervisedProtocol
 from mmdprior.metrics.supervised.scores import QUICK_SCORES, SCORES, available_scores
 
-__all__ = ["check_factor_scores", "final_scores", "validation_scores"]
+__all__ = ["check_factor_scores", "final_scores", "images_to_score", "validation_scores"]
 
 
 def validation_scores(config: Config) -> FactorScores | None:
@@ -33,6 +35,28 @@ def final_scores(config: Config) -> FactorScores | None:
     if settings is None:
         return None
     return _factor_scores(settings, settings.final_scores, SCORES, chance=settings.chance)
+
+
+def images_to_score(config: Config, splits: Splits) -> ImageSet | None:
+    """Return the images of the supervised scores at the end of a run; None if they are those of other scores.
+
+    Args:
+        config: checked config.
+        splits: splits of the run. All images of a full grid of factors are those that the splits were taken
+            from.
+    """
+    settings, test = config.evaluation.disentanglement_settings, splits.test
+    if settings is None or test.factors is None:
+        return None
+    if settings.split is None:
+        return images_of_factors(test, settings.limit, config.seed) if test.factors.grid else None
+    images: ImageSet
+    if settings.split == "all":
+        parts = list(dict.fromkeys(map(whole_set, (splits.train, splits.validation, test))))
+        images = Concatenated(parts) if len(parts) > 1 else parts[0]
+    else:
+        images = getattr(splits, settings.split)
+    return random_images(images, settings.limit, config.seed)
 
 
 def _factor_scores(

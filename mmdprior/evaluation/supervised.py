@@ -17,7 +17,7 @@ from mmdprior.metrics.supervised.factors import Factors, Kind
 from mmdprior.metrics.supervised.table import SupervisedProtocol
 from mmdprior.seeding import stream
 
-__all__ = ["FACTOR_IMAGES", "FactorScores", "images_of_factors"]
+__all__ = ["FACTOR_IMAGES", "FactorScores", "images_of_factors", "random_images"]
 
 _log = logging.getLogger(DATA_LOG)
 FACTOR_IMAGES = 50_000
@@ -99,8 +99,7 @@ def images_of_factors(images: ImageSet, limit: int, seed: int = 0) -> ImageSet:
 
     Args:
         images: images to score, such as a test split.
-        limit: largest number of images. Of more, random ones are chosen: evenly spaced rows of a grid would
-            have only some levels of a factor.
+        limit: largest number of images; see `random_images`.
         seed: seed of the choice.
 
     Example:
@@ -110,8 +109,15 @@ def images_of_factors(images: ImageSet, limit: int, seed: int = 0) -> ImageSet:
         >>> len(images_of_factors(test, limit=1000)), len(images_of_factors(test, limit=300))
         (500, 300)
     """
-    if images.factors is not None and images.factors.grid:
-        images = whole_set(images)
+    is_grid = images.factors is not None and images.factors.grid
+    return random_images(whole_set(images) if is_grid else images, limit, seed)
+
+
+def random_images(images: ImageSet, limit: int, seed: int = 0) -> ImageSet:
+    """Return at most ``limit`` random images, in their order, and log if that leaves some out.
+
+    Evenly spaced rows of a grid would have only some levels of a factor.
+    """
     if len(images) <= limit:
         return images
     rows = torch.randperm(len(images), generator=stream(seed, "factors"))[:limit].sort().values

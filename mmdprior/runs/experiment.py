@@ -4,7 +4,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from mmdprior.build.construct import error_path
 from mmdprior.build.data import open_splits
 from mmdprior.build.device import choose_device
 from mmdprior.build.dry_run import dry_run
+from mmdprior.build.factor_scores import check_factor_scores, final_scores, images_to_score, validation_scores
 from mmdprior.config.load import dump_config
 from mmdprior.config.schema import Config
 from mmdprior.config.slots import Slot
@@ -23,7 +24,14 @@ from mmdprior.data import Augmentation, Batches, ImageSet, ResidentBatches, Spli
 from mmdprior.data.batches import fits_in_memory
 from mmdprior.data.source import load_into_memory
 from mmdprior.errors import InputError, InputWarning
-from mmdprior.evaluation import Codes, Evaluation, add_reconstruction, encode_and_reconstruct, score_codes
+from mmdprior.evaluation import (
+    Codes,
+    Evaluation,
+    add_reconstruction,
+    encode,
+    encode_and_reconstruct,
+    score_codes,
+)
 from mmdprior.evaluation.evaluation import check_group_label
 from mmdprior.files import write_whole
 from mmdprior.metrics import PriorMatch
@@ -59,6 +67,7 @@ class Experiment:
     Attributes:
         config: checked config.
         splits: training, validation and test images.
+        stored: the same splits, before they were loaded into memory.
         trainer: trainer, at the step from which it will continue.
         match: comparison of codes with the intended prior.
         logger: logger of the run.
@@ -81,6 +90,7 @@ class Experiment:
 
     config: Config
     splits: Splits
+    stored: Splits
     trainer: Trainer
     match: PriorMatch
     logger: Logger
@@ -117,11 +127,15 @@ class Experiment:
             device=trainer.device,
             world=trainer.world,
         )
+        labelled = self._labelled_codes(images, codes)
         if not trainer.world.main:
             return None
         groups = settings.groups
         scored = score_codes(codes, settings.final_predictors, seed=self.config.seed, groups=groups)
         result = add_reconstruction(scored, codes, error, self.match, groups=groups)
+        factor_scores = final_scores(self.config)
+        if factor_scores is not None and labelled is not None:
+            result = replace(result, disentanglement=factor_scores(labelled, seed=self.config.seed))
         final = {f"test/{tag}": value for tag, value in result.scalars().items()}
         final["test/steps_per_second"] = trainer.steps_per_second
         run = None if self.directory is None else RunDirectory(self.directory)
@@ -132,6 +146,25 @@ class Experiment:
         if run is not None:  # written last: this file marks the run as finished
             write_whole(run.scores, result.to_json() + "\n")
         return result
+
+    def _labelled_codes(self, images: ImageSet, codes: Codes) -> Codes | None:
+        """Return the codes of the supervised scores, on all ranks; None without supervised scores.
+
+        Args:
+            images: images that were scored.
+            codes: their codes.
+        """
+        chosen = images_to_score(self.config, self.stored)
+        if chosen is None:
+            return codes
+        return encode(
+            self.trainer.evaluated,
+            chosen,
+            seed=self.config.seed,
+            batch_size=self.config.evaluation.batch_size,
+            device=self.trainer.device,
+            world=self.trainer.world,
+        )
 
     def _write_report(
         self, run: RunDirectory, images: ImageSet, codes: Codes, seconds: float
@@ -192,7 +225,7 @@ def assemble(
     trainer = _trainer(config, parts, match, logger, directory, progress=progress)
     if resume is not None:
         trainer.load_state_dict(resume)
-    return Experiment(config, parts.splits, trainer, match, logger, directory)
+    return Experiment(config, parts.splits, parts.stored, trainer, match, logger, directory)
 
 
 @dataclass(frozen=True)
@@ -204,6 +237,7 @@ class _Parts:
         regularizer: penalty on ``device``.
         prior: intended prior.
         splits: training, validation and test images.
+        stored: the same splits, before they were loaded into memory.
         batches: training batches of this rank.
         model: autoencoder on ``device``.
         world: ranks that train together.
@@ -214,6 +248,7 @@ class _Parts:
     regularizer: Regularizer
     prior: Prior
     splits: Splits
+    stored: Splits
     batches: Batches
     model: Autoencoder
     world: World
@@ -225,8 +260,9 @@ def _build(config: Config, resume: Mapping[str, Any] | None, world: World, devic
     builder = Builder(config, read_assets(config) if resume is None else resume["assets"])
     regularizer = builder.regularizer().to(device)
     prior = builder.intended_prior()
-    splits, batches = _data(config, device, world)
+    stored, splits, batches = _data(config, device, world)
     check_group_label(config.evaluation.groups, splits.validation.label_names, "evaluation.groups")
+    check_factor_scores(config, splits.validation)
     # A new model computes its linear skip from the training images. A resumed one finds it in the checkpoint.
     images = splits.train if resume is None else None
     model = builder.model(splits.train.image_shape, images).to(device)
@@ -241,7 +277,7 @@ def _build(config: Config, resume: Mapping[str, Any] | None, world: World, devic
     )
     if config.trainer.channels_last:
         model.to(memory_format=torch.channels_last)
-    return _Parts(builder, regularizer, prior, splits, batches, model, world, device)
+    return _Parts(builder, regularizer, prior, splits, stored, batches, model, world, device)
 
 
 def _logger(config: Config, directory: Path | None, resume: Mapping[str, Any] | None) -> Logger:
@@ -302,6 +338,7 @@ def _validation(
         world=parts.world,
         pictures=config.evaluation.pictures,
         groups=config.evaluation.groups,
+        factor_scores=validation_scores(config),
     )
 
 
@@ -338,25 +375,26 @@ def _trainer_settings(config: Config) -> dict[str, Any]:
     }
 
 
-def _data(config: Config, device: torch.device, world: World) -> tuple[Splits, Batches]:
-    """Open the data and return its splits with the training batches."""
+def _data(config: Config, device: torch.device, world: World) -> tuple[Splits, Splits, Batches]:
+    """Open the data. Return its splits as stored, its splits as loaded, and the training batches."""
     # One process per machine downloads; the others then find the files.
-    splits = world.local_main_first(lambda: open_splits(config.slots["data"], config.data))
-    _check_sizes(config, splits, world)
+    stored = world.local_main_first(lambda: open_splits(config.slots["data"], config.data))
+    _check_sizes(config, stored, world)
     settings, seed = config.data, config.seed
-    resident = fits_in_memory(splits.train, device) if settings.resident == "auto" else settings.resident
+    resident = fits_in_memory(stored.train, device) if settings.resident == "auto" else settings.resident
     size, augmentation = settings.batch_size, Augmentation(settings.flip, settings.shift)
     with error_path("data"):
-        augmentation.check(splits.train.image_shape)
+        augmentation.check(stored.train.image_shape)
     if not resident:
         workers = settings.workers
-        return splits, StreamingBatches(splits.train, size, seed, device, workers, augmentation, world)
+        batches = StreamingBatches(stored.train, size, seed, device, workers, augmentation, world)
+        return stored, stored, batches
     splits = Splits(
-        load_into_memory(splits.train),
-        load_into_memory(splits.validation),
-        load_into_memory(splits.test),
+        load_into_memory(stored.train),
+        load_into_memory(stored.validation),
+        load_into_memory(stored.test),
     )
-    return splits, ResidentBatches(splits.train, size, seed, device, augmentation, world)
+    return stored, splits, ResidentBatches(splits.train, size, seed, device, augmentation, world)
 
 
 def _check_sizes(config: Config, splits: Splits, world: World) -> None:

@@ -1,13 +1,20 @@
 """Scores of the model on held-out images during training."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 
 from mmdprior.data import ImageSet
-from mmdprior.evaluation import Codes, Reconstruction, add_reconstruction, encode_and_reconstruct, score_codes
+from mmdprior.evaluation import (
+    Codes,
+    FactorScores,
+    Reconstruction,
+    add_reconstruction,
+    encode_and_reconstruct,
+    score_codes,
+)
 from mmdprior.figures import Panels
 from mmdprior.metrics import PriorMatch, Protocol
 from mmdprior.models import Autoencoder
@@ -34,6 +41,7 @@ class Validation:
         pictures: draw pictures, if the logger keeps them.
         groups: label of the images that is equal for dependent ones, ``blocks`` for images in time order, or
             None for independent images.
+        factor_scores: supervised scores of images with known factors; None for none.
 
     Example:
         >>> from torch import nn
@@ -59,6 +67,7 @@ class Validation:
     world: World = field(default_factory=World)
     pictures: bool = True
     groups: str | None = None
+    factor_scores: FactorScores | None = None
 
     def __call__(self, step: int) -> dict[str, float]:
         """Return scores by TensorBoard tag, equal on every rank.
@@ -86,6 +95,8 @@ class Validation:
         quick, groups = Protocol.quick(), self.groups
         scored = score_codes(codes, self.predictors, protocol=quick, seed=self.seed, groups=groups)
         result = add_reconstruction(scored, codes, error, self.match, groups=groups)
+        if self.factor_scores is not None:
+            result = replace(result, disentanglement=self.factor_scores(codes, seed=self.seed))
         if self.pictures and self.logger.pictures:
             for tag, image in self._panels.draw(self.model, codes).items():
                 self.logger.image(tag, image, step)
