@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["dhsic_statistic", "log_row_means"]
+__all__ = ["dhsic_statistic", "dhsic_value", "log_row_means"]
 
 _BLOCK = 2**22
 """Most entries of an intermediate array of `log_row_means`."""
@@ -44,3 +44,23 @@ def dhsic_statistic(z: Float[Tensor, "n d"], logs: Float[Tensor, "n d"]) -> floa
     # Products over dimensions as sums of logarithms, which do not underflow.
     marginals = logs.exp().mean(0).log().sum().exp()
     return float(joint + marginals - 2 * logs.sum(1).exp().mean())
+
+
+def dhsic_value(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+    """Return `dhsic_statistic` with a gradient; it holds (n, n, d) numbers for the backward pass.
+
+    Args:
+        z: codes, scaled to the length-scale l^2 = 1/2.
+
+    Example:
+        >>> import torch
+        >>> z = torch.randn(50, 3, requires_grad=True)
+        >>> dhsic_value(z).backward()
+        >>> z.grad.shape
+        torch.Size([50, 3])
+    """
+    log_kernels = -(z[:, None] - z).square()
+    row_means = log_kernels.exp().mean(1)
+    joint = log_kernels.sum(2).exp().mean()
+    marginals = row_means.mean(0).log().sum().exp()
+    return joint + marginals - 2 * row_means.log().sum(1).exp().mean()

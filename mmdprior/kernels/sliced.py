@@ -12,7 +12,27 @@ from mmdprior.kernels.quadrature import projection_nodes
 from mmdprior.priors.arguments import positive_int, positive_number
 from mmdprior.seeding import generator_options, stream
 
-__all__ = ["Sliced"]
+__all__ = ["Sliced", "sphere_nodes", "unit_directions"]
+
+
+def unit_directions(
+    dim: int, count: int, generator: torch.Generator | None, device: torch.device
+) -> Float[Tensor, "{dim} {count}"]:
+    """Draw directions from the uniform distribution on the unit sphere.
+
+    Args:
+        dim: number of dimensions d.
+        count: number of directions.
+        generator: source of the draws; None for torch's global generator.
+        device: device to draw on, that of the generator.
+
+    Example:
+        >>> directions = unit_directions(3, 5, None, torch.device("cpu"))
+        >>> torch.allclose(directions.norm(dim=0), torch.ones(5))
+        True
+    """
+    draw = torch.randn(dim, count, **generator_options(generator), device=device)
+    return draw / draw.norm(dim=0).clamp(min=torch.finfo(draw.dtype).tiny)
 
 
 class Sliced(Kernel):
@@ -88,13 +108,12 @@ class Sliced(Kernel):
     def _mean_over_sphere(self, squared: Tensor, dim: int) -> Tensor:
         """Compute sum_j w_j exp(-u_j^2 r^2 / (2 l^2))."""
         total = torch.zeros_like(squared)
-        for node, weight in _sphere_nodes(int(dim)):
+        for node, weight in sphere_nodes(int(dim)):
             total = total + weight * decay(squared, 0.5 * node / self.lengthscale**2)
         return total
 
     def _draw(self, dim: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
-        draw = torch.randn(dim, self.directions or 1, **generator_options(generator), device=device)
-        return draw / draw.norm(dim=0).clamp(min=torch.finfo(draw.dtype).tiny)
+        return unit_directions(dim, self.directions or 1, generator, device)
 
     def extra_repr(self) -> str:
         """Show the settings."""
@@ -103,7 +122,7 @@ class Sliced(Kernel):
 
 @lru_cache(maxsize=64)
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _sphere_nodes(dim: int) -> list[tuple[float, float]]:
-    """Return pairs (u^2, weight) as numbers, which need no copy to the device of the codes."""
-    squared, weights = projection_nodes(dim)
+def sphere_nodes(dim: int, count: int = 32) -> list[tuple[float, float]]:
+    """Return the `projection_nodes` as pairs (u^2, weight) of numbers, which need no copy to a device."""
+    squared, weights = projection_nodes(dim, count)
     return list(zip(squared.tolist(), weights.tolist(), strict=True))

@@ -1,6 +1,7 @@
 """The contract `Posterior` and its two implementations: encoder outputs to codes."""
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -61,23 +62,41 @@ class Posterior(nn.Module, ABC):
 class DeterministicPosterior(Posterior):
     """The encoder's outputs are the codes, as in AE and AE-MMD.
 
+    Args:
+        bound: ``sigmoid`` for codes in (0, 1), the sigmoids of the outputs, as in NashAE (arXiv 2209.10677);
+            None, the default, for the outputs themselves. A model with a linear skip starts at PCA only
+            without a bound.
+
+    Raises:
+        InputError: another bound.
+
     Example:
         >>> import torch
         >>> from mmdprior.models import DeterministicPosterior
         >>> latent = DeterministicPosterior()(torch.randn(4, 3))
         >>> latent.dim, latent.stochastic
         (3, False)
+        >>> DeterministicPosterior(bound="sigmoid")(torch.zeros(1, 3)).sample
+        tensor([[0.5000, 0.5000, 0.5000]])
     """
 
     stochastic = False
+    bound: str | None = None
+
+    def __init__(self, bound: Literal["sigmoid"] | None = None) -> None:
+        super().__init__()
+        if bound not in (None, "sigmoid"):
+            raise InputError(f"bound: {bound!r} received; give sigmoid, or leave it out")
+        self.bound = bound
 
     def num_params(self, dim: int) -> int:
         """Return d."""
         return dim
 
     def forward(self, params: Float[Tensor, "n p"], generator: torch.Generator | None = None) -> Latent:
-        """Return the encoder outputs as sample and mean."""
-        return Latent(params, params)
+        """Return the encoder outputs, or their sigmoids, as sample and mean."""
+        codes = params if self.bound is None else params.sigmoid()
+        return Latent(codes, codes)
 
 
 class GaussianPosterior(Posterior):

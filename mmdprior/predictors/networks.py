@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from mmdprior.errors import InputError, check_integer
@@ -47,7 +49,10 @@ class BatchedMLP(nn.Module):
         generators: one random stream per problem, on the CPU, for the initial weights.
         bias: (p, d, outputs) initial bias of the last layer.
         groups: number of inputs per dimension; input k d + i is the k-th of dimension i.
+        activation: nonlinearity of the hidden layers, ``relu`` or ``selu``.
     """
+
+    activation: str = "relu"  # of networks that were pickled before there was a choice
 
     def __init__(
         self,
@@ -56,9 +61,11 @@ class BatchedMLP(nn.Module):
         generators: Sequence[torch.Generator],
         bias: Float[Tensor, "p d outputs"],
         groups: int = 1,
+        activation: Literal["relu", "selu"] = "relu",
     ) -> None:
         super().__init__()
         self.groups = groups
+        self.activation = activation
         widths = [groups * dim, *hidden, bias.shape[2]]
         layers = [[_he_uniform(dim, *pair, g) for pair in pairwise(widths)] for g in generators]
         self.weights = nn.ParameterList(torch.cat(layer) for layer in zip(*layers, strict=True))
@@ -78,9 +85,22 @@ class BatchedMLP(nn.Module):
         own = functional.one_hot(self.dimension, z.shape[2] // self.groups).repeat(1, self.groups)
         mask = 1 - own.to(z)[:, :, None]
         weights = [self.weights[0] * mask, *list(self.weights)[1:]]
+        activation = torch.relu_ if self.activation == "relu" else torch.selu_
         for layer, (weight, bias) in enumerate(zip(weights, self.biases, strict=True)):
-            hidden = torch.baddbmm(bias, hidden.relu_() if layer else hidden, weight)
+            hidden = torch.baddbmm(bias, activation(hidden) if layer else hidden, weight)
         return hidden
+
+    def predict_each(self, z: Float[Tensor, "n d"], *, trained: bool) -> Float[Tensor, "n d"]:
+        """Return what the network of each dimension, of one problem and one output, predicts of it.
+
+        Args:
+            z: codes.
+            trained: whether the weights receive a gradient; the codes always do.
+        """
+        parameters = {name: p if trained else p.detach() for name, p in self.named_parameters()}
+        rows = z[None].to(self.weights[0].dtype)
+        with torch.autocast(z.device.type, enabled=False):
+            return functional_call(self, parameters, (rows,)).squeeze(2).T.to(z.dtype)
 
     @torch.no_grad()
     def predict(self, z: Float[Tensor, "p n inputs"]) -> Float[Tensor, "p n d outputs"]:

@@ -1,9 +1,15 @@
 """Penalties on the latent codes of a batch: KL, MMD, predictability, published ones, and sums of them."""
 
 from mmdprior.regularizers.baselines.beta_tc import BetaTC
+from mmdprior.regularizers.baselines.cramer_wold import CramerWold
+from mmdprior.regularizers.baselines.decorrelation import Decorrelation, VICReg
+from mmdprior.regularizers.baselines.dhsic import DHSIC
 from mmdprior.regularizers.baselines.dip import DIP
 from mmdprior.regularizers.baselines.factor import Factor
 from mmdprior.regularizers.baselines.info import Info
+from mmdprior.regularizers.baselines.nash import Nash
+from mmdprior.regularizers.baselines.sigreg import SIGReg
+from mmdprior.regularizers.baselines.sliced_wasserstein import SlicedWasserstein
 from mmdprior.regularizers.baselines.wae_gan import WAEGAN
 from mmdprior.regularizers.estimators import Biased, Block, Estimator, KnownPrior, Unbiased
 from mmdprior.regularizers.kl import KL
@@ -16,18 +22,25 @@ __all__ = [
     "BetaTC",
     "Biased",
     "Block",
+    "CramerWold",
+    "DHSIC",
     "DIP",
+    "Decorrelation",
     "Estimator",
     "Factor",
     "Info",
     "KL",
     "KnownPrior",
     "MMD",
+    "Nash",
     "NoPenalty",
     "Predictability",
     "Regularizer",
+    "SIGReg",
+    "SlicedWasserstein",
     "SumOfPenalties",
     "Unbiased",
+    "VICReg",
     "WAEGAN",
     "Weighted",
     "mmd",

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
@@ -13,13 +12,11 @@ from mmdprior.predictors.networks import BatchedMLP
 from mmdprior.priors.arguments import positive_int
 from mmdprior.regularizers.regularizer import Regularizer, codes_of
 from mmdprior.regularizers.sparse_warning import SparseWarning
+from mmdprior.regularizers.standardise import MIN_VARIANCE, standardised
 from mmdprior.seeding import stream
 from mmdprior.tracing import may_store_results
 
 __all__ = ["Predictability"]
-
-_MIN_VARIANCE = 1e-6
-"""Lower bound on the variance by which codes are standardised, so that collapsed codes have a gradient."""
 
 
 class Predictability(Regularizer):
@@ -121,7 +118,8 @@ class Predictability(Regularizer):
         z = self._standardised(latent)
         if self._collapse.is_due(z):
             self._warn_if_constant(codes_of(latent).detach())
-        predicted = self._predict(z if self.through_predictions else z.detach(), train_networks=False)
+        inputs = z if self.through_predictions else z.detach()
+        predicted = self.networks.predict_each(inputs, trained=False)
         covariance = (z * (predicted - predicted.mean(0))).mean(0).clamp(min=0)
         if may_store_results():
             self.terms = {
@@ -140,20 +138,17 @@ class Predictability(Regularizer):
         The gradient reaches only the networks, not the codes.
         """
         z = self._standardised(latent).detach()
-        return (self._predict(z, train_networks=True) - z).square().mean(0).sum()
+        return (self.networks.predict_each(z, trained=True) - z).square().mean(0).sum()
 
     def _standardised(self, latent: Latent | Tensor) -> Float[Tensor, "n d"]:
         """Return the codes centred by the batch, and scaled if ``standardise``, in float32 or float64."""
         z = codes_of(latent, least=2)
         self.check(dim=z.shape[1], stochastic=False)
         z = z.to(torch.promote_types(z.dtype, torch.float32))
-        centred = z - z.mean(0)
-        if not self.standardise:
-            return centred
-        return centred / centred.square().mean(0).clamp(min=_MIN_VARIANCE).sqrt()
+        return standardised(z) if self.standardise else z - z.mean(0)
 
     def _warn_if_constant(self, codes: Float[Tensor, "n d"]) -> None:
-        smallest = _MIN_VARIANCE if self.standardise else 0.0
+        smallest = MIN_VARIANCE if self.standardise else 0.0
         varying = int((codes.double().var(0, correction=0) > smallest).sum())
         if varying < 2:
             self._collapse.give(
@@ -161,12 +156,3 @@ class Predictability(Regularizer):
                 "penalty is zero and cannot move the codes; give it a smaller weight, or add a penalty that "
                 "keeps the variance, such as mmd"
             )
-
-    def _predict(self, z: Float[Tensor, "n d"], *, train_networks: bool) -> Float[Tensor, "n d"]:
-        """Return the predictions; without gradient for the networks unless they are trained."""
-        parameters = {
-            name: p if train_networks else p.detach() for name, p in self.networks.named_parameters()
-        }
-        rows = z[None].to(self.networks.weights[0].dtype)
-        with torch.autocast(z.device.type, enabled=False):
-            return functional_call(self.networks, parameters, (rows,)).squeeze(2).T.to(z.dtype)

@@ -1,7 +1,21 @@
 """One small instance of every published penalty, for tests that hold for all of them."""
 
 from mmdprior import KL
-from mmdprior.regularizers import DIP, WAEGAN, BetaTC, Factor, Info
+from mmdprior.priors import Laplace
+from mmdprior.regularizers import (
+    DHSIC,
+    DIP,
+    WAEGAN,
+    BetaTC,
+    CramerWold,
+    Decorrelation,
+    Factor,
+    Info,
+    Nash,
+    SIGReg,
+    SlicedWasserstein,
+    VICReg,
+)
 
 BASELINES = {
     "capacity": lambda dim: KL(capacity=4.0, capacity_steps=10, gamma=3.0),
@@ -12,5 +26,13 @@ BASELINES = {
     "dip_ii": lambda dim: DIP("ii"),
     "info": lambda dim: Info(dim, seed=0),
     "wae_gan": lambda dim: WAEGAN(dim, hidden=[16, 16], seed=0),
+    "cramer_wold": lambda dim: CramerWold(),
+    "cramer_wold_exact": lambda dim: CramerWold("exact"),
+    "sliced_wasserstein": lambda dim: SlicedWasserstein(dim, Laplace(dim), directions=20, seed=0),
+    "sigreg": lambda dim: SIGReg(directions=20, seed=0),
+    "nash": lambda dim: Nash(dim, hidden=[8], steps=2, seed=0),
+    "dhsic": lambda dim: DHSIC(),
+    "decorrelation": lambda dim: Decorrelation(),
+    "vicreg": lambda dim: VICReg(),
 }
 """Name -> function of the latent dimension that makes a penalty."""

@@ -10,7 +10,10 @@ from mmdprior.config.catalogue import NAMES
 from mmdprior.regularizers import Regularizer
 from mmdprior.testing import check_regularizer
 
-DETERMINISTIC = ("wae_gan",)
+DETERMINISTIC = (
+    *("wae_gan", "cramer_wold", "sliced_wasserstein", "sigreg"),
+    *("nash", "dhsic", "decorrelation", "vicreg"),
+)
 STOCHASTIC = ("beta_tc", "dip", "factor", "info")
 
 
