@@ -14,7 +14,7 @@ from mmdprior.data import Concatenated, ImageSet, Source, Splits, make_splits
 from mmdprior.data.pixel_checks import check_pixels
 from mmdprior.errors import DATA_LOG, InputError
 
-__all__ = ["SplitName", "images_from", "open_splits", "split_to_score"]
+__all__ = ["SplitName", "images_from", "open_splits", "select_split", "split_to_score"]
 
 SplitName = Literal["all", "train", "validation", "test"]
 
@@ -90,7 +90,7 @@ def split_to_score(
         slot, data = replace(slot, arguments={**slot.arguments, place: data}), None
     if data is not None:
         return images_from(data, split, image_shape, config)
-    images = _select(open_splits(slot, config.data), split or "test")
+    images = select_split(open_splits(slot, config.data), split or "test")
     with error_path("data"):
         _check_shape(images, image_shape)
     return images
@@ -135,7 +135,7 @@ def images_from(
         if split != "all" and isinstance(source, Source):
             source = _split(source, settings)
     with error_path("--data"):
-        images = _select(source, split)
+        images = select_split(source, split)
         if image_shape is not None:
             _check_shape(images, image_shape)
         check_pixels(images)
@@ -185,7 +185,7 @@ def _is_moved(source: Slot, stored: Slot) -> bool:
     return without_place(source) == without_place(stored)
 
 
-def _select(source: Source | Splits, split: SplitName) -> ImageSet:
+def select_split(source: Source | Splits, split: SplitName) -> ImageSet:
     """Return one of the splits that a source has, or all its images."""
     if split != "all":
         images: ImageSet = getattr(source, split)

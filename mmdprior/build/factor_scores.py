@@ -1,14 +1,14 @@
 """The supervised scores that a config names."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from mmdprior.build.data import SplitName
 from mmdprior.config.schema import Config, DisentanglementSettings
-from mmdprior.data import Concatenated, ImageSet, Splits
-from mmdprior.data.splits import whole_set
+from mmdprior.data import ImageSet
 from mmdprior.errors import InputError, InputWarning
 from mmdprior.evaluation import FactorScores
-from mmdprior.evaluation.supervised import images_of_factors, random_images
+from mmdprior.evaluation.supervised import FACTOR_IMAGES, images_of_factors, random_images
 from mmdprior.metrics import SupervisedProtocol
 from mmdprior.metrics.supervised.scores import QUICK_SCORES, SCORES, available_scores
 
@@ -37,26 +37,31 @@ def final_scores(config: Config) -> FactorScores | None:
     return _factor_scores(settings, settings.final_scores, SCORES, chance=settings.chance)
 
 
-def images_to_score(config: Config, splits: Splits) -> ImageSet | None:
+def images_to_score(
+    config: Config,
+    test: ImageSet,
+    open_split: Callable[[SplitName], ImageSet],
+    *,
+    limit: int | None = None,
+    seed: int | None = None,
+) -> ImageSet | None:
     """Return the images of the supervised scores at the end of a run; None if they are those of other scores.
 
     Args:
         config: checked config.
-        splits: splits of the run. All images of a full grid of factors are those that the splits were taken
-            from.
+        test: test split of the run, before ``evaluation.limit``.
+        open_split: function that returns a split of the data.
+        limit: largest number of images; None for that of the config.
+        seed: seed of the choice of images; None for that of the config.
     """
-    settings, test = config.evaluation.disentanglement_settings, splits.test
-    if settings is None or test.factors is None:
+    settings = config.evaluation.disentanglement_settings
+    seed = config.seed if seed is None else seed
+    limit = limit or (FACTOR_IMAGES if settings is None else settings.limit)
+    if test.factors is None:
         return None
-    if settings.split is None:
-        return images_of_factors(test, settings.limit, config.seed) if test.factors.grid else None
-    images: ImageSet
-    if settings.split == "all":
-        parts = list(dict.fromkeys(map(whole_set, (splits.train, splits.validation, test))))
-        images = Concatenated(parts) if len(parts) > 1 else parts[0]
-    else:
-        images = getattr(splits, settings.split)
-    return random_images(images, settings.limit, config.seed)
+    if settings is None or settings.split is None:
+        return images_of_factors(test, limit, seed) if test.factors.grid else None
+    return random_images(open_split(settings.split), limit, seed)
 
 
 def _factor_scores(

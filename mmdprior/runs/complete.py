@@ -1,10 +1,14 @@
 """Completion of a run's report from its checkpoint."""
 
+from dataclasses import replace
 from typing import Any
 
+from mmdprior.build.factor_scores import final_scores, images_to_score
+from mmdprior.build.data import SplitName
 from mmdprior.build.restore import TrainedRun, open_checkpoint
+from mmdprior.data import ImageSet
 from mmdprior.errors import InputError
-from mmdprior.evaluation import encode, evaluate
+from mmdprior.evaluation import Codes, Evaluation, encode, evaluate
 from mmdprior.files import write_whole
 from mmdprior.metrics import PriorMatch
 from mmdprior.runs.directory import RunDirectory
@@ -50,6 +54,7 @@ def complete(run: Run, *, data: str | None = None, device: str = "auto", trust: 
             groups=settings.groups,
             **common,
         )
+        scores = _with_factors(scores, codes, trained, data, common)
     known = {"versions": trained.content.get("versions", {}), "completed_on": device_name(trained.device)}
     write_report(
         directory,
@@ -63,6 +68,22 @@ def complete(run: Run, *, data: str | None = None, device: str = "auto", trust: 
     )
     if scores is not None:  # written last: this file marks the run as finished
         write_whole(directory.scores, scores.to_json() + "\n")
+
+
+def _with_factors(
+    scores: Evaluation, codes: Codes, trained: TrainedRun, data: str | None, common: dict[str, Any]
+) -> Evaluation:
+    """Return the scores with the supervised scores that the config names."""
+    factor_scores = final_scores(trained.config)
+    if factor_scores is None:
+        return scores
+
+    def open_split(split: SplitName) -> ImageSet:
+        return trained.images(data, split=split, moved=True)
+
+    chosen = images_to_score(trained.config, open_split("test"), open_split)
+    labelled = codes if chosen is None else encode(trained.model, chosen, **common)
+    return replace(scores, disentanglement=factor_scores(labelled, seed=trained.config.seed))
 
 
 def _check_finished(trained: TrainedRun) -> None:

@@ -13,7 +13,7 @@ import torch
 from mmdprior.build.assets import read_assets
 from mmdprior.build.builder import Builder
 from mmdprior.build.construct import error_path
-from mmdprior.build.data import open_splits
+from mmdprior.build.data import open_splits, select_split
 from mmdprior.build.device import choose_device
 from mmdprior.build.dry_run import dry_run
 from mmdprior.build.factor_scores import check_factor_scores, final_scores, images_to_score, validation_scores
@@ -154,7 +154,9 @@ class Experiment:
             images: images that were scored.
             codes: their codes.
         """
-        chosen = images_to_score(self.config, self.stored)
+        chosen = images_to_score(
+            self.config, self.stored.test, lambda split: select_split(self.stored, split)
+        )
         if chosen is None:
             return codes
         return encode(

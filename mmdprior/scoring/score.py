@@ -8,9 +8,10 @@ from pathlib import Path
 from mmdprior.build.builder import Builder
 from mmdprior.build.data import SplitName, images_from, split_to_score
 from mmdprior.build.device import choose_device
-from mmdprior.build.factor_scores import final_scores
+from mmdprior.build.factor_scores import final_scores, images_to_score
 from mmdprior.build.restore import checkpoint_file, config_of, model_from_checkpoint
 from mmdprior.columns import Columns
+from mmdprior.config.schema import Config
 from mmdprior.data import ImageSet, thin
 from mmdprior.data.codes import read_latent
 from mmdprior.errors import DATA_LOG, InputError, reason
@@ -158,7 +159,7 @@ class Scorer:
             groups=groups_of_images(self.groups or config.evaluation.groups, images, self._limit),
             block_length=self.block_length,
         )
-        return self._supervised(scored, images, model, final_scores(config))
+        return self._supervised(scored, images, model, config)
 
     def encoder(self, target: str, weights: str | None) -> Scored:
         """Score an encoder trained elsewhere on ``data``; see `mmdprior.scoring.external.load_encoder`."""
@@ -209,7 +210,7 @@ class Scorer:
         return result, codes
 
     def _supervised(
-        self, scored: Scored, images: ImageSet, model: Autoencoder, settings: FactorScores | None = None
+        self, scored: Scored, images: ImageSet, model: Autoencoder, config: Config | None = None
     ) -> Scored:
         """Add supervised scores, if there are factors.
 
@@ -217,21 +218,33 @@ class Scorer:
             scored: scores and codes of the thinned images.
             images: all images of the split.
             model: model on the device of the scores.
-            settings: scores that the config of a checkpoint names; None without any.
+            config: config of a checkpoint; None for other models.
         """
         result, codes = scored
         if self.factors == NO_FACTORS or (self.factors is None and images.factors is None):
             return scored
+        settings = None if config is None else final_scores(config)
         if self.factors is not None:
             table = factors_of_images(self.factors, len(images), len(codes.labels), self.split)
             return self._with_factors(result, codes, table, settings), codes
-        labelled = codes
-        if self.split is None and images.factors is not None and images.factors.grid:
-            chosen = images_of_factors(images, self.limit or FACTOR_IMAGES, self.seed)
-            if chosen is not images or len(codes.labels) < len(images):
-                device = choose_device(self.device)
-                labelled = encode(model, chosen, batch_size=self.batch_size, seed=self.seed, device=device)
+        labelled, chosen = codes, self._images_of_factors(images, config)
+        if chosen is not None and not (chosen is images and len(codes.labels) == len(images)):
+            device = choose_device(self.device)
+            labelled = encode(model, chosen, batch_size=self.batch_size, seed=self.seed, device=device)
         return self._with_factors(result, labelled, None, settings), codes
+
+    def _images_of_factors(self, images: ImageSet, config: Config | None) -> ImageSet | None:
+        """Return the images of the supervised scores; None for those of the other scores."""
+        if self.split is not None or images.factors is None:
+            return None
+        if config is None:
+            limit = self.limit or FACTOR_IMAGES
+            return images_of_factors(images, limit, self.seed) if images.factors.grid else None
+
+        def open_split(split: SplitName) -> ImageSet:
+            return split_to_score(config, self.data, split, images.image_shape)
+
+        return images_to_score(config, images, open_split, limit=self.limit, seed=self.seed)
 
     def _with_factors(
         self,
