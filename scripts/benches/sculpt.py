@@ -4,7 +4,8 @@ bench.py sculpt RUN... --out sculpt.jsonl                        # N(0, I): code
 bench.py sculpt RUN... --out sculpt.jsonl --methods PCA FastICA copula "map by MMD"
 bench.py sculpt RUN --out sculpt.jsonl --priors uniform laplace "ring of six" copula "swiss roll"
 bench.py sculpt RUN --out sculpt.jsonl --sizes 1000 3000 10000 30000
-bench.py sculpt --out sculpt.jsonl                               # print the rows
+bench.py sculpt --out sculpt.jsonl                               # print a table of the rows, means over seeds
+bench.py sculpt --out sculpt.jsonl --figure frontier.png --others cifar10_d32.json    # and other runs
 
 A RUN is a run directory, or a checkpoint. Every row is one line of JSON in --out. Rows that exist are
 skipped, so an interrupted command continues. One row takes one to four minutes of one CPU thread.
@@ -12,6 +13,7 @@ skipped, so an interrupted command continues. One row takes one to four minutes 
 
 import argparse
 import json
+import statistics
 import time
 import warnings
 from collections.abc import Iterator
@@ -26,6 +28,8 @@ from torch import Tensor
 from mmdprior.build.restore import TrainedRun, open_checkpoint
 from mmdprior.evaluation import encode_and_reconstruct
 from mmdprior.evaluation.encode import encode
+from mmdprior.figures import frontier
+from mmdprior.figures.style import save_figure
 from mmdprior.flows import Bijection, FittedBijection
 from mmdprior.priors import (
     Correlated,
@@ -38,6 +42,9 @@ from mmdprior.priors import (
 )
 
 AS_TRAINED = "none"
+
+STUDIED = ("linear", "additive", "mlp", "information")
+"""The predictors of the other runs in the figure."""
 
 PRIORS = {
     "gaussian": Gaussian,
@@ -59,6 +66,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--priors", nargs="+", default=["gaussian"], choices=list(PRIORS))
     parser.add_argument("--sizes", nargs="+", type=int, default=[0], help="training codes; 0 for all")
     parser.add_argument("--seed", type=int, default=0, help="seed of maps and scores")
+    parser.add_argument("--figure", help="draw PSNR against the highest LPS of the rows with 32 dimensions")
+    parser.add_argument(
+        "--others", help="JSON: [PSNR, deviation, LPS, deviation] by name of other runs to draw"
+    )
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -69,7 +80,10 @@ def main(arguments: list[str]) -> None:
                 file.write(json.dumps(row) + "\n")
             print(line(row), flush=True)
     if not options.runs:
-        print("\n".join(line(row) for row in read(options.out)))
+        print(table(groups(read(options.out))))
+    if options.figure:
+        others = json.loads(Path(options.others).read_text()) if options.others else {}
+        save_figure(frontier({**others, **points(groups(read(options.out)))}), Path(options.figure))
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -146,3 +160,69 @@ def line(row: dict[str, Any]) -> str:
     scores = " ".join(f"{name.removeprefix('lps ')} {row[name]:.4f}" for name in names)
     title = f"{row['run']} {row['method']} {row['prior']} {row['codes'] or 'all'}"
     return f"{title}: {row['psnr']:.4f} dB, {scores}"
+
+
+Group = tuple[tuple[Any, ...], list[dict[str, Any]]]
+
+COLUMNS = {
+    "PSNR": "psnr",
+    **{
+        name: f"lps {name}"
+        for name in ("linear", "additive", "mlp", "mlp 256x256x256", "information", "experts")
+    },
+    "mlp of magnitudes": "lps mlp of |z|",
+    "mlp of squares": "lps mlp of z^2",
+    "largest R2": "largest R2",
+    "match, n = 256": "match 256",
+    "pairs, n = 256": "pairs 256",
+    "match, n = 10,000": "match 10000",
+    "pairs, n = 10,000": "pairs 10000",
+    "marginal": "marginal",
+    "nearest": "nearest",
+    "inverse error": "inverse error",
+}
+
+
+def groups(rows: list[dict[str, Any]]) -> list[Group]:
+    """Return rows of runs that differ in their seed only, named ``*_s0``, ``*_s1``, together."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        run = row["run"].rsplit("_s", 1)[0]
+        found.setdefault((run, row["method"], row["prior"], row["codes"]), []).append(row)
+    return sorted(found.items(), key=lambda group: (group[1][0]["d"], group[0][0], group[0][2]))
+
+
+def table(found: list[Group]) -> str:
+    """Return a Markdown table: means over runs, and their standard deviation from three runs on."""
+    titles = ["run", "map", "prior", "codes", "runs", *COLUMNS]
+    lines = [f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
+    for (run, method, prior, codes), rows in found:
+        cells = [run, method, prior, str(codes or "all"), str(len(rows))]
+        lines.append(f"| {' | '.join([*cells, *(cell(rows, name) for name in COLUMNS.values())])} |")
+    return "\n".join(lines)
+
+
+def cell(rows: list[dict[str, Any]], name: str) -> str:
+    values = [row[name] for row in rows if name in row]
+    if not values:
+        return ""
+    style = (
+        ".1e" if name == "inverse error" else ".2f" if name.startswith(("psnr", "match", "pairs")) else ".4f"
+    )
+    spread = f" ± {statistics.stdev(values):{style}}" if len(values) > 2 else ""
+    return f"{statistics.mean(values):{style}}{spread}"
+
+
+def points(found: list[Group]) -> dict[str, tuple[float, float, float, float]]:
+    """Return mean and deviation of PSNR and of the highest LPS of codes behind the map, at d = 32."""
+    chosen = {}
+    for (run, method, prior, codes), rows in found:
+        if method == "map" and prior == "gaussian" and not codes and rows[0]["d"] == 32:
+            highest = [max(row[f"lps {name}"] for name in STUDIED) for row in rows]
+            psnr = [row["psnr"] for row in rows]
+            chosen[f"{run}, map"] = (*spread_of(psnr), *spread_of(highest))
+    return chosen
+
+
+def spread_of(values: list[float]) -> tuple[float, float]:
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else float("nan")
