@@ -8,6 +8,7 @@ from mmdprior.regularizers.baselines.dip import DIP
 from mmdprior.regularizers.baselines.factor import Factor
 from mmdprior.regularizers.baselines.info import Info
 from mmdprior.regularizers.baselines.nash import Nash
+from mmdprior.regularizers.baselines.rae import RAE
 from mmdprior.regularizers.baselines.sigreg import SIGReg
 from mmdprior.regularizers.baselines.sliced_wasserstein import SlicedWasserstein
 from mmdprior.regularizers.baselines.wae_gan import WAEGAN
@@ -35,6 +36,7 @@ __all__ = [
     "Nash",
     "NoPenalty",
     "Predictability",
+    "RAE",
     "Regularizer",
     "SIGReg",
     "SlicedWasserstein",

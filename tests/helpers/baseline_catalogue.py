@@ -1,10 +1,12 @@
 """One small instance of every published penalty, for tests that hold for all of them."""
 
 from mmdprior import KL
+from mmdprior.models import Autoencoder, LinearDecoder, LinearEncoder
 from mmdprior.priors import Laplace
 from mmdprior.regularizers import (
     DHSIC,
     DIP,
+    RAE,
     WAEGAN,
     BetaTC,
     CramerWold,
@@ -16,6 +18,16 @@ from mmdprior.regularizers import (
     SlicedWasserstein,
     VICReg,
 )
+
+
+def rae(dim, decoder):
+    """Return a RAE penalty with a decoder, which a trainer replaces by its own."""
+    penalty = RAE(decoder, beta=0.1, lambda_=0.1, seed=0)
+    shape = (1, 4, 4)
+    model = Autoencoder(LinearEncoder(shape, dim), LinearDecoder(shape, dim))
+    penalty.before_training(model=model, images=100)
+    return penalty
+
 
 BASELINES = {
     "capacity": lambda dim: KL(capacity=4.0, capacity_steps=10, gamma=3.0),
@@ -34,5 +46,8 @@ BASELINES = {
     "dhsic": lambda dim: DHSIC(),
     "decorrelation": lambda dim: Decorrelation(),
     "vicreg": lambda dim: VICReg(),
+    "rae": lambda dim: rae(dim, "l2"),
+    "rae_gradient": lambda dim: rae(dim, "gradient"),
+    "rae_none": lambda dim: rae(dim, "none"),
 }
 """Name -> function of the latent dimension that makes a penalty."""

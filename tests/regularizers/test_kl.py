@@ -1,7 +1,11 @@
 """KL against torch.distributions and Monte Carlo."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
+from helpers.prior_catalogue import PRIORS
 from torch.distributions import Independent, Normal, kl_divergence
 
 from mmdprior import KL, InputError, Latent
@@ -36,6 +40,26 @@ def test_monte_carlo_form_averages_to_the_closed_form():
     q = Independent(Normal(z.mean, (0.5 * z.log_var).exp()), 1)
     spread = (q.log_prob(z.sample) - one.log_prob(z.sample)).std() / 100_000**0.5
     assert abs(KL(one)(z) - KL(same)(z)) < 5 * spread
+
+
+@pytest.mark.parametrize(
+    "name", ["laplace", "full_gaussian", "student_t", "mixture_ring", "correlated", "chain"]
+)
+def test_any_prior_with_a_density_has_a_kl_whose_mean_is_that_of_quadrature(name):
+    """One Gaussian posterior of width 0.3: E log q has a closed form, and E log p is a sum over a grid."""
+    prior = PRIORS[name]().double()
+    d = prior.dim
+    mean, log_var = torch.full((20_000, d), 0.4), torch.full((20_000, d), 2 * math.log(0.3))
+    mean, log_var = mean.double(), log_var.double()
+    g = torch.Generator().manual_seed(0)
+    z = Latent(mean + 0.3 * torch.randn(20_000, d, generator=g, dtype=torch.float64), mean, log_var)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(16)
+    grid = torch.cartesian_prod(*[torch.from_numpy(0.4 + 0.3 * nodes)] * d).reshape(-1, d)
+    joint = torch.cartesian_prod(*[torch.from_numpy(weights / weights.sum())] * d).reshape(-1, d).prod(1)
+    entropy = d * 0.5 * math.log(2 * math.pi * math.e * 0.3**2)
+    expected = -entropy - float(joint @ prior.log_prob(grid))
+    spread = float((prior.log_prob(z.sample)).std()) / 20_000**0.5
+    assert float(KL(prior)(z)) == pytest.approx(expected, abs=0.03 + 5 * spread)
 
 
 def test_gradient():
