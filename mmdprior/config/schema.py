@@ -310,6 +310,29 @@ class DisentanglementSettings(StrictModel):
     )
 
 
+def _form_of(value: Any) -> str:
+    """Return which form of `Disentanglement` a value has.
+
+    Pydantic would otherwise report the errors of all forms.
+    """
+    if isinstance(value, bool):
+        return "flag"
+    if isinstance(value, list):
+        return "names"
+    if isinstance(value, Mapping | DisentanglementSettings):
+        return "settings"
+    expected = "true, false, a list of scores or a mapping of settings"
+    raise problem(f"{value!r} received; expected {expected}", "disentanglement")
+
+
+Disentanglement = Annotated[
+    Annotated[bool, pydantic.Tag("flag")]
+    | Annotated[ScoreNames, pydantic.Tag("names")]
+    | Annotated[DisentanglementSettings, pydantic.Tag("settings")],
+    pydantic.Discriminator(_form_of),
+]
+
+
 class EvaluationSection(Section):
     """``evaluation``: scores on the validation split during training, and on the test split at the end."""
 
@@ -332,7 +355,7 @@ class EvaluationSection(Section):
         description="Label of the images that is equal for dependent ones (views, frames, patients), or "
         "blocks for images in time order: LPS splits and permutes whole groups. Null for independent images.",
     )
-    disentanglement: bool | ScoreNames | DisentanglementSettings = Field(
+    disentanglement: Disentanglement = Field(
         False,
         description="Supervised scores of data with known factors: true for all, a list of names, or a "
         "mapping of settings. Validations compute those that are fast.",

@@ -122,7 +122,7 @@ def first_error(error: pydantic.ValidationError, value: Any, path: str = "") -> 
     for key in first["loc"]:
         # Pydantic's locations also name the members of a union, which are no keys of the input.
         if not _has(value, key):
-            break
+            continue
         value = value[key]
         keys.append(str(key))
         depth += 1

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from mmdprior.build.factor_scores import final_scores, images_to_score
 from mmdprior.build.data import SplitName
+from mmdprior.build.factor_scores import final_scores, images_to_score
 from mmdprior.build.restore import TrainedRun, open_checkpoint
 from mmdprior.data import ImageSet
 from mmdprior.errors import InputError

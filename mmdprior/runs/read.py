@@ -170,6 +170,9 @@ def scalars_of(test: Mapping[str, Any]) -> dict[str, float]:
         values |= {f"{tag}_low": low, f"{tag}_high": high, f"{tag}_p": entry.get("p_value")}
     for representation, statistics in test.get("independence", {}).items():
         values |= _independence_scalars(statistics, _suffix(representation))
+    supervised = test.get("disentanglement", {})
+    for part, end in (("scores", ""), ("chance", "_chance")):
+        values |= {f"disentanglement/{name}{end}": v for name, v in supervised.get(part, {}).items()}
     for group in ("match", "reconstruction"):
         values |= {f"{group}/{name}": number for name, number in test.get(group, {}).items()}
     return {tag: math.nan if value is None else float(value) for tag, value in values.items()}
