@@ -15,8 +15,8 @@ _IMAGES = 2000
 def main(arguments: Sequence[str]) -> int:
     """Write one grid and one animation per checkpoint, and all grids side by side."""
     from mmdprior.build.restore import open_checkpoint
-    from mmdprior.evaluation import encode
-    from mmdprior.figures import PriorShape, side_by_side, traverse
+    from mmdprior.evaluation import FactorScores, encode
+    from mmdprior.figures import PriorShape, factors_followed, side_by_side, traverse
     from mmdprior.figures.style import save_figure
     from mmdprior.metrics import active_dimensions
     from mmdprior.naming import short_names
@@ -36,15 +36,18 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    names, drawn = short_names(options.checkpoints), {}
+    names, drawn, score = short_names(options.checkpoints), {}, FactorScores(["mig"], chance=0)
     for path in dict.fromkeys(options.checkpoints):
         run = open_checkpoint(path, device=options.device, trust=options.trust)
+        followed: tuple[str, ...] = ()
         settings: dict[str, Any] = {"rows": options.rows, "columns": options.columns, "device": run.device}
         if not options.no_data:
-            latent = encode(run.model, run.images(options.data, _IMAGES), device=run.device).latent
-            settings |= {"codes": latent.mean, "active": active_dimensions(latent)}
+            codes = encode(run.model, run.images(options.data, _IMAGES), device=run.device)
+            settings |= {"codes": codes.latent.mean, "active": active_dimensions(codes.latent)}
+            supervised = score(codes)
+            followed = factors_followed(supervised) if supervised else ()
         name = names[path].replace("/", "_").removesuffix(".pt")
-        drawn[name] = traverse(run.model, PriorShape.of(run.prior), **settings)
+        drawn[name] = traverse(run.model, PriorShape.of(run.prior), **settings).named(followed)
         print(save_figure(drawn[name].figure(name), out / f"{name}.png"))
         print(drawn[name].save_gif(out / f"{name}.gif"))
     if len(drawn) > 1:

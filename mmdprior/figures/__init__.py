@@ -4,6 +4,7 @@ Matplotlib and torchvision are imported when the first figure is drawn.
 """
 
 from mmdprior.figures.curves import curves, frontier
+from mmdprior.figures.factor_map import factor_map, factors_followed
 from mmdprior.figures.figures import correlation_map, figures_of, importance_map, pair_map, save_figures
 from mmdprior.figures.lps_figure import lps_figure
 from mmdprior.figures.marginals import marginals, pair_grid, quantiles
@@ -17,6 +18,8 @@ __all__ = [
     "Traversal",
     "correlation_map",
     "curves",
+    "factor_map",
+    "factors_followed",
     "figures_of",
     "frontier",
     "importance_map",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmdprior.errors import InputError, reason
 from mmdprior.evaluation import Codes, Evaluation
+from mmdprior.figures.factor_map import factor_figures
 from mmdprior.figures.lps_figure import R2, lps_figure
 from mmdprior.figures.marginals import marginals, pair_grid, quantiles
 from mmdprior.figures.prior_shape import PriorShape, finite_rows
@@ -124,7 +125,8 @@ def figures_of(evaluation: Evaluation, codes: Codes, prior: PriorShape | None = 
     """Return all figures of an evaluation by name.
 
     The names are ``marginals``, ``quantiles`` (with a prior), ``pairs``, ``correlation``, ``lps`` (with two
-    or more dimensions), and ``mutual_information_mean`` and ``mutual_information_sample`` if computed.
+    or more dimensions), and ``mutual_information_mean`` and ``mutual_information_sample`` if computed. With
+    supervised scores there are ``factors`` and, with DCI, ``factor_importance``.
 
     Args:
         evaluation: scores of the codes.
@@ -152,6 +154,8 @@ def figures_of(evaluation: Evaluation, codes: Codes, prior: PriorShape | None = 
             figures[f"mutual_information_{representation}"] = pair_map(
                 scores.mutual_information.matrix, title, scores.mutual_information.level
             )
+    if evaluation.disentanglement is not None:
+        figures |= factor_figures(evaluation.disentanglement)
     return figures
 
 
@@ -207,6 +211,8 @@ def saved_figures(arrays: Mapping[str, np.ndarray], test: Mapping[str, Any]) -> 
             floor = float(arrays["dependence_chance"])
             figures["dependence"] = pair_map(arrays["dependence"], title, floor)
             figures["importance"] = importance_map(arrays["importance"])
+        if "disentanglement" in test:
+            figures |= factor_figures(test["disentanglement"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"codes.npz: unexpected format ({reason(error)}); delete the file, then run compare --complete"

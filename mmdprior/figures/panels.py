@@ -151,6 +151,7 @@ class Panels:
         """Return the figures of codes and scores by TensorBoard tag."""
         figures = figures_of(evaluation, codes, self.shape)
         folders = dict.fromkeys(("marginals", "quantiles", "pairs"), "aggregate_posterior")
+        folders |= dict.fromkeys(("factors", "factor_importance"), "disentanglement")
         return {f"{folders.get(name, 'dependence')}/{name}": figure for name, figure in figures.items()}
 
     def histograms(self, codes: Codes) -> dict[str, Float[Tensor, "n"]]:

@@ -1,7 +1,7 @@
 """Latent traversals: one code, with one dimension at a time moved through the quantiles of the prior."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,8 @@ _BATCH = 256
 """Codes decoded at a time."""
 _TILE = 64
 """Side of an image in the animation, in pixels."""
+_LETTERS = 10
+"""Letters of a label that fit above such an image."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Traversal:
         images: (r, k, c, h, w) in [0, 1]; one row per dimension, one column per quantile.
         dimensions: index of the latent dimension of each row.
         levels: quantile of the prior of each column, in (0, 1).
+        factors: factor that the dimension of each row follows, with its strength; empty if unknown.
         change: root mean squared difference, over pixels and columns, between the images of each row and
             their mean image.
     """
@@ -45,6 +48,22 @@ class Traversal:
     dimensions: tuple[int, ...]
     levels: tuple[float, ...]
     change: tuple[float, ...]
+    factors: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> list[str]:
+        """Label of each row: the dimension, and the factor that it follows."""
+        factors = self.factors or ("",) * len(self.dimensions)
+        return [f"z{i} {name}".strip() for i, name in zip(self.dimensions, factors, strict=True)]
+
+    def named(self, followed: Sequence[str]) -> "Traversal":
+        """Return the traversal with factors in the labels of its rows.
+
+        Args:
+            followed: factor that each of the d dimensions follows, empty for none; see
+                `mmdprior.figures.factors_followed`. Without any, the labels have no factors.
+        """
+        return replace(self, factors=tuple(followed[i] for i in self.dimensions) if followed else ())
 
     def grid(self) -> Float[Tensor, "rgb H W"]:
         """Return all images as one image, separated by white lines."""
@@ -65,7 +84,7 @@ class Traversal:
 
     def table(self) -> tuple[Tensor, list[str], list[str]]:
         """Return the images, one label per row (dimension) and one label per column (quantile)."""
-        return self.images, [f"z{i}" for i in self.dimensions], [f"{level:.2g}" for level in self.levels]
+        return self.images, self.labels, [f"{level:.2g}" for level in self.levels]
 
     def save_gif(self, path: Path, seconds: float = 2.0) -> Path:
         """Write an animation with one labelled tile per dimension, and return the file.
@@ -86,9 +105,9 @@ class Traversal:
         down = max(1, -(-len(self.images) // across))
         frame = Image.new("RGB", (across * (_TILE + 4), down * (_TILE + 16)), PAPER)
         draw = ImageDraw.Draw(frame)
-        for index, (row, dimension) in enumerate(zip(self.images, self.dimensions, strict=True)):
+        for index, (row, label) in enumerate(zip(self.images, self.labels, strict=True)):
             x, y = index % across * (_TILE + 4) + 2, index // across * (_TILE + 16)
-            draw.text((x, y + 1), f"z{dimension}", fill=INK)
+            draw.text((x, y + 1), label[:_LETTERS], fill=INK)
             array = (row[column].permute(1, 2, 0) * 255).round().byte().numpy()
             tile = Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array)
             frame.paste(tile.convert("RGB").resize((_TILE, _TILE), Image.Resampling.NEAREST), (x, y + 14))

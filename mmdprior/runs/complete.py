@@ -1,21 +1,26 @@
 """Completion of a run's report from its checkpoint."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from mmdprior.build.data import SplitName
 from mmdprior.build.factor_scores import final_scores, images_to_score
-from mmdprior.build.restore import TrainedRun, open_checkpoint
+from mmdprior.build.restore import TrainedRun, checkpoint_file, config_of, open_checkpoint
+from mmdprior.config.load import dump_config
 from mmdprior.data import ImageSet
 from mmdprior.errors import InputError
 from mmdprior.evaluation import Codes, Evaluation, encode, evaluate
+from mmdprior.figures.factor_map import factors_followed
 from mmdprior.files import write_whole
 from mmdprior.metrics import PriorMatch
 from mmdprior.runs.directory import RunDirectory
-from mmdprior.runs.read import Run
+from mmdprior.runs.read import Run, read_run
 from mmdprior.runs.report import device_name, write_report
+from mmdprior.training import read_checkpoint
 
-__all__ = ["complete"]
+__all__ = ["complete", "make_run"]
 
 
 def complete(run: Run, *, data: str | None = None, device: str = "auto", trust: bool = False) -> None:
@@ -55,6 +60,7 @@ def complete(run: Run, *, data: str | None = None, device: str = "auto", trust: 
             **common,
         )
         scores = _with_factors(scores, codes, trained, data, common)
+    supervised = run.test.get("disentanglement") if scores is None else scores.disentanglement
     known = {"versions": trained.content.get("versions", {}), "completed_on": device_name(trained.device)}
     write_report(
         directory,
@@ -65,9 +71,28 @@ def complete(run: Run, *, data: str | None = None, device: str = "auto", trust: 
         facts={**known, **run.facts},
         batch_size=settings.batch_size,
         device=trained.device,
+        followed=factors_followed(supervised) if supervised else (),
     )
     if scores is not None:  # written last: this file marks the run as finished
         write_whole(directory.scores, scores.to_json() + "\n")
+
+
+def make_run(path: Path, *, command: Sequence[str], device: str = "auto") -> None:
+    """Make a run directory of a folder that holds nothing but ``checkpoints/last.pt``: config and report.
+
+    Args:
+        path: the folder. Targets that the checkpoint names are imported.
+        command: command that made the checkpoint.
+        device: a torch device, or ``auto``.
+
+    Raises:
+        InputError: no checkpoint, or no data.
+    """
+    directory = RunDirectory(path).create()
+    content = read_checkpoint(checkpoint_file(path))
+    write_whole(directory.config, dump_config(config_of(content, str(path), trust=True)))
+    directory.record_command(command)
+    complete(read_run(path), device=device, trust=True)
 
 
 def _with_factors(

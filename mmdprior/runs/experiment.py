@@ -33,6 +33,7 @@ from mmdprior.evaluation import (
     score_codes,
 )
 from mmdprior.evaluation.evaluation import check_group_label
+from mmdprior.figures.factor_map import factors_followed
 from mmdprior.files import write_whole
 from mmdprior.metrics import PriorMatch
 from mmdprior.metrics.checks import rows_needed
@@ -140,7 +141,7 @@ class Experiment:
         final["test/steps_per_second"] = trainer.steps_per_second
         run = None if self.directory is None else RunDirectory(self.directory)
         if run is not None:
-            final["test/reconstruction/ssim"] = self._write_report(run, images, codes, seconds)["ssim"]
+            final["test/reconstruction/ssim"] = self._write_report(run, images, codes, seconds, result)["ssim"]
         self.logger.embedding(codes, trainer.step)
         self.logger.hparams(_hparams(self.config), final, trainer.step)
         if run is not None:  # written last: this file marks the run as finished
@@ -169,7 +170,7 @@ class Experiment:
         )
 
     def _write_report(
-        self, run: RunDirectory, images: ImageSet, codes: Codes, seconds: float
+        self, run: RunDirectory, images: ImageSet, codes: Codes, seconds: float, result: Evaluation
     ) -> dict[str, Any]:
         return write_report(
             run,
@@ -181,6 +182,7 @@ class Experiment:
             batch_size=self.config.evaluation.batch_size,
             device=self.trainer.device,
             pictures=self.config.evaluation.pictures,
+            followed=factors_followed(result.disentanglement) if result.disentanglement else (),
         )
 
 

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ def write_report(
     batch_size: int = 512,
     device: torch.device | str = "cpu",
     pictures: bool = True,
+    followed: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write codes, facts and pictures of a run; return the facts.
 
@@ -58,6 +59,8 @@ def write_report(
         batch_size: images per forward pass.
         device: device of the model.
         pictures: draw pictures.
+        followed: factor that each dimension follows, for the labels of traversals; see
+            `mmdprior.figures.factors_followed`.
     """
     run.report.mkdir(parents=True, exist_ok=True)
     panels = Panels(images, prior, device)
@@ -72,7 +75,7 @@ def write_report(
     }
     np.savez(run.codes, **_arrays(codes, panels.shape))  # type: ignore[arg-type]
     if pictures:
-        _write_pictures(run, panels, model, codes)
+        _write_pictures(run, panels, model, codes, followed)
     plain = {k: finite_or_none(v) if isinstance(v, float) else v for k, v in all_facts.items()}
     run.facts.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
     return plain
@@ -106,13 +109,15 @@ def _arrays(codes: Codes, shape: PriorShape) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _write_pictures(run: RunDirectory, panels: Panels, model: Autoencoder, codes: Codes) -> None:
+def _write_pictures(
+    run: RunDirectory, panels: Panels, model: Autoencoder, codes: Codes, followed: Sequence[str]
+) -> None:
     strip = panels.strip(model)
     save_figure(image_figure(strip, ["image", "decoded", "error"]), run.picture("reconstructions.png"))
     draws = panels.draws(model)
     samples = image_figure(in_rows(draws), [], title="decoded draws from the prior")
     save_figure(samples, run.picture("prior_samples.png"))
-    traversal = panels.traversal(model, codes)
+    traversal = panels.traversal(model, codes).named(followed)
     save_figure(traversal.figure(), run.picture("traversals.png"))
     traversal.save_gif(run.picture("traversals_moving.gif"))
 
