@@ -12,13 +12,15 @@ from mmdprior.config.slots import Slot, check_slot
 from mmdprior.config.validation import validate
 from mmdprior.data import Concatenated, ImageSet, Source, Splits, make_splits
 from mmdprior.data.pixel_checks import check_pixels
+from mmdprior.data.source import sample_kind
+from mmdprior.data.table import TABLE_SUFFIXES
 from mmdprior.errors import DATA_LOG, InputError
 
 __all__ = ["SplitName", "images_from", "open_splits", "select_split", "split_to_score"]
 
 SplitName = Literal["all", "train", "validation", "test"]
 
-_ARRAY_SUFFIXES = (".npy", ".npz")
+_FILE_SUFFIXES = (".npy", ".npz", *TABLE_SUFFIXES)
 _SIZES = ("validation", "test", "split_seed")
 """Keys of the sizes of splits."""
 _PLACES = ("root", "path", "test_path")
@@ -54,10 +56,10 @@ def open_splits(slot: Slot, settings: DataSection) -> Splits:
             check_pixels(Concatenated([splits.train, splits.validation, splits.test]))
         else:
             splits = _split(source, settings)
-    channels, height, width = splits.train.image_shape
+    shape = splits.train.image_shape
     counts = (
         f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test "
-        f"images of {channels} x {height} x {width}"
+        f"{sample_kind(shape)} of {' x '.join(map(str, shape))}"
     )
     _log.info("data: %s", "; ".join([counts, source.summary] if source.summary else [counts]))
     return splits
@@ -105,12 +107,13 @@ def images_from(
     """Open images that are named on the command line. What was read is logged in one line.
 
     Args:
-        data: a folder of images, a ``.npz`` or ``.npy`` file, or YAML such as ``{name: cifar10, root: DIR}``.
+        data: a folder of images, a ``.npz``, ``.npy`` or ``.csv`` file, or YAML such as ``{name: cifar10,
+            root: DIR}``.
         split: which images to return. A folder or an array file without this split is used whole; YAML is
             split as its keys say. None is the test split of data that have one, and of YAML that sets the
             size of a split; otherwise all images. For a checkpoint, None is the test split of any YAML,
             because the other images may be its training images.
-        image_shape: (channels, height, width) of the model; required for a folder.
+        image_shape: shape of a sample of the model, such as (channels, height, width); required for a folder.
         config: the config of the checkpoint that the images are for; None for an encoder trained elsewhere. A
             folder or an array file is read with its arguments for a source of the same kind. YAML of the
             same source at another place has its split sizes by default.
@@ -124,7 +127,7 @@ def images_from(
         [100, 10]
     """
     path = Path(data).expanduser()
-    if path.is_dir() or path.suffix.lower() in _ARRAY_SUFFIXES:
+    if path.is_dir() or path.suffix.lower() in _FILE_SUFFIXES:
         source = SlotBuilder().build(_slot_of(path, image_shape, config))
         split = split or "test"
         split = split if getattr(source, split, None) is not None else "all"
@@ -141,19 +144,26 @@ def images_from(
         check_pixels(images)
     name = "training" if split == "train" else split
     which = "all" if split == "all" else f"the {name} split,"
-    _log.info("data: %s; used: %s %d images", source.summary or data, which, len(images))
+    kind = sample_kind(images.image_shape)
+    _log.info("data: %s; used: %s %d %s", source.summary or data, which, len(images), kind)
     return images
 
 
 def _slot_of(path: Path, image_shape: tuple[int, ...] | None, config: Config | None) -> Slot:
     """Return the slot of a folder or an array file that is named on the command line."""
     arguments: dict[str, Any] = {"name": "arrays", "path": str(path), "test_path": None}
+    if image_shape is not None:
+        arguments["kind"] = sample_kind(image_shape)
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        arguments["drop"] = None
     if path.is_dir():
         if image_shape is None:
             raise InputError(
                 f"--data: folder {path} received; give the size of its images: "
                 f'--data "{{name: image_folder, root: {path}, size: 64}}"'
             )
+        if sample_kind(image_shape) != "images":
+            raise InputError(f"--data: folder {path} received; the model needs {sample_kind(image_shape)}")
         channels, height, _ = image_shape
         arguments = {"name": "image_folder", "root": str(path), "size": height, "channels": channels}
     if config is not None and config.slots["data"].name == arguments["name"]:
@@ -166,7 +176,7 @@ def _section(data: str, config: Config | None) -> tuple[DataSection, bool]:
     section = parse_value(data, "--data")
     if not isinstance(section, dict):
         raise InputError(
-            f"--data: {data!r} received; give a folder, a .npz or .npy file, or YAML such as "
+            f"--data: {data!r} received; give a folder, a .npz, .npy or .csv file, or YAML such as "
             '"{name: cifar10, root: DIR}"'
         )
     settings = validate(DataSection, section, "--data")
@@ -207,6 +217,6 @@ def _split(source: Source, settings: DataSection) -> Splits:
 def _check_shape(images: ImageSet, image_shape: tuple[int, ...]) -> None:
     if tuple(images.image_shape) != tuple(image_shape):
         raise InputError(
-            f"images of shape {tuple(images.image_shape)} received; give images of shape "
-            f"{tuple(image_shape)}, as the model expects"
+            f"{sample_kind(images.image_shape)} of shape {tuple(images.image_shape)} received; give "
+            f"{sample_kind(image_shape)} of shape {tuple(image_shape)}, as the model expects"
         )

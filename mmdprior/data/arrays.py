@@ -1,7 +1,9 @@
-"""Images in NumPy files."""
+"""Images, signals and vectors in NumPy files, and vectors in tables."""
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,11 @@ import torch
 from torch import Tensor
 
 from mmdprior.data.factor_files import LABEL_KEYS
+from mmdprior.data.features import FEATURE_KEYS, kind_of_array, read_features, to_samples
 from mmdprior.data.pixel_range import BYTES, PixelRange, infer_range
-from mmdprior.data.source import InMemory, Source
-from mmdprior.errors import InputError, reason
+from mmdprior.data.source import InMemory, SampleKind, Source
+from mmdprior.data.table import TABLE_SUFFIXES
+from mmdprior.errors import InputError, InputWarning, reason
 from mmdprior.precision import to_numbers
 
 __all__ = ["arrays", "read_array"]
@@ -26,13 +30,17 @@ def arrays(
     test_path: str | None = None,
     background: int | str | Sequence[int] | None = None,
     value_range: Sequence[int | float] | None = None,
+    kind: SampleKind | None = None,
+    drop: Sequence[str] | None = None,
 ) -> Source:
-    """Open images from a ``.npz`` or ``.npy`` file, such as that of dSprites.
+    """Open images, signals or vectors from a ``.npz`` or ``.npy`` file, or vectors from a table of text.
 
     Args:
-        path: a ``.npy`` file of images, or a ``.npz`` file with ``images`` (or ``imgs``) and optionally
-            ``factors``, ``latents_classes``, ``labels`` or ``targets``, one row per image. Images have shape
-            (n, H, W), (n, H, W, C) or (n, C, H, W), with 1 to 4 channels where the two could be confused.
+        path: a ``.npy`` file, a ``.csv``, ``.tsv`` or ``.txt`` table, or a ``.npz`` file with an array
+            ``images`` (or ``imgs``), ``signals``, ``vectors`` or ``features`` and optionally ``factors``,
+            ``latents_classes``, ``labels`` or ``targets``, one row per sample. Images have shape (n, H, W),
+            (n, H, W, C) or (n, C, H, W), with 1 to 4 channels where the two could be confused. Signals have
+            shape (n, C, T) or (n, T), vectors (n, p).
         test_path: a file of the same kind with the test images; by default there are none.
         background: colour over which images of 2 or 4 channels, the last of them alpha, are composited: a
             name, '#rrggbb', a grey level, or [red, green, blue] from 0 to 255. By default all channels are
@@ -40,10 +48,14 @@ def arrays(
         value_range: stored values of black and white. By default they follow from both files: booleans, and
             uint8 or uint16 of 0 and 1, are black and white; other uint8 are from 0 to 255; uint16 have 8, 10,
             12, 14 or 16 bits, whichever suffices; floats are in [0, 1].
+        kind: ``images``, ``signals`` or ``vectors``. By default it follows from the name of the array, or
+            arrays of two axes are vectors, and those of three and four images.
+        drop: columns of a table that are no features. By default none is, and a table with columns of labels
+            or row numbers is refused.
 
     Raises:
-        InputError: a file is missing, holds pickled objects or no images, its images are not finite, or the
-            range of their values is unknown.
+        InputError: a file is missing, holds pickled objects or no samples, its values are not finite, or the
+            range of the pixels is unknown.
 
     Example:
         >>> import numpy as np
@@ -52,21 +64,30 @@ def arrays(
         >>> train = arrays("shapes.npz").train
         >>> len(train), train.image_shape, train.label_names
         (50, (1, 32, 32), ('factors_0', 'factors_1', 'factors_2', 'factors_3'))
+        >>> np.save("spectra.npy", np.random.default_rng(0).normal(size=(50, 2, 300)))
+        >>> arrays("spectra.npy", kind="signals").train.image_shape
+        (2, 300)
     """
-    paths = [path] if test_path is None else [path, test_path]
-    files = [_read_images(file) for file in paths]
-    ranges = _ranges(paths, [images for images, _, _ in files], PixelRange.of(value_range))
+    files = [_read(path, kind, drop)]
+    if test_path is not None:
+        files.append(_read(test_path, files[0].kind, drop))
+    if files[0].kind != "images":
+        for key, value in (("background", background), ("value_range", value_range)):
+            if value is not None:
+                raise InputError(f"{key}: received for {files[0].kind}; only images have one, leave it out")
+        sets = [_features(file) for file in files]
+        return _source(files, sets, [])
+    ranges = _ranges(files, PixelRange.of(value_range))
     sets, notes = [], []
-    for images, labels, names in files:
-        pixel_range = ranges[images.dtype]
-        sets.append(InMemory(_to_tensor(images, pixel_range, background), labels, names, is_part=True))
-        if pixel_range.white not in (255, 65535) and images.dtype.kind in "iu":
+    for file in files:
+        pixel_range = ranges[file.stored.dtype]
+        images = _to_tensor(file.stored, pixel_range, background)
+        sets.append(InMemory(images, file.labels, file.label_names, is_part=True))
+        if pixel_range.white not in (255, 65535) and file.stored.dtype.kind in "iu":
             notes.append(f"{pixel_range.white:g} is white")
     if background is None and sets[0].image_shape[0] in (2, 4):
         notes.append(f"all {sets[0].image_shape[0]} channels are kept; give background to composite alpha")
-    counts = " and ".join(f"{len(part)} images in {file}" for part, file in zip(sets, paths, strict=True))
-    summary = "; ".join([counts, *dict.fromkeys(notes)])
-    return Source(sets[0], sets[1] if len(sets) > 1 else None, summary=summary)
+    return _source(files, sets, notes)
 
 
 def read_array(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
@@ -88,21 +109,77 @@ def read_array(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
         raise InputError(f"{path}: damaged ({reason(error)})") from None
 
 
-def _read_images(path: str) -> tuple[np.ndarray, Tensor | None, tuple[str, ...]]:
-    """Return images (n, C, H, W) as they are stored, labels and label names."""
+@dataclass(frozen=True)
+class _File:
+    """Content of a file.
+
+    Attributes:
+        path: the file.
+        kind: what its rows are.
+        stored: images (n, C, H, W), signals or vectors as they are stored.
+        labels: (n, k) labels; None without any.
+        label_names: one name per label column.
+        may_be_signals: whether images were stored with three axes, and nothing says that they are no signals.
+    """
+
+    path: str
+    kind: SampleKind
+    stored: np.ndarray
+    labels: Tensor | None = None
+    label_names: tuple[str, ...] = ()
+    may_be_signals: bool = False
+
+
+def _read(path: str, kind: SampleKind | None, drop: Sequence[str] | None) -> _File:
+    if Path(path).suffix.lower() in TABLE_SUFFIXES:
+        if kind not in (None, "vectors"):
+            raise InputError(f"kind: {kind!r} received for {path}; a table holds vectors")
+        return _File(path, "vectors", read_features(path, drop))
+    if drop is not None:
+        raise InputError(
+            f"drop: {list(drop)} received for {path}; only tables have named columns, leave it out"
+        )
     content = read_array(path)
-    if isinstance(content, np.ndarray):
-        return _channels_first(path, content), None, ()
-    images = next((content[key] for key in _IMAGE_KEYS if key in content), None)
-    if images is None:
-        raise InputError(f"{path}: arrays {sorted(content)} received; name the images 'images'")
+    arrays_by_name = {"": content} if isinstance(content, np.ndarray) else content
+    key = next((name for name in ("", *_IMAGE_KEYS, *FEATURE_KEYS) if name in arrays_by_name), None)
+    if key is None:
+        others = ", ".join(map(repr, FEATURE_KEYS))
+        raise InputError(
+            f"{path}: arrays {sorted(arrays_by_name)} received; name the images 'images', or other data one "
+            f"of {others}"
+        )
+    stored = arrays_by_name[key]
+    labels, names = _labels(path, arrays_by_name)
+    actual = kind or kind_of_array(key, stored, _IMAGE_KEYS)
+    if actual != "images":
+        return _File(path, actual, stored, labels, names)
+    doubtful = kind is None and stored.ndim == 3 and key not in _IMAGE_KEYS
+    return _File(path, actual, _channels_first(path, stored), labels, names, doubtful)
+
+
+def _labels(path: str, content: Mapping[str, np.ndarray]) -> tuple[Tensor | None, tuple[str, ...]]:
+    """Return the labels among the arrays of a file, and their names."""
     key = next((key for key in LABEL_KEYS if key in content), None)
     if key is None:
-        return _channels_first(path, images), None, ()
+        return None, ()
     labels = to_numbers(np.atleast_1d(content[key]), f"{path}: {key}")
     labels = labels[:, None] if labels.ndim == 1 else labels
-    names = tuple(f"{key}_{i}" for i in range(labels.shape[1]))
-    return _channels_first(path, images), labels, names
+    return labels, tuple(f"{key}_{i}" for i in range(labels.shape[1]))
+
+
+def _features(file: _File) -> InMemory:
+    """Return the vectors or signals of a file."""
+    samples = to_samples(file.path, file.stored, file.kind)
+    try:
+        return InMemory(samples, file.labels, file.label_names, is_part=True, kind=file.kind)
+    except InputError as error:
+        raise InputError(f"{file.path}: {error}") from None
+
+
+def _source(files: Sequence[_File], sets: Sequence[InMemory], notes: Sequence[str]) -> Source:
+    counts = (f"{len(part)} {file.kind} in {file.path}" for part, file in zip(sets, files, strict=True))
+    summary = "; ".join([" and ".join(counts), *dict.fromkeys(notes)])
+    return Source(sets[0], sets[1] if len(sets) > 1 else None, summary=summary)
 
 
 def _channels_first(path: str, images: np.ndarray) -> np.ndarray:
@@ -118,7 +195,8 @@ def _channels_first(path: str, images: np.ndarray) -> np.ndarray:
         images = images[:, None]
     if images.ndim != 4 or images.size == 0:
         raise InputError(
-            f"{path}: images of shape {images.shape} received; give (n, H, W[, C]) or (n, C, H, W)"
+            f"{path}: images of shape {images.shape} received; give (n, H, W[, C]) or (n, C, H, W), or kind: "
+            "vectors for (n, features)"
         )
     _, first, middle, last = images.shape
     for counts in ((1, 3), (2, 4)):
@@ -127,21 +205,33 @@ def _channels_first(path: str, images: np.ndarray) -> np.ndarray:
     return images.transpose(0, 3, 1, 2) if first == middle != last else images
 
 
-def _ranges(
-    paths: Sequence[str], stored: Sequence[np.ndarray], chosen: PixelRange | None
-) -> dict[np.dtype, PixelRange]:
+def _ranges(files: Sequence[_File], chosen: PixelRange | None) -> dict[np.dtype, PixelRange]:
     """Return the range of the pixels by dtype, from all files together."""
     extremes: dict[np.dtype, tuple[float, float]] = {}
-    for path, images in zip(paths, stored, strict=True):
+    for file in files:
+        images = file.stored
         if images.dtype.kind == "f":
-            _check_finite(path, images)
+            _check_finite(file.path, images)
         low, high = extremes.get(images.dtype, (math.inf, -math.inf))
         extremes[images.dtype] = min(low, float(images.min())), max(high, float(images.max()))
+    first = files[0]
     try:
-        return {dtype: infer_range(dtype, *limits, chosen) for dtype, limits in extremes.items()}
+        ranges = {dtype: infer_range(dtype, *limits, chosen) for dtype, limits in extremes.items()}
     except InputError as error:
         text = str(error)
-        raise error if text.startswith("value_range") else InputError(f"{paths[0]}: {text}") from None
+        if text.startswith("value_range"):
+            raise
+        others = ", or kind: signals for (n, channels, length)" if first.may_be_signals else ""
+        raise InputError(f"{first.path}: {text}{others}") from None
+    height, width = first.stored.shape[2:]
+    if first.may_be_signals and first.stored.dtype.kind == "f" and height != width and chosen is None:
+        warnings.warn(
+            f"data: {first.path} is read as images of {height} x {width}; give kind: signals if its shape is "
+            "(n, channels, length), otherwise kind: images",
+            InputWarning,
+            stacklevel=3,
+        )
+    return ranges
 
 
 def _check_finite(path: str, images: np.ndarray) -> None:

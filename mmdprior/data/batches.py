@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from mmdprior.data.augmentation import Augmentation
-from mmdprior.data.source import ImageSet, InMemory, load_into_memory, to_float
+from mmdprior.data.source import ImageSet, InMemory, load_into_memory, sample_kind, to_float
 from mmdprior.errors import InputError
 from mmdprior.seeding import stream
 from mmdprior.world import World
@@ -84,7 +84,8 @@ class Batches(ABC):
     ) -> None:
         if not 1 <= batch_size <= len(images):
             raise InputError(
-                f"data.batch_size: {batch_size} received; there are {len(images)} training images"
+                f"data.batch_size: {batch_size} received; there are {len(images)} training "
+                f"{sample_kind(images.image_shape)}"
             )
         if batch_size % world.size:
             raise InputError(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mmdprior.data.pixel_checks import check_pixels
-from mmdprior.data.source import Concatenated, ImageSet, Source, Subset
+from mmdprior.data.source import Concatenated, ImageSet, SampleKind, Source, Subset, sample_kind
 from mmdprior.errors import InputError
 from mmdprior.seeding import stream
 
@@ -78,13 +78,14 @@ def make_splits(
     check_pixels(Concatenated(own))
     n = len(source.train)
     order = torch.randperm(n, generator=stream(seed, "split"))
-    n_validation = 0 if source.validation is not None else _held_out("data.validation", validation, n)
-    n_test = 0 if source.test is not None else _held_out("data.test", test, n)
+    kind = sample_kind(source.train.image_shape)
+    n_validation = 0 if source.validation is not None else _held_out("data.validation", validation, n, kind)
+    n_test = 0 if source.test is not None else _held_out("data.test", test, n, kind)
     n_train = n - n_validation - n_test
     if n_train < 1:
-        raise InputError(f"data.validation: {n} images leave none to train on; hold out fewer")
+        raise InputError(f"data.validation: {n} {kind} leave none to train on; hold out fewer")
     if limit is not None and not 1 <= limit <= n_train:
-        raise InputError(f"data.limit: {limit} received; there are {n_train} training images")
+        raise InputError(f"data.limit: {limit} received; there are {n_train} training {kind}")
 
     def subset(rows: Tensor) -> Subset:
         # Sorted, so that images are read in the order in which they are stored.
@@ -113,11 +114,11 @@ def whole_set(images: ImageSet) -> ImageSet:
     return images
 
 
-def _held_out(name: str, size: int | float, n: int) -> int:
-    """Return the size of a held-out split of n images."""
+def _held_out(name: str, size: int | float, n: int, kind: SampleKind) -> int:
+    """Return the size of a held-out split of n samples of a kind."""
     if isinstance(size, bool) or not isinstance(size, (int, float)) or not math.isfinite(size):
-        raise InputError(f"{name}: {size!r} received; give a number of images or a fraction of them")
+        raise InputError(f"{name}: {size!r} received; give a number of {kind} or a fraction of them")
     count = size if isinstance(size, int) else round(size * n)
     if not 1 <= count < n:
-        raise InputError(f"{name}: {size} received; hold out at least 1 of the {n} images, but not all")
+        raise InputError(f"{name}: {size} received; hold out at least 1 of the {n} {kind}, but not all")
     return count

@@ -12,7 +12,7 @@ import torch
 from mmdprior.columns import Columns
 from mmdprior.errors import InputError, shorten
 
-__all__ = ["TABLE_SUFFIXES", "read_cells", "read_column", "read_lines", "read_table"]
+__all__ = ["TABLE_SUFFIXES", "read_cells", "read_column", "read_header", "read_lines", "read_table"]
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 
@@ -93,6 +93,16 @@ def read_column(path: str | Path, name: str) -> list[str] | None:
                 raise InputError(f"{path}: line {number}: {len(cells)} cells where others have {len(header)}")
             values.append(cells[column])
     return values
+
+
+def read_header(path: str | Path) -> list[str]:
+    """Return one name per column of a table; numbers from 0 if it has no header.
+
+    Raises:
+        InputError: the file is missing, empty or not text.
+    """
+    with _opened(path) as (_, header, _):
+        return header if _is_header(header) else [str(column) for column in range(len(header))]
 
 
 def read_cells(path: str | Path) -> tuple[list[str], list[list[str]]]:

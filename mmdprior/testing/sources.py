@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmdprior.data import ImageSet, Source, Subset, thin
 from mmdprior.data.pixel_checks import check_pixels
+from mmdprior.data.source import sample_kind
 from mmdprior.errors import InputError, reason
 from mmdprior.seeding import stream
 
@@ -27,7 +28,7 @@ _MAX_OVERLAP = 0.1
 def check_source(source: Source | ImageSet, *, limit: int = 512) -> None:
     """Check that a source satisfies the contracts of `Source` and `ImageSet`.
 
-    It checks, for the images of each split: ``image_shape``, dtype and range of the images; that
+    It checks, for the images, signals or vectors of each split: ``image_shape``, dtype and range; that
     labels and ``label_names`` agree; that `ImageSet.gather` is repeatable, follows the order of the indices,
     agrees with ``chunks`` and with indexing, and works from several threads; that the set can be pickled for
     worker processes; and that the splits have images of one shape and no common rows.
@@ -76,8 +77,16 @@ def _check_attributes(name: str, images: ImageSet) -> None:
     if len(images) < 1:
         raise InputError(f"{name}: no images; give at least 1")
     shape = getattr(images, "image_shape", None)
-    if not isinstance(shape, tuple) or len(shape) != 3 or any(side < 1 for side in shape):
-        raise InputError(f"{name}: image_shape is {shape}; set (channels, height, width)")
+    if not isinstance(shape, tuple) or not 1 <= len(shape) <= 3 or any(side < 1 for side in shape):
+        raise InputError(
+            f"{name}: image_shape is {shape}; set (channels, height, width), (channels, length) of signals "
+            "or (features,) of vectors"
+        )
+    if len(shape) < 3 and images.dtype != torch.float32:
+        raise InputError(
+            f"{name}: image_shape is {shape} and dtype {images.dtype}; set (channels, height, width) for "
+            f"images, or dtype float32 for {sample_kind(shape)}"
+        )
     if images.dtype not in _DTYPES:
         raise InputError(f"{name}: dtype is {images.dtype}; give uint8, or float32 in [0, 1]")
     names = images.label_names
@@ -108,7 +117,11 @@ def _check_batch(name: str, images: ImageSet, x: Any, labels: Any, rows: int) ->
         )
     if x.dtype != images.dtype:
         raise InputError(f"{name}: images of {x.dtype} returned; dtype is {images.dtype}; make them agree")
-    if x.is_floating_point() and not bool(((x >= 0) & (x <= 1)).all()):
+    if x.ndim != 4 and not bool(torch.isfinite(x).all()):
+        raise InputError(
+            f"{name}: NaN or infinity in {sample_kind(images.image_shape)}; remove or repair them"
+        )
+    if x.ndim == 4 and x.is_floating_point() and not bool(((x >= 0) & (x <= 1)).all()):
         raise InputError(
             f"{name}: images from {float(x.min()):g} to {float(x.max()):g}; scale them to [0, 1]"
         )
@@ -146,7 +159,7 @@ def _check_gather(name: str, images: ImageSet) -> None:
     )
     _require_same(
         images.gather(rows[:1].repeat(3)),
-        (expected[0][:1].repeat(3, 1, 1, 1), expected[1][:1].repeat(3, 1)),
+        (expected[0][:1].expand(3, *images.image_shape), expected[1][:1].repeat(3, 1)),
         f"{name}: gather does not repeat a row for a repeated index; return one row per index",
     )
     image, labels = images[int(rows[-1])]

@@ -114,7 +114,6 @@ class TestRanges:
         (np.full((3, 4, 4), -np.inf), "NaN or infinity in 3 of 3 images"),
         (np.full((3, 4, 4), 7.0), "values from 7 to 7"),
         (np.zeros((3, 4, 4), np.int64), "int64"),
-        (np.zeros((3, 4)), r"shape \(3, 4"),
         (np.zeros((0, 4, 4)), r"shape \(0, "),
         (np.zeros((3, 4, 4), complex), "type complex128"),
         (np.array([{"a": 1}], dtype=object), "not a plain"),

@@ -1,0 +1,106 @@
+"""Vectors and signals in arrays and tables."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmdprior.columns import Columns, counting_columns, doubtful_names
+from mmdprior.data.source import SampleKind
+from mmdprior.data.table import read_header, read_table
+from mmdprior.errors import InputError
+
+__all__ = ["FEATURE_KEYS", "kind_of_array", "read_features", "to_samples"]
+
+FEATURE_KEYS: dict[str, SampleKind] = {"signals": "signals", "vectors": "vectors", "features": "vectors"}
+"""Names of arrays that are not images, and what their rows are."""
+
+
+def kind_of_array(key: str, array: np.ndarray, image_keys: Collection[str]) -> SampleKind:
+    """Return what the rows of an array are, by its name and its number of axes.
+
+    Two axes are vectors. Three axes are images without channels, unless the array is called ``signals``.
+
+    Args:
+        key: name of the array; empty for a file of one array.
+        array: the array.
+        image_keys: names of arrays of images.
+    """
+    if key in FEATURE_KEYS:
+        return FEATURE_KEYS[key]
+    return "vectors" if array.ndim == 2 and key not in image_keys else "images"
+
+
+def to_samples(path: str, array: np.ndarray, kind: SampleKind) -> Tensor:
+    """Return vectors (n, p) or signals (n, c, t) as float32; two axes of signals are one channel.
+
+    Args:
+        path: file, for errors.
+        array: numbers as they are stored.
+        kind: ``vectors`` or ``signals``.
+
+    Raises:
+        InputError: another number of axes, or entries that are no numbers.
+    """
+    if array.dtype.kind not in "buif":
+        raise InputError(f"{path}: {kind} of type {array.dtype} received; give numbers")
+    axes = {"vectors": (2,), "signals": (2, 3)}[kind]
+    if array.ndim not in axes or array.size == 0:
+        wanted = {"vectors": "(n, features)", "signals": "(n, channels, length) or (n, length)"}[kind]
+        raise InputError(f"{path}: {kind} of shape {array.shape} received; give {wanted}")
+    array = array[:, None] if kind == "signals" and array.ndim == 2 else array
+    with np.errstate(over="ignore"):  # infinity is reported with its row
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+
+
+def read_features(path: str, drop: Sequence[str] | None) -> np.ndarray:
+    """Read the features of a table: one row per sample, one column per feature.
+
+    Args:
+        path: ``.csv``, ``.tsv`` or ``.txt`` file; see `mmdprior.data.table.read_table`.
+        drop: names of columns that are no features. With None, a table with columns that are labels or row
+            numbers by their names or values is refused.
+
+    Returns:
+        (n, p) array of float64.
+
+    Raises:
+        InputError: the file is missing or no table of numbers, there is no such column, or a column may be no
+            feature.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from mmdprior.data.features import read_features
+        >>> _ = Path("table.csv").write_text("length,width,label\\n0.5,1,0\\n2,3,1\\n")
+        >>> read_features("table.csv", drop=["label"]).tolist()
+        [[0.5, 1.0], [2.0, 3.0]]
+        >>> read_features("table.csv", drop=None)
+        Traceback (most recent call last):
+        mmdprior.errors.InputError: table.csv: columns ['label'] received, which may be labels or row numbers;
+        give drop: [label], or drop: [] if they are features
+    """
+    names = read_header(path)
+    if drop is None:
+        _check_columns(path, names, doubtful_names(names))
+    columns = Columns(keep=[f"0-{len(names) - 1}"], drop=drop or ())
+    try:
+        table = read_table(path, columns=columns)
+        kept = len(columns.positions(path, len(names), names))
+    except InputError as error:  # the message is that of a command line
+        raise InputError(str(error).replace("--drop", "drop")) from None
+    if table.shape[1] != kept:
+        count = len(names) - kept + table.shape[1]
+        raise InputError(f"{path}: rows of {count} cells received where the first line has {len(names)}")
+    if drop is None:
+        _check_columns(path, names, counting_columns(torch.from_numpy(table)))
+    return table
+
+
+def _check_columns(path: str, names: Sequence[str], doubtful: Sequence[int]) -> None:
+    if doubtful:
+        listed = [names[i] or str(i) for i in doubtful]
+        raise InputError(
+            f"{path}: columns {listed} received, which may be labels or row numbers; give drop: "
+            f"[{', '.join(listed)}], or drop: [] if they are features"
+        )
