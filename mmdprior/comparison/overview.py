@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmdprior.comparison.groups import Group
-from mmdprior.comparison.verdict import highest_lps, prior_verdict
+from mmdprior.comparison.verdict import highest_lps, prior_verdict, quality_of
 from mmdprior.figures.curves import curves, frontier
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ __all__ = ["CaptionedFigure", "overview_figures"]
 
 _CURVES = {
     "reconstruction": ("reconstruction/psnr", "PSNR of validation images", "PSNR (dB)", False),
+    "r2": ("reconstruction/r2", "R2 of validation data", "R2", False),
     "loss": ("loss/reconstruction", "reconstruction loss of training batches", "loss per image", True),
     "penalty": ("penalty/weighted", "weighted penalty of training batches", "weight x penalty", False),
     "lps": ("lps/linear", "LPS of validation codes, linear predictor", "LPS", False),
@@ -42,7 +43,7 @@ class CaptionedFigure:
 
 
 def overview_figures(groups: Sequence[Group]) -> dict[str, CaptionedFigure]:
-    """Return the frontier of PSNR and LPS, and the curves that at least one run logged, by name."""
+    """Return the frontier of PSNR (or R2) and LPS, and the curves that at least one run logged, by name."""
     figures = {"frontier": _frontier(groups)}
     for name, (tag, title, label, log) in _CURVES.items():
         lines = {g.label: [run.curves[tag] for run in g.runs if tag in run.curves] for g in groups}
@@ -54,16 +55,17 @@ def overview_figures(groups: Sequence[Group]) -> dict[str, CaptionedFigure]:
 
 
 def _frontier(groups: Sequence[Group]) -> CaptionedFigure:
-    points = {}
+    points, quality = {}, quality_of(groups)
     for group in groups:
-        psnr = group.value("reconstruction/psnr")
+        value = group.value(quality.tag)
         score, tag = highest_lps(group)
-        points[group.label] = (psnr.mean, psnr.sd, score, group.value(tag).sd)
-    values = [f"{name}: {p[0]:.2f} dB at LPS {p[2]:.3f}" for name, p in points.items()]
+        points[group.label] = (value.mean, value.sd, score, group.value(tag).sd)
+    name, unit = quality.title.split()[0], " dB" if "dB" in quality.title else ""
+    values = [f"{label}: {p[0]:{quality.format}}{unit} at LPS {p[2]:.3f}" for label, p in points.items()]
     hollow = [group.label for group in groups if prior_verdict(group).text != "yes"]
-    alt = f"PSNR against the highest LPS of mean codes. {'; '.join(values[:_MOST_DESCRIBED])}"
+    alt = f"{name} against the highest LPS of mean codes. {'; '.join(values[:_MOST_DESCRIBED])}"
     caption = (
-        "PSNR against the highest LPS over predictors; bars are standard deviations over seeds. Up and left "
-        "is better. The line joins the configurations that no other one exceeds in both."
+        f"{name} against the highest LPS over predictors; bars are standard deviations over seeds. Up and "
+        "left is better. The line joins the configurations that no other one exceeds in both."
     )
-    return CaptionedFigure(frontier(points, hollow), alt, caption)
+    return CaptionedFigure(frontier(points, hollow, quality=quality.title), alt, caption)

@@ -57,7 +57,8 @@ _CAPTIONS = {
     ),
     "reconstructions": (
         "Reconstructions",
-        "Test images, their reconstructions from mean codes, and absolute errors, white where 0.5 or more.",
+        "Test images, their reconstructions from mean codes, and absolute errors, white where 0.5 or more. "
+        "Vectors and signals are curves, with their reconstructions over them.",
     ),
     "prior_samples": (
         "Decoded samples from the prior",

@@ -10,6 +10,8 @@ import numpy as np
 __all__ = [
     "COST",
     "MATCH",
+    "PSNR",
+    "R2",
     "RECONSTRUCTION",
     "Quantity",
     "SeedStatistics",
@@ -85,11 +87,19 @@ RECONSTRUCTION = (
         "peak signal-to-noise ratio, -10 log10 of the MSE",
     ),
     Quantity(
+        "reconstruction/r2",
+        "R2",
+        ".4f",
+        "high",
+        "share of the variance of standardised vectors or signals that their reconstructions explain",
+    ),
+    Quantity(
         "reconstruction/mse",
         "MSE",
         ".5f",
         "low",
-        "squared error per pixel of sampled codes' reconstructions, over all test images, pixels in [0, 1]",
+        "squared error per pixel of sampled codes' reconstructions, over all test images, pixels in [0, 1]; "
+        "per standardised value of vectors and signals",
     ),
     Quantity(
         "reconstruction/ssim",
@@ -99,6 +109,7 @@ RECONSTRUCTION = (
         "structural similarity of images and reconstructions, 1 if equal",
     ),
 )
+PSNR, R2 = RECONSTRUCTION[:2]
 MATCH = (
     Quantity(
         "match/mmd_standardised",

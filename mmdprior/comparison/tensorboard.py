@@ -32,6 +32,7 @@ _FIRST_METRICS = (
     "lps/mlp",
     "lps/linear",
     "reconstruction/psnr",
+    "reconstruction/r2",
     "cost/train_seconds",
 )
 """First columns of the table of hyperparameters."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mmdprior.comparison.groups import Group
-from mmdprior.comparison.quantities import SeedStatistics, lps_in
+from mmdprior.comparison.quantities import PSNR, R2, Quantity, SeedStatistics, lps_in
 from mmdprior.comparison.table import Cell, Table
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "highest_lps",
     "independence_verdict",
     "prior_verdict",
+    "quality_of",
     "rules_markdown",
     "verdict_table",
 ]
@@ -116,19 +117,28 @@ def highest_lps(group: Group, *, sampled: bool = False) -> tuple[float, str]:
 
 def verdict_table(groups: Sequence[Group]) -> Table:
     """Return the verdicts, with one row per group."""
-    best = max((_psnr(g).mean for g in groups if _psnr(g).n), default=math.nan)
-    heads = ("configuration", "prior matched?", "codes independent?", "PSNR", "training time")
+    quality = quality_of(groups)
+    measured = [group.value(quality.tag) for group in groups]
+    best = max((value.mean for value in measured if value.n), default=math.nan)
+    name = quality.title.split()[0]
+    heads = ("configuration", "prior matched?", "codes independent?", name, "training time")
     rows = [
         [
             Cell(group.label, "1 seed" if len(group.runs) == 1 else f"{len(group.runs)} seeds"),
             prior_verdict(group),
             independence_verdict(group),
-            _psnr_cell(group, best),
+            _quality_cell(value, best, quality),
             _time_cell(group),
         ]
-        for group in groups
+        for group, value in zip(groups, measured, strict=True)
     ]
     return Table([Cell(head) for head in heads], rows)
+
+
+def quality_of(groups: Sequence[Group]) -> Quantity:
+    """Return how reconstructions are measured: PSNR, or R2 if all runs are of vectors or signals."""
+    has_psnr = any(group.value(PSNR.tag).n for group in groups)
+    return R2 if not has_psnr and any(group.value(R2.tag).n for group in groups) else PSNR
 
 
 def headlines(groups: Sequence[Group]) -> list[Headline]:
@@ -143,12 +153,16 @@ def headlines(groups: Sequence[Group]) -> list[Headline]:
             independent or f"no configuration{_lowest_lps(groups)}",
         ),
     ]
-    measured = sorted((g for g in groups if _psnr(g).n), key=lambda g: -_psnr(g).mean)
-    if measured:
-        first, last = measured[0], measured[-1]
-        text = f"best: {first.label}, {_psnr(first).mean:.2f} dB PSNR"
-        if first is not last:
-            text += f"; lowest: {last.label}, {_psnr(first).mean - _psnr(last).mean:.2f} dB less"
+    quality = quality_of(groups)
+    name, unit = quality.title.split()[0], _unit(quality)
+    values = {group.label: group.value(quality.tag) for group in groups}
+    measured = [(value.mean, label) for label, value in values.items() if value.n]
+    means = sorted(measured, key=lambda pair: -pair[0])
+    if means:
+        (highest, first), (lowest, last) = means[0], means[-1]
+        text = f"best: {first}, {highest:{quality.format}}{unit} {name}"
+        if first != last:
+            text += f"; lowest: {last}, {highest - lowest:{quality.format}}{unit} less"
         lines.append(Headline("Reconstruction", "Reconstruction", text))
     return lines
 
@@ -186,17 +200,19 @@ def _is_scored(group: Group) -> bool:
     return any(run.test for run in group.runs)
 
 
-def _psnr(group: Group) -> SeedStatistics:
-    return group.value("reconstruction/psnr")
+def _unit(quality: Quantity) -> str:
+    """Return the unit of values in text, with a space before it."""
+    return " dB" if quality is PSNR else ""
 
 
-def _psnr_cell(group: Group, best: float) -> Cell:
-    psnr = _psnr(group)
-    if psnr.n == 0:
+def _quality_cell(value: SeedStatistics, best: float, quality: Quantity) -> Cell:
+    if value.n == 0:
         return Cell("not measured", mark="unknown")
-    below = best - psnr.mean
+    below, unit = best - value.mean, _unit(quality)
     # Below half of the last printed digit there is no visible difference.
-    return Cell(f"{psnr.text('.2f')} dB", "best" if below < 0.005 else f"{below:.2f} dB below best")
+    digits = int(quality.format[1])
+    note = "best" if below < 0.5 * 10**-digits else f"{below:{quality.format}}{unit} below best"
+    return Cell(f"{value.text(quality.format)}{unit}", note)
 
 
 def _time_cell(group: Group) -> Cell:

@@ -47,7 +47,7 @@ class Reconstruction(Result):
         >>> print(error)
         PSNR 20.00 dB, MSE 0.01000, loss 30.0
         >>> print(Reconstruction(mse=0.25, loss=30.0, r2=0.75))
-        R2 0.7500, MSE 0.25000, loss 30.0
+        R2 0.7500, MSE 0.25, loss 30
     """
 
     mse: float
@@ -72,7 +72,7 @@ class Reconstruction(Result):
 
     def __str__(self) -> str:
         if self.r2 is not None:
-            return f"R2 {self.r2:.4f}, MSE {self.mse:.5f}, loss {self.loss:.1f}"
+            return f"R2 {self.r2:.4f}, MSE {self.mse:.4g}, loss {self.loss:.4g}"
         return f"PSNR {self.psnr:.2f} dB, MSE {self.mse:.5f}, loss {self.loss:.1f}"
 
 

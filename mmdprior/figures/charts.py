@@ -6,6 +6,7 @@ CHARTS: dict[str, dict[str, list[object]]] = {
     "1. Is the prior matched, and at what cost in reconstruction?": {
         "MMD to the intended prior (null standard deviations)": ["Multiline", ["match/mmd_standardised"]],
         "PSNR of validation images (dB)": ["Multiline", ["reconstruction/psnr"]],
+        "R2 of validation vectors or signals": ["Multiline", ["reconstruction/r2"]],
         "reconstruction loss of the batch": ["Multiline", ["loss/reconstruction"]],
         "weighted penalty": ["Multiline", ["penalty/weighted$"]],
     },

@@ -77,6 +77,7 @@ def frontier(
     points: Mapping[str, tuple[float, float, float, float]],
     hollow: Collection[str] = (),
     title: str = "reconstruction against independence",
+    quality: str = "PSNR (dB)",
 ) -> "Figure":
     """Draw runs by LPS (horizontal) and PSNR (vertical), with a line through the Pareto-optimal ones.
 
@@ -88,6 +89,7 @@ def frontier(
             deviation. Standard deviations may be NaN. Runs without a finite PSNR and LPS are left out.
         hollow: names of the runs to draw with a hollow marker, because they do not match their prior.
         title: title of the figure.
+        quality: label of the vertical axis, for a measure of reconstructions other than PSNR, such as R2.
 
     Returns:
         The figure; error bars show one standard deviation over seeds.
@@ -103,7 +105,7 @@ def frontier(
     """
     finite = {n: p for n, p in points.items() if math.isfinite(p[0]) and math.isfinite(p[2])}
     if not finite:
-        return text_figure(f"{title}: no run has both a PSNR and an LPS")
+        return text_figure(f"{title}: no run has both a {quality.split()[0]} and an LPS")
     with styled():
         figure = new_figure(5.2, 3.6)
         axes = figure.subplots()
@@ -119,7 +121,7 @@ def frontier(
             if many and finite[name] in best[:: max(1, len(best) // _LABELLED)]:
                 axes.annotate(name, (lps, psnr), xytext=(4, 4), textcoords="offset points", fontsize=7)
         _set_lps_axis(axes, [p[2] + (p[3] if math.isfinite(p[3]) else 0.0) for p in finite.values()])
-        axes.set(title=title, xlabel="highest LPS of mean codes (0: independent)", ylabel="PSNR (dB)")
+        axes.set(title=title, xlabel="highest LPS of mean codes (0: independent)", ylabel=quality)
         axes.margins(y=0.12)
         axes.grid(alpha=0.6)
         if any(name in hollow for name in finite):

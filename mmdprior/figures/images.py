@@ -1,4 +1,4 @@
-"""Figures of images in rows and columns with labels."""
+"""Figures of images, and of curves of vectors and signals, in rows and columns with labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mmdprior.figures.sample_curves import curve_figures
 from mmdprior.figures.style import new_figure, styled, text_figure
 
 if TYPE_CHECKING:
@@ -29,12 +30,13 @@ def error_image(
 
 
 def image_figure(
-    images: Float[Tensor, "r k c h w"], rows: Sequence[str], columns: Sequence[str] = (), title: str = ""
+    images: Float[Tensor, "r k *sample"], rows: Sequence[str], columns: Sequence[str] = (), title: str = ""
 ) -> "Figure":
-    """Draw r x k images in rows and columns.
+    """Draw r x k images, signals or vectors in rows and columns.
 
     Args:
-        images: (r, k, c, h, w), clipped to [0, 1]; NaN is black.
+        images: (r, k, c, h, w), clipped to [0, 1]; NaN is black. Signals (r, k, c, t) and vectors (r, k, p)
+            are drawn as curves, scaled as by `mmdprior.figures.sample_curves.unit_curves`.
         rows: labels of the first rows; none by default.
         columns: labels of the first columns; none by default.
         title: title of the figure.
@@ -50,7 +52,7 @@ def image_figure(
 
 
 def image_figures(
-    parts: Mapping[str, tuple[Float[Tensor, "r k c h w"], Sequence[str], Sequence[str]]], title: str = ""
+    parts: Mapping[str, tuple[Float[Tensor, "r k *sample"], Sequence[str], Sequence[str]]], title: str = ""
 ) -> "Figure":
     """Draw several tables of images next to each other.
 
@@ -59,6 +61,9 @@ def image_figures(
         title: title above all tables.
     """
     filled = {name: part for name, part in parts.items() if part[0].numel()}
+    if any(samples.ndim != 5 for samples, _, _ in filled.values()):
+        curves = {name: (part[0][:, :, None], *part[1:]) for name, part in filled.items()}
+        return curve_figures(curves, title)
     if not filled:
         return text_figure(f"{title or next(iter(parts), 'images')}: no images")
     sizes = [(_inches(part[0].shape[1]), _inches(part[0].shape[0])) for part in filled.values()]
@@ -72,11 +77,11 @@ def image_figures(
     return figure
 
 
-def in_rows(images: Float[Tensor, "n c h w"], across: int = 0) -> Float[Tensor, "r k c h w"]:
-    """Return images as a table of rows, with white images in the places left over.
+def in_rows(images: Float[Tensor, "n *sample"], across: int = 0) -> Float[Tensor, "r k *sample"]:
+    """Return images, signals or vectors as a table of rows, with empty places where some are left over.
 
     Args:
-        images: (n, c, h, w).
+        images: (n, c, h, w), (n, c, t) or (n, p).
         across: images per row; 0 makes the table as square as possible.
 
     Example:
@@ -86,7 +91,8 @@ def in_rows(images: Float[Tensor, "n c h w"], across: int = 0) -> Float[Tensor, 
         torch.Size([4, 3, 1, 8, 8])
     """
     across = across or max(1, round(len(images) ** 0.5))
-    blank = images.new_ones(-len(images) % across, *images.shape[1:])
+    empty = 1.0 if images.ndim == 4 else torch.nan  # white, or no curve
+    blank = images.new_full((-len(images) % across, *images.shape[1:]), empty)
     return torch.cat([images, blank]).unflatten(0, (-1, across))
 
 

@@ -12,8 +12,10 @@ from mmdprior.data import ImageSet, thin
 from mmdprior.data.source import to_float
 from mmdprior.evaluation import Codes, Evaluation
 from mmdprior.figures.figures import figures_of
-from mmdprior.figures.images import error_image
+from mmdprior.figures.images import error_image, image_figure, in_rows
 from mmdprior.figures.prior_shape import PriorShape
+from mmdprior.figures.sample_curves import curve_figures
+from mmdprior.figures.style import to_picture
 from mmdprior.figures.traversal import Traversal, traverse
 from mmdprior.metrics import active_dimensions
 from mmdprior.models import Autoencoder, evaluation_mode
@@ -30,15 +32,16 @@ _TRAVERSAL_CODES = 5000
 
 
 @torch.no_grad()
-def reconstructions(model: Autoencoder, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "3 n c h w"]:
+def reconstructions(model: Autoencoder, images: Float[Tensor, "n *sample"]) -> Float[Tensor, "3 n *sample"]:
     """Return images, their reconstructions from mean codes, and absolute errors, stacked in this order.
 
     Args:
         model: in the mode in which it should run, usually evaluation mode.
-        images: (n, c, h, w) in [0, 1], on the device of the model.
+        images: (n, c, h, w) in [0, 1], on the device of the model; signals (n, c, t) or vectors (n, p).
 
     Returns:
         (3, n, c, h, w) on the CPU. Errors are averaged over channels and white where they are 0.5 or more.
+        Signals and vectors are in their own units, and their errors are absolute differences.
 
     Example:
         >>> import torch
@@ -48,14 +51,17 @@ def reconstructions(model: Autoencoder, images: Float[Tensor, "n c h w"]) -> Flo
         >>> reconstructions(models.Autoencoder(encoder, decoder), torch.rand(4, 1, 8, 8)).shape
         torch.Size([3, 4, 1, 8, 8])
     """
-    decoded = model.decode(model.encode(images, stream(0, "panel")).mean).to(images).clamp(0, 1)
+    decoded = model.decode(model.encode(images, stream(0, "panel")).mean).to(images)
+    if images.ndim != 4:
+        return torch.stack([images, decoded, (images - decoded).abs()]).cpu()
+    decoded = decoded.clamp(0, 1)
     return torch.stack([images, decoded, error_image(images, decoded)]).cpu()
 
 
 @torch.no_grad()
 def prior_samples(
     model: Autoencoder, prior: Prior, n: int = 64, device: torch.device | str = "cpu", seed: int = 0
-) -> Float[Tensor, "n c h w"]:
+) -> Float[Tensor, "n *sample"]:
     """Decode samples from a prior.
 
     Args:
@@ -66,7 +72,7 @@ def prior_samples(
         seed: seed of the samples; the same seed gives the same samples.
 
     Returns:
-        (n, c, h, w) images in [0, 1] on the CPU.
+        (n, c, h, w) images in [0, 1] on the CPU; signals (n, c, t) or vectors (n, p) in their own units.
 
     Example:
         >>> from mmdprior import models
@@ -77,7 +83,8 @@ def prior_samples(
         torch.Size([5, 1, 8, 8])
     """
     z = prior.sample(n, stream(seed, "panel", device=prior.device)).to(device)
-    return model.decode(z).clamp(0, 1).cpu()
+    decoded = model.decode(z)
+    return (decoded.clamp(0, 1) if decoded.ndim == 4 else decoded).cpu()
 
 
 @dataclass(frozen=True)
@@ -123,20 +130,36 @@ class Panels:
     def draw(self, model: Autoencoder, codes: Codes) -> dict[str, Float[Tensor, "rgb H W"]]:
         """Return one image each of reconstructions, decoded prior samples and a traversal."""
         strip, samples = self.strip(model), self.draws(model)
+        if strip.ndim != 5:
+            return {
+                "reconstructions": to_picture(self.strip_figure(strip)),
+                "prior_samples": to_picture(image_figure(in_rows(samples), [])),
+                "traversals": self.traversal(model, codes).grid(),
+            }
         return {
             "reconstructions": _grid(strip.flatten(0, 1), strip.shape[1]),
             "prior_samples": _grid(samples, round(len(samples) ** 0.5)),
             "traversals": self.traversal(model, codes).grid(),
         }
 
-    def strip(self, model: Autoencoder) -> Float[Tensor, "3 n c h w"]:
+    def strip(self, model: Autoencoder) -> Float[Tensor, "3 n *sample"]:
         """Return a few held-out images, their reconstructions and the errors; see `reconstructions`."""
         some = thin(self.images, self.columns)
         batch, _ = some.gather(torch.arange(len(some)))
         with evaluation_mode(model):
             return reconstructions(model, to_float(batch.to(self.device)))
 
-    def draws(self, model: Autoencoder, n: int = 64) -> Float[Tensor, "n c h w"]:
+    @staticmethod
+    def strip_figure(strip: Float[Tensor, "3 n *sample"]) -> "Figure":
+        """Return the figure of a strip: rows of images, or curves with their reconstructions over them."""
+        if strip.ndim == 5:
+            return image_figure(strip, ["image", "decoded", "error"])
+        n = strip.shape[1]
+        across = n // 2 if n % 2 == 0 else n
+        pairs = strip[:2].transpose(0, 1).unflatten(0, (-1, across))
+        return curve_figures({"": (pairs, [], [])}, legend=["data", "decoded"])
+
+    def draws(self, model: Autoencoder, n: int = 64) -> Float[Tensor, "n *sample"]:
         """Return n decoded samples from the prior; see `prior_samples`."""
         with evaluation_mode(model):
             return prior_samples(model, self.prior, n, self.device)

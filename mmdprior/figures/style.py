@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from cycler import cycler
 from jaxtyping import Float, UInt8
+from torch import Tensor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +38,7 @@ __all__ = [
     "styled",
     "svg",
     "text_figure",
+    "to_picture",
 ]
 
 INK, PAPER, FAINT = "#1f2328", "#ffffff", "#8c959f"
@@ -149,6 +152,11 @@ def pixels(figure: "Figure", dpi: int = 100) -> UInt8[np.ndarray, "h w 3"]:
         figure.set_dpi(dpi)
         canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def to_picture(figure: "Figure") -> Float[Tensor, "rgb H W"]:
+    """Return a figure as an image in [0, 1], as loggers take it."""
+    return torch.from_numpy(pixels(figure)).permute(2, 0, 1).float() / 255
 
 
 def svg(figure: "Figure") -> str:

@@ -22,7 +22,7 @@ from mmdprior.config.schema import Config
 from mmdprior.config.slots import Slot
 from mmdprior.data import Augmentation, Batches, ImageSet, ResidentBatches, Splits, StreamingBatches, thin
 from mmdprior.data.batches import fits_in_memory
-from mmdprior.data.source import load_into_memory
+from mmdprior.data.source import load_into_memory, sample_kind
 from mmdprior.errors import InputError, InputWarning
 from mmdprior.evaluation import (
     Codes,
@@ -141,7 +141,8 @@ class Experiment:
         final["test/steps_per_second"] = trainer.steps_per_second
         run = None if self.directory is None else RunDirectory(self.directory)
         if run is not None:
-            final["test/reconstruction/ssim"] = self._write_report(run, images, codes, seconds, result)["ssim"]
+            facts = self._write_report(run, images, codes, seconds, result)
+            final |= {"test/reconstruction/ssim": facts["ssim"]} if "ssim" in facts else {}
         self.logger.embedding(codes, trainer.step)
         self.logger.hparams(_hparams(self.config), final, trainer.step)
         if run is not None:  # written last: this file marks the run as finished
@@ -280,6 +281,8 @@ def _build(config: Config, resume: Mapping[str, Any] | None, world: World, devic
         device=device,
     )
     if config.trainer.channels_last:
+        if len(splits.train.image_shape) != 3:
+            raise InputError("trainer.channels_last: true received; only images have this layout, give false")
         model.to(memory_format=torch.channels_last)
     return _Parts(builder, regularizer, prior, splits, stored, batches, model, world, device)
 
@@ -413,10 +416,11 @@ def _check_sizes(config: Config, splits: Splits, world: World) -> None:
         )
     if config.evaluation.limit is not None:
         sizes["evaluation.limit"] = config.evaluation.limit
+    kind = sample_kind(splits.train.image_shape)
     for key, size in sizes.items():
         if size < needed:
             text = (
-                f"{key}: {size} images received; LPS of {config.model.latent_dim} dimensions needs {needed}"
+                f"{key}: {size} {kind} received; LPS of {config.model.latent_dim} dimensions needs {needed}"
             )
             if monitor in PREDICTORS and key != "data.test":
                 raise InputError(f"{text}; give more, or another evaluation.monitor")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmdprior.data import ImageSet
+from mmdprior.data.source import sample_kind
 from mmdprior.evaluation import Codes
 from mmdprior.evaluation.reconstruction import reconstruction_ssim
 from mmdprior.figures.images import image_figure, in_rows
@@ -68,11 +69,12 @@ def write_report(
     distances = panels.shape.distances(sample.detach().cpu().double().numpy())
     all_facts = {
         "format_version": FORMAT_VERSION,
-        "ssim": reconstruction_ssim(model, images, sample, batch_size=batch_size, device=device),
         "marginal_distance": float(distances.max()),
         "parameters": sum(p.numel() for p in model.parameters()),
         **facts,
     }
+    if sample_kind(images.image_shape) == "images":
+        all_facts["ssim"] = reconstruction_ssim(model, images, sample, batch_size=batch_size, device=device)
     np.savez(run.codes, **_arrays(codes, panels.shape))  # type: ignore[arg-type]
     if pictures:
         _write_pictures(run, panels, model, codes, followed)
@@ -112,8 +114,7 @@ def _arrays(codes: Codes, shape: PriorShape) -> dict[str, np.ndarray]:
 def _write_pictures(
     run: RunDirectory, panels: Panels, model: Autoencoder, codes: Codes, followed: Sequence[str]
 ) -> None:
-    strip = panels.strip(model)
-    save_figure(image_figure(strip, ["image", "decoded", "error"]), run.picture("reconstructions.png"))
+    save_figure(panels.strip_figure(panels.strip(model)), run.picture("reconstructions.png"))
     draws = panels.draws(model)
     samples = image_figure(in_rows(draws), [], title="decoded draws from the prior")
     save_figure(samples, run.picture("prior_samples.png"))

@@ -97,11 +97,12 @@ class Sculpted(Result):
 class Sculptor:
     """Fits a map to the codes of a checkpoint or of a file, and scores held-out codes before and after it.
 
-    The scores are: ``psnr``; LPS of each predictor, and of the magnitudes |z|, with the largest R2 of a
-    dimension; ``match``, MMD to the prior in null standard deviations (mean over batches of 256); ``worst
-    marginal``, the largest Kolmogorov-Smirnov distance of a dimension; and ``draws``, MMD between decoded
-    draws and reconstructions of held-out images in a space of 32 principal components, in null standard
-    deviations (mean over batches of 256). The last is no FID: its features are linear in the pixels.
+    The scores are: ``psnr``, or ``r2`` of vectors and signals; LPS of each predictor, and of the magnitudes
+    |z|, with the largest R2 of a dimension; ``match``, MMD to the prior in null standard deviations (mean
+    over batches of 256); ``worst marginal``, the largest Kolmogorov-Smirnov distance of a dimension; and
+    ``draws``, MMD between decoded draws and reconstructions of held-out images in a space of 32 principal
+    components, in null standard deviations (mean over batches of 256). The last is no FID: its features are
+    linear in the pixels.
 
     Attributes:
         prior: a prior as in YAML; None for that of the checkpoint, or N(0, I).
@@ -238,8 +239,12 @@ class Sculptor:
         draws = prior_samples(run.model, judge.prior, count, run.device, self.seed)
         rows = _shuffled(len(z), self.seed)[:count].to(z.device)
         with torch.no_grad():
-            reconstructed = run.model.decode(z[rows]).clamp(0, 1).cpu()
-        scores = {"psnr": error.psnr, "draws": judge.distance(draws, reconstructed)}
+            decoded = run.model.decode(z[rows])
+            decoded = decoded.clamp(0, 1) if decoded.ndim == 4 else decoded  # only images have limits
+            # Features have units of their own, in which they cannot be compared.
+            units = run.model.likelihood.standardise
+            distance = judge.distance(units(draws.to(decoded)).cpu(), units(decoded).cpu())
+        scores = {**error.quality, "draws": distance}
         return {**scores, **judge.scores(z)}, draws[:64]
 
     def _judge(self, fit: FittedBijection) -> "_Judge":

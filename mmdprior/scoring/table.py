@@ -46,7 +46,12 @@ class ScoreTable(Result):
         """Return one row per input, representation and predictor, then one row of statistics per input."""
         names = short_names(list(self.results))
         width = max([len(name) for name in names.values()], default=4)
-        lines = [f"{'file':{width}} codes  predictor        LPS     null       p      max   active    PSNR"]
+        errors = [r.reconstruction for r in self.results.values() if r.reconstruction is not None]
+        names_of_quality = dict.fromkeys(name.upper() for error in errors for name in error.quality)
+        quality = "/".join(names_of_quality) or "PSNR"
+        lines = [
+            f"{'file':{width}} codes  predictor        LPS     null       p      max   active{quality:>8}"
+        ]
         statistics = [f"{'file':{width}} codes  {' '.join(f'{title:>11}' for title in _STATISTICS)}"]
         warnings = []
         for path, result in self.results.items():
@@ -73,8 +78,10 @@ class ScoreTable(Result):
 
 
 def _score_rows(result: Evaluation) -> list[str]:
-    psnr = "" if result.reconstruction is None else f"{result.reconstruction.psnr:8.2f}"
-    active = f"{f'{result.active}/{result.dim}':>8}{psnr}"
+    error, quality = result.reconstruction, ""
+    if error is not None:
+        quality = f"{error.psnr:8.2f}" if error.r2 is None else f"{error.r2:8.4f}"
+    active = f"{f'{result.active}/{result.dim}':>8}{quality}"
     return [
         f"{codes:6} {predictor:11} {r.score:8.4f} {r.null:8.4f} {r.p_value:7.4f} {r.max:8.4f} {active}"
         for (codes, predictor), r in result.lps.items()
