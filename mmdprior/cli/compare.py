@@ -21,6 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--out", metavar="DIR", help="write index.html, comparison.md and comparison.json here"
     )
+    parser.add_argument("--json", metavar="OUT", help="write every score of every run here")
     parser.add_argument("--tensorboard", action="store_true", help="write overlays to DIR/tensorboard")
     parser.add_argument("--complete", action="store_true", help="write missing reports, from the checkpoints")
     parser.add_argument("--data", help="for --complete: where the data are now, if they moved")
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str]) -> int:
                     failed += 1
         comparison = read_runs(options.runs)
     print(comparison)
+    if options.json:
+        Path(options.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(options.json).write_text(comparison.to_json() + "\n", encoding="utf-8")
     if options.out:
         command = shlex.join(["mmdprior", "compare", *arguments])
         print(f"page {write_page(comparison, options.out, command=command, versions=versions())}")

@@ -17,6 +17,7 @@ from mmdprior.comparison.quantities import (
     dependence_in,
     lps_in,
 )
+from mmdprior.comparison.supervised import supervised_table
 from mmdprior.comparison.table import Cell, Table
 from mmdprior.comparison.verdict import headlines, verdict_table
 from mmdprior.deprecation import moved_method
@@ -138,6 +139,9 @@ class Comparison(Result):
             "Other measures of dependence": self.table(dependence_in(self.tags)),
             "Cost": self.table(COST),
         }
+        supervised = supervised_table(self.groups)
+        if supervised is not None:
+            tables["Supervised disentanglement scores"] = supervised
         return {title: table for title, table in tables.items() if len(table.columns) > 1}
 
     def lps_table(self) -> Table:

@@ -32,7 +32,7 @@ _IDENTITY = ("name", "seed")
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Return a string that is equal for configs that differ only in name, seed and machine settings."""
     compared: dict[str, Any] = {}
-    for section, value in config.items():
+    for section, value in _with_defaults(config).items():
         if section in _IDENTITY:
             continue
         if isinstance(value, Mapping):
@@ -60,7 +60,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         {'regularizer.weight': [1.0, 4.0]}
     """
     values: dict[str, list[Any]] = {}
-    _compare("", list(configs), values)
+    _compare("", [_with_defaults(config) for config in configs], values)
     return {path: v for path, v in values.items() if path not in _IDENTITY and path not in MACHINE_SETTINGS}
 
 
@@ -87,6 +87,14 @@ def setting_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return "-" if value is None else str(value)
+
+
+def _with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config with settings that runs of earlier releases lack, at the value that means the same."""
+    evaluation = config.get("evaluation")
+    if not isinstance(evaluation, Mapping):
+        return dict(config)
+    return {**config, "evaluation": {"disentanglement": False, **evaluation}}
 
 
 def _compare(path: str, values: list[Any], result: dict[str, list[Any]]) -> None:

@@ -30,7 +30,7 @@ _MOST_WITH_FIGURES = 6
 _LARGEST_SVG = 300_000
 """Bytes above which a figure is embedded as PNG instead of SVG."""
 _MIME_TYPES = {".png": "image/png", ".gif": "image/gif", ".svg": "image/svg+xml"}
-_OPEN = ("traversals", "marginals")
+_OPEN = ("traversals", "marginals", "factors")
 """Kinds of figures that are visible when the page opens; the others unfold on a click."""
 _SCORES = (
     "Scores of the test split, as mean ± standard deviation over seeds. Columns marked “means” score the "
@@ -53,7 +53,17 @@ _CAPTIONS = {
     "traversals": (
         "Traversals: what each dimension changes",
         "One code is decoded while one dimension at a time (row) moves through the quantiles of the prior "
-        "(column). The dimension that changes the image most is at the top.",
+        "(column). The dimension that changes the image most is at the top. Names of factors are those that a "
+        "dimension follows best, with the strength from 0 to 1.",
+    ),
+    "factors": (
+        "Which dimension follows which factor",
+        "How much each mean code (row) knows of each factor (column). A frame marks the best dimension of "
+        "every factor. With one dimension per factor, all other entries are near 0.",
+    ),
+    "factor_importance": (
+        "Importance for the prediction of the factors",
+        "Share of each mean code (row) in the prediction of each factor (column), by the classifier of DCI.",
     ),
     "reconstructions": (
         "Reconstructions",

@@ -36,8 +36,8 @@ _FIRST_METRICS = (
     "cost/train_seconds",
 )
 """First columns of the table of hyperparameters."""
-_NO_METRICS = ("_low", "_high", "_p")
-"""Endings of tags that are left out of the table: intervals and p-values."""
+_NO_METRICS = ("_low", "_high", "_p", "_chance")
+"""Endings of tags that are left out of the table: intervals, p-values and values by chance."""
 _SIDE_BY_SIDE = ("traversals", "reconstructions", "prior_samples")
 """Images of runs that are shown next to each other."""
 _MOST_SIDE_BY_SIDE = 6
