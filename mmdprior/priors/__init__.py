@@ -17,6 +17,7 @@ from mmdprior.priors.gaussian import FullGaussian, Gaussian, LowRankGaussian
 from mmdprior.priors.manifolds import Circle, Pinwheel, SwissRoll, TwoMoons
 from mmdprior.priors.mixture import GaussianMixture
 from mmdprior.priors.prior import Marginal, Moments, Prior
+from mmdprior.priors.rectified import Rectified
 from mmdprior.priors.structured import Ball, GroupSparse, Sphere, SpikeAndSlab
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Prior",
     "PriorLike",
     "Product",
+    "Rectified",
     "Rotation",
     "Samples",
     "Sphere",
