@@ -12,10 +12,16 @@ __all__ = ["main"]
 def main(arguments: Sequence[str]) -> int:
     """Fit the map, write it, and print scores of held-out codes before and after."""
     options = sculpt_options.parse(arguments, __doc__)
+    from mmdprior.runs.complete import make_run
     from mmdprior.scoring.sculpt import sculpt
+    from mmdprior.training.retention import last_checkpoint
 
-    result = sculpt(options, Path(options.out), lambda line: print_error(line))
+    out = Path(options.out)
+    is_run = out.suffix != ".pt"
+    result = sculpt(options, last_checkpoint(out) if is_run else out, lambda line: print_error(line))
     print(result)
+    if is_run:
+        make_run(out, command=["mmdprior", "sculpt", *arguments], device=options.device)
     if options.json:
         Path(options.json).write_text(result.to_json() + "\n")
     return 0

@@ -25,7 +25,7 @@ def parse(arguments: Sequence[str], description: str | None) -> argparse.Namespa
     add("--latent-dim", type=positive, help="their number of code dimensions")
     add("--posterior", choices=("deterministic", "gaussian"), default="deterministic", help="of the encoder")
     add("--prior", help="a prior: a name, '{name: uniform, low: -2}', or file.py:object (the checkpoint's)")
-    add("--out", required=True, help=".pt file: a checkpoint, or the map of a file of codes")
+    add("--out", required=True, help="a .pt file; or a folder, which becomes a run directory")
     add("--steps", type=positive, default=1000, help="updates of the fit (1000)")
     add("--layers", type=positive, default=8, help="couplings (8)")
     add("--noise", type=float, default=0.05, help="noise on whitened codes in the fit (0.05)")
@@ -42,13 +42,13 @@ def parse(arguments: Sequence[str], description: str | None) -> argparse.Namespa
     add_device(parser, trust="the checkpoint")
     options = parser.parse_args(arguments)
     _check_source(options)
-    if Path(options.out).suffix != ".pt":
-        raise InputError(f"--out: {options.out} received; give a file that ends in .pt")
+    if Path(options.out).suffix not in ("", ".pt"):
+        raise InputError(f"--out: {options.out} received; give a file that ends in .pt, or a folder")
     return options
 
 
 def _check_source(options: argparse.Namespace) -> None:
-    """Check that there is either a file, or an encoder with all that belongs to it."""
+    """Check that there is either a file, or an encoder with all that it needs."""
     pair = {name: getattr(options, name) for name in ("encoder", "decoder", "data", "latent_dim")}
     if (options.source is None) == (options.encoder is None):
         raise InputError("sculpt: give either a checkpoint or codes, or --encoder and --decoder")

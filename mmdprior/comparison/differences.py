@@ -78,7 +78,8 @@ def setting_text(value: Any) -> str:
         'mmd(prior=uniform(low=-1))'
     """
     if isinstance(value, Mapping):
-        arguments = {k: v for k, v in value.items() if k not in ("name", "target") and v is not None}
+        hidden = ("name", "target", "spec")  # spec lists the parts of a saved flow
+        arguments = {k: v for k, v in value.items() if k not in hidden and v is not None}
         arguments_text = ", ".join(f"{key}={setting_text(v)}" for key, v in arguments.items())
         name = value.get("name") or str(value.get("target") or "").rpartition(":")[2]
         return f"{name}({arguments_text})" if arguments_text or not name else str(name)

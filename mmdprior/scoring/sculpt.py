@@ -34,10 +34,10 @@ from mmdprior.flows import (
     position_rows,
     save_bijection,
 )
-from mmdprior.metrics import PriorMatch, lps
 from mmdprior.models import Autoencoder
-from mmdprior.priors import Prior, Samples
+from mmdprior.priors import Prior
 from mmdprior.results import Result, to_plain
+from mmdprior.scoring.code_scores import CodeScores, shuffled_rows
 from mmdprior.scoring.file_kind import file_kind
 from mmdprior.scoring.foreign_pair import open_pair
 from mmdprior.seeding import stream
@@ -48,14 +48,11 @@ __all__ = ["Sculpted", "Sculptor", "sculpt"]
 _SHARE = 0.1
 """Share of the rows of a file of codes that validates the fit, and of those that are scored."""
 
-_MAX_TRAIN, _MAX_TEST, _SMALLEST_TEST = 200_000, 10_000, 30
-"""Most codes that are fitted and scored; fewer than 30 codes are not scored."""
+_MAX_TRAIN, _MAX_TEST = 200_000, 10_000
+"""Most codes that are fitted and scored."""
 
-_BATCHES = 16
-"""Most batches that the match is averaged over."""
-
-_DRAWS, _FEATURES = 1024, 32
-"""Decoded draws, and principal components, that are compared with reconstructions."""
+_DRAWS = 1024
+"""Decoded draws that are compared with reconstructions."""
 
 
 @dataclass(frozen=True)
@@ -231,13 +228,15 @@ class Sculptor:
     def _encode(self, run: TrainedRun, images: ImageSet) -> Tensor:
         return encode(run.model, images, seed=self.seed, device=run.device).latent.sample
 
-    def _images(self, run: TrainedRun, images: ImageSet, judge: "_Judge") -> tuple[dict[str, float], Tensor]:
+    def _images(
+        self, run: TrainedRun, images: ImageSet, judge: "CodeScores"
+    ) -> tuple[dict[str, float], Tensor]:
         """Return scores of the codes and of decoded draws of the prior, and some of these draws."""
         codes, error = encode_and_reconstruct(run.model, images, seed=self.seed, device=run.device)
         z = codes.latent.sample
         count = min(_DRAWS, len(z))
         draws = prior_samples(run.model, judge.prior, count, run.device, self.seed)
-        rows = _shuffled(len(z), self.seed)[:count].to(z.device)
+        rows = shuffled_rows(len(z), self.seed)[:count].to(z.device)
         with torch.no_grad():
             decoded = run.model.decode(z[rows])
             decoded = decoded.clamp(0, 1) if decoded.ndim == 4 else decoded  # only images have limits
@@ -247,73 +246,8 @@ class Sculptor:
         scores = {**error.quality, "draws": distance}
         return {**scores, **judge.scores(z)}, draws[:64]
 
-    def _judge(self, fit: FittedBijection) -> "_Judge":
-        return _Judge(fit.prior.cpu(), self.predictors, self.seed)
-
-
-class _Judge:
-    """Scores of codes before and after the map; null distributions are simulated once.
-
-    Args:
-        prior: intended prior, on the CPU.
-        predictors: predictors of LPS.
-        seed: seed of predictors and draws.
-    """
-
-    def __init__(self, prior: Prior, predictors: Sequence[str], seed: int) -> None:
-        self.prior, self.predictors, self.seed = prior, predictors, seed
-        self._matches: dict[int, PriorMatch] = {}
-        self._space: tuple[Tensor, Tensor, Tensor, PriorMatch] | None = None
-
-    def scores(self, codes: Tensor) -> dict[str, float]:
-        """Return LPS, match and the worst marginal of codes; nothing for fewer than 30."""
-        if len(codes) < _SMALLEST_TEST:
-            return {}
-        codes, batch = codes.detach().cpu(), min(256, len(codes))
-        match = self._matches.setdefault(batch, PriorMatch(self.prior, n=batch, seed=self.seed))
-        # At random: data sets are often ordered by class, and codes of one class do not follow the prior.
-        shuffled = codes[_shuffled(len(codes), self.seed)]
-        batches = [part for part in shuffled.split(batch)[:_BATCHES] if len(part) == batch]
-        return {
-            **(self._lps(codes) if codes.shape[1] > 1 else {}),
-            "match": sum(match(part) for part in batches) / len(batches),
-            "worst marginal": worst_marginal(codes, self.prior, self.seed),
-        }
-
-    def _lps(self, codes: Tensor) -> dict[str, float]:
-        """Return LPS of each predictor, of the magnitudes, and the largest R2 of a dimension."""
-        options: dict[str, Any] = {"null": 0, "permutations": 0, "bootstrap": 0, "seed": self.seed}
-        results = {name: lps(codes, name, **options) for name in self.predictors}
-        name = "mlp" if "mlp" in self.predictors else "linear"
-        magnitudes = (codes - codes.mean(0)).abs()
-        return {
-            **{f"lps {name}": result.score for name, result in results.items()},
-            f"lps {name} of |z|": lps(magnitudes, name, **options).score,
-            "largest R2": max(result.max for result in results.values()),
-        }
-
-    def distance(self, draws: Tensor, images: Tensor) -> float:
-        """Return the MMD of two sets of images in principal components of the second, in null deviations.
-
-        The components are those of the first call: the map does not change reconstructions.
-        """
-        if self._space is None:
-            flat = images.flatten(1).double()
-            mean = flat.mean(0)
-            components = torch.linalg.svd(flat - mean, full_matrices=False).Vh[:_FEATURES]
-            features = (flat - mean) @ components.T
-            scale = features.std(0).clamp(min=1e-6)
-            match = PriorMatch(Samples((features / scale).float()), n=min(256, len(draws)))
-            self._space = (mean, components, scale, match)
-        mean, components, scale, match = self._space
-        features = (((draws.flatten(1).double() - mean) @ components.T) / scale).float()
-        batches = [part for part in features.split(match.n) if len(part) == match.n]
-        return sum(match(part) for part in batches) / len(batches)
-
-
-def _shuffled(n: int, seed: int) -> Tensor:
-    """Return the rows 0 .. n - 1 in random order."""
-    return torch.randperm(n, generator=stream(seed, "shuffled rows"))
+    def _judge(self, fit: FittedBijection) -> CodeScores:
+        return CodeScores(fit.prior.cpu(), self.predictors, self.seed)
 
 
 def _named(source: str) -> Any:
@@ -324,17 +258,6 @@ def _named(source: str) -> Any:
 
 def _with_bijection(fit: FittedBijection, bijection: Bijection) -> FittedBijection:
     return FittedBijection(**{**vars(fit), "bijection": bijection.eval()})
-
-
-def worst_marginal(codes: Tensor, prior: Prior, seed: int) -> float:
-    """Return the largest Kolmogorov-Smirnov distance of a dimension from as many prior draws."""
-    draws = prior.sample(len(codes), stream(seed, "marginals")).to(codes)
-    worst = 0.0
-    for column, reference in zip(codes.T.contiguous(), draws.T.contiguous(), strict=True):
-        points, a, b = torch.cat([column, reference]), column.sort().values, reference.sort().values
-        gap = torch.searchsorted(a, points, right=True) - torch.searchsorted(b, points, right=True)
-        worst = max(worst, float(gap.abs().max()) / len(codes))
-    return worst
 
 
 def _content(run: TrainedRun, slot: Slot, assets: Mapping[str, Tensor], result: Sculpted) -> dict[str, Any]:
@@ -362,7 +285,12 @@ def sculpt(options: Any, out: Path, log: Callable[[str], None]) -> Sculpted:
         options: the options of the command by name.
         out: ``.pt`` file to write.
         log: called with each line of progress.
+
+    Raises:
+        InputError: ``--out`` is a folder that is not empty, or does not suit codes; see `Sculptor`.
     """
+    if Path(options.out).is_dir() and any(Path(options.out).iterdir()):
+        raise InputError(f"--out: {options.out} received, a folder that is not empty; give a new one")
 
     def report(evaluation: Evaluation) -> None:
         log(f"step {evaluation.step} of {options.steps}: held-out loss {evaluation.held_out:.3f}")
@@ -375,18 +303,11 @@ def sculpt(options: Any, out: Path, log: Callable[[str], None]) -> Sculpted:
     sculptor = Sculptor(options.prior, settings, predictors=options.predictor, report=report, **chosen)
     figure = None if options.figure is None else picture_path(options.figure)
     if options.source is None:
-        pair = open_pair(
-            options.encoder,
-            options.decoder,
-            options.weights,
-            options.data,
-            options.latent_dim,
-            posterior=options.posterior,
-            device=options.device,
-        )
         # The data of the pair are those of its config.
-        result, content = replace(sculptor, data=None).run(pair)
+        result, content = replace(sculptor, data=None).run(_pair(options))
     elif not Path(options.source).is_dir() and file_kind(options.source) == "codes":
+        if Path(options.out).suffix != ".pt":
+            raise InputError(f"--out: {options.out} received; the map of a file of codes needs a .pt file")
         result = sculptor.codes(options.source)
         out.parent.mkdir(parents=True, exist_ok=True)
         save_bijection(result.fit.bijection, out, result.to_dict())
@@ -400,6 +321,12 @@ def sculpt(options: Any, out: Path, log: Callable[[str], None]) -> Sculpted:
         drawing = image_figure(in_rows(torch.cat([before, after])), [], title="prior draws, before and after")
         save_figure(drawing, figure)
     return result
+
+
+def _pair(options: Any) -> TrainedRun:
+    """Open the encoder and the decoder that the options name."""
+    arguments = (options.encoder, options.decoder, options.weights, options.data, options.latent_dim)
+    return open_pair(*arguments, posterior=options.posterior, device=options.device)
 
 
 def picture_path(path: str) -> Path:

@@ -15,7 +15,8 @@ from mmdprior.flows import Bijection, FlowSettings, load_bijection
 from mmdprior.metrics import PriorMatch
 from mmdprior.priors import Gaussian
 from mmdprior.runs.experiment import assemble
-from mmdprior.scoring.sculpt import Sculptor, _Judge
+from mmdprior.scoring.code_scores import CodeScores
+from mmdprior.scoring.sculpt import Sculptor
 from mmdprior.training import read_checkpoint
 
 TINY = FlowSettings(layers=2, hidden=[8], steps=10, batch_size=64)
@@ -150,7 +151,7 @@ def test_order_of_the_codes_does_not_change_the_match():
     """Codes sorted by class, here by their first dimension, follow the prior as a whole."""
     codes = torch.randn(2560, 3)
     ordered = codes[codes[:, 0].argsort()]
-    judge = _Judge(Gaussian(3), ["linear"], seed=0)
+    judge = CodeScores(Gaussian(3), ["linear"], seed=0)
     assert abs(judge.scores(ordered)["match"]) < 3
 
 
@@ -279,3 +280,23 @@ def test_weights_of_another_layout(pair, tmp_path, capsys):
 def test_exactly_one_source(arguments, capsys):
     assert main(["sculpt", *arguments, *(["--out", "a.pt"] if "--out" not in arguments else [])]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_folder_becomes_a_run_that_compare_reads(run, tmp_path, capsys):
+    out = tmp_path / "sculpted"
+    assert main(["sculpt", str(run.directory), "--prior", "gaussian", "--out", str(out), *SHORT]) == 0
+    assert main(["compare", str(run.directory), str(out), "--out", str(tmp_path / "page")]) == 0
+    assert "flow=saved prior=" in capsys.readouterr().out
+    before, after = (json.loads((path / "report" / "test.json").read_text()) for path in (run.directory, out))
+    psnr = before["reconstruction"]["psnr"]
+    assert after["reconstruction"]["psnr"] == pytest.approx(psnr, abs=1e-3)
+    assert "mmdprior sculpt" in (out / "commands.txt").read_text()
+    assert main(["sculpt", str(run.directory), "--out", str(out), *SHORT]) == 2
+    assert "not empty; give a new one" in capsys.readouterr().err
+
+
+def test_a_map_of_codes_is_no_run(tmp_path, capsys):
+    codes = codes_file(tmp_path / "codes.npy")
+    assert main(["sculpt", codes, "--out", str(tmp_path / "folder"), *SHORT]) == 2
+    assert "needs a .pt file" in capsys.readouterr().err
+    assert not (tmp_path / "folder").exists()

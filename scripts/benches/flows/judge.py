@@ -9,7 +9,7 @@ from mmdprior.metrics import PriorMatch
 from mmdprior.predictors import MLPPredictor
 from mmdprior.priors import Prior
 from mmdprior.regularizers import mmd
-from mmdprior.scoring.sculpt import worst_marginal
+from mmdprior.scoring.code_scores import worst_marginal
 from mmdprior.seeding import stream
 
 _BATCHES = 16
