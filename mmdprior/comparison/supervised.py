@@ -34,7 +34,7 @@ _ABOUT = {
     "mcc_pearson": "mean correlation of codes and factors after the best assignment",
     "mcc_spearman": "mean rank correlation of codes and factors after the best assignment",
 }
-_NONE = "–"
+_NONE = "-"
 
 
 def supervised_in(tags: Iterable[str]) -> list[str]:
@@ -62,8 +62,8 @@ def supervised_table(groups: Sequence[Group]) -> Table | None:
         return None
     rows = [[Cell(name, about=_ABOUT[name]), *_cells(groups, f"{_PREFIX}{name}")] for name in names]
     caption = (
-        "Of mean codes, with the factors of the data; all are 1 for one code per factor, except that SAP, MIG "
-        "and explicitness may stay below. A dash: not computed for these runs."
+        "Of mean codes, with the factors of the data. All are 1 for one code per factor, except that MIG, SAP "
+        "and explicitness may stay below it. A dash: not computed for these runs."
     )
     return Table([Cell("score"), *(Cell(group.label) for group in groups)], rows, caption)
 
