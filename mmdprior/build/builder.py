@@ -180,9 +180,12 @@ class Builder:
 
 
 def _prior_of(penalty: Slot) -> Slot | None:
-    """Return the first prior among the arguments of a penalty, or of the penalties in it."""
+    """Return the first prior among the arguments of a penalty, or of the penalties in it.
+
+    A `Vamp` prior does not count: it exists only with the encoder that is trained.
+    """
     for part in penalty.nested():
-        prior = part if part.kind == "prior" else None
+        prior = part if part.kind == "prior" and part.name != "vamp" else None
         if part.kind in ("regularizer", "weighted_regularizer"):
             prior = _prior_of(part)
         if prior is not None:

@@ -79,6 +79,7 @@ from mmdprior.priors import (
     Tree,
     TwoMoons,
     Uniform,
+    Vamp,
 )
 from mmdprior.priors import Bernoulli as BernoulliPrior
 from mmdprior.priors import Gaussian as GaussianPrior
@@ -162,6 +163,7 @@ NAMES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "tree": Tree,
         "two_moons": TwoMoons,
         "uniform": Uniform,
+        "vamp": Vamp,
     },
     "kernel": {
         "anova": ANOVA,

@@ -19,6 +19,7 @@ from mmdprior.priors.mixture import GaussianMixture
 from mmdprior.priors.prior import Marginal, Moments, Prior
 from mmdprior.priors.rectified import Rectified
 from mmdprior.priors.structured import Ball, GroupSparse, Sphere, SpikeAndSlab
+from mmdprior.priors.vamp import Vamp
 
 __all__ = [
     "Affine",
@@ -58,5 +59,6 @@ __all__ = [
     "Tree",
     "TwoMoons",
     "Uniform",
+    "Vamp",
     "as_prior",
 ]

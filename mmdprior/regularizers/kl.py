@@ -1,15 +1,15 @@
 """The per-sample KL penalty of a VAE."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
-from mmdprior.priors import Gaussian, Prior, PriorLike, as_prior
+from mmdprior.priors import Gaussian, Prior, PriorLike, Vamp, as_prior
 from mmdprior.priors.arguments import positive_int, positive_number
 from mmdprior.regularizers.code_penalty import CodePenalty
 
@@ -65,7 +65,7 @@ class KL(CodePenalty):
     ) -> None:
         super().__init__()
         self.prior = None if prior is None else as_prior(prior)
-        if self.prior is not None:
+        if self.prior is not None and not isinstance(self.prior, Vamp):
             self.prior.log_prob(self.prior.sample(1))  # raises now, not during training
         if capacity is not None:
             positive_number("capacity", capacity, allow_zero=True)
@@ -90,6 +90,13 @@ class KL(CodePenalty):
         super().check(dim=dim, stochastic=stochastic)
         if self.prior is not None and self.prior.dim != dim:
             raise InputError(f"prior: dim {self.prior.dim} received; the latent has {dim}")
+
+    def before_training(
+        self, *, model: nn.Module, images: int, examples: Callable[[int], Tensor] | None = None
+    ) -> None:
+        """Pass model and training images to a `Vamp` prior."""
+        if isinstance(self.prior, Vamp) and examples is not None:
+            self.prior.attach(model, examples(self.prior.count))
 
     def evaluate(self, latent: Latent, step: int) -> tuple[Float[Tensor, ""], Mapping[str, Tensor]]:
         """Return the penalty and the KL."""

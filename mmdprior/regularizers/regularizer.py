@@ -4,6 +4,7 @@ import inspect
 import math
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -37,7 +38,7 @@ class Regularizer(nn.Module, ABC):
       ``auxiliary_learning_rate`` and ``auxiliary_betas``: after every update of the model it updates them
       ``auxiliary_steps`` times on detached codes. It freezes them for the model's loss. An auxiliary loss
       that draws random numbers has the argument ``step``, which is another number in every update.
-    - ``before_training(model=..., images=...)`` receives the autoencoder and the number of training images,
+    - ``before_training(model=..., images=..., examples=...)`` receives the autoencoder and training images,
       for penalties on more than the codes.
 
     A regularizer owns no optimizer and no device: the loop moves it with ``.to(device)``.
@@ -120,13 +121,20 @@ class Regularizer(nn.Module, ABC):
             stochastic: whether the posterior has a variance.
         """
 
-    def before_training(self, *, model: nn.Module, images: int) -> None:
-        """Receive the autoencoder and the size of the data, once before training; ignored by default.
+    def before_training(
+        self, *, model: nn.Module, images: int, examples: Callable[[int], Tensor] | None = None
+    ) -> None:
+        """Receive the autoencoder and the training images, before training; ignored by default.
+
+        `mmdprior.training.Trainer` calls it. A run calls it also before the optimizers are made, so that it
+        may create parameters. Calls after the first must not change them.
 
         Args:
             model: the autoencoder, with ``encoder``, ``decoder`` and ``posterior``. Keep it in a tuple: an
                 attribute that is a module would become a submodule of the penalty.
             images: number of training images.
+            examples: function of k that returns k training images as the model receives them, fewer if there
+                are fewer.
         """
 
     def describe(self) -> str:

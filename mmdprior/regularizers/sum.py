@@ -90,10 +90,12 @@ class SumOfPenalties(Regularizer):
         learned = [e.penalty.auxiliary_steps for e in self.weighted if e.penalty.auxiliary_modules()]
         self.auxiliary_steps = max(learned, default=1)
 
-    def before_training(self, *, model: nn.Module, images: int) -> None:
-        """Pass the autoencoder and the size of the data to every penalty."""
+    def before_training(
+        self, *, model: nn.Module, images: int, examples: Callable[[int], Tensor] | None = None
+    ) -> None:
+        """Pass the autoencoder and the training images to every penalty."""
         for entry in self._entries():
-            entry.penalty.before_training(model=model, images=images)
+            entry.penalty.before_training(model=model, images=images, examples=examples)
 
     def describe(self) -> str:
         """Return a one-line description of the penalty."""

@@ -55,7 +55,7 @@ from mmdprior.training import (
     WeightAverage,
     join,
 )
-from mmdprior.training.auxiliary import auxiliary_optimizer
+from mmdprior.training.auxiliary import auxiliary_optimizer, prepare
 from mmdprior.world import World
 
 __all__ = ["Experiment", "assemble"]
@@ -271,7 +271,7 @@ def _build(config: Config, resume: Mapping[str, Any] | None, world: World, devic
     # A new model computes its linear skip from the training images. A resumed one finds it in the checkpoint.
     images = splits.train if resume is None else None
     model = builder.model(splits.train.image_shape, images).to(device)
-    regularizer.before_training(model=model, images=len(splits.train))
+    prepare(regularizer, model, splits.train)
     dry_run(
         model,
         regularizer,

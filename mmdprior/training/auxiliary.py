@@ -1,19 +1,39 @@
-"""Training of a regularizer's learned parts, such as a discriminator."""
+"""What a regularizer needs besides codes: the model, training images, and training of its learned parts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from mmdprior.data import ImageSet
+from mmdprior.data.source import to_float
 from mmdprior.latent import Latent
+from mmdprior.models import Autoencoder
 from mmdprior.regularizers import Regularizer, SumOfPenalties
 from mmdprior.regularizers.regularizer import loss_of_auxiliary
 from mmdprior.training.distributed import average_gradients
 from mmdprior.world import World
 
-__all__ = ["LearnedParts", "auxiliary_optimizer"]
+__all__ = ["LearnedParts", "auxiliary_optimizer", "prepare"]
+
+
+def prepare(regularizer: Regularizer, model: Autoencoder, images: ImageSet) -> None:
+    """Pass the model and the training images to a regularizer.
+
+    Args:
+        regularizer: the penalty.
+        model: the autoencoder.
+        images: the training images.
+    """
+
+    def examples(count: int) -> Tensor:
+        """Return evenly spaced training images, on the device of the model."""
+        rows = torch.linspace(0, len(images) - 1, min(count, len(images))).long().unique()
+        return to_float(images.gather(rows)[0]).to(next(model.parameters()).device)
+
+    regularizer.before_training(model=model, images=len(images), examples=examples)
 
 
 def auxiliary_optimizer(

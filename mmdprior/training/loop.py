@@ -19,7 +19,7 @@ from mmdprior.errors import InputError, reason
 from mmdprior.models import Autoencoder
 from mmdprior.regularizers import Regularizer
 from mmdprior.seeding import stream
-from mmdprior.training.auxiliary import LearnedParts
+from mmdprior.training.auxiliary import LearnedParts, prepare
 from mmdprior.training.averaging import WeightAverage
 from mmdprior.training.checkpoint import (
     FORMAT_VERSION,
@@ -133,7 +133,7 @@ class Trainer:
         self.stale = 0
         self.steps_per_second = math.nan
         self.stopped = False
-        self.regularizer.before_training(model=self.model, images=len(self.batches.images))
+        prepare(self.regularizer, self.model, self.batches.images)
         # Ranks may have initialised differently (global RNG, files): all start from the state of rank 0.
         broadcast_state(self.model, self.world)
         broadcast_state(self.regularizer, self.world)

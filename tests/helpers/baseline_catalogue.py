@@ -1,8 +1,10 @@
 """One small instance of every published penalty, for tests that hold for all of them."""
 
+import torch
+
 from mmdprior import KL
-from mmdprior.models import Autoencoder, LinearDecoder, LinearEncoder
-from mmdprior.priors import Laplace
+from mmdprior.models import Autoencoder, GaussianPosterior, LinearDecoder, LinearEncoder
+from mmdprior.priors import Laplace, Vamp
 from mmdprior.regularizers import (
     DHSIC,
     DIP,
@@ -20,13 +22,19 @@ from mmdprior.regularizers import (
 )
 
 
-def rae(dim, decoder):
-    """Return a RAE penalty with a decoder, which a trainer replaces by its own."""
-    penalty = RAE(decoder, beta=0.1, lambda_=0.1, seed=0)
-    shape = (1, 4, 4)
-    model = Autoencoder(LinearEncoder(shape, dim), LinearDecoder(shape, dim))
-    penalty.before_training(model=model, images=100)
+def with_model(penalty, dim):
+    """Return a penalty with a model of small images, which a trainer replaces by its own."""
+    shape = (1, 6, 6)
+    encoder, decoder = LinearEncoder(shape, 2 * dim), LinearDecoder(shape, dim)
+    images = torch.rand(20, *shape, generator=torch.Generator().manual_seed(0))
+    penalty.before_training(
+        model=Autoencoder(encoder, decoder, GaussianPosterior()), images=20, examples=lambda k: images[:k]
+    )
     return penalty
+
+
+def rae(dim, decoder):
+    return with_model(RAE(decoder, beta=0.1, lambda_=0.1, seed=0), dim)
 
 
 BASELINES = {
@@ -46,6 +54,7 @@ BASELINES = {
     "dhsic": lambda dim: DHSIC(),
     "decorrelation": lambda dim: Decorrelation(),
     "vicreg": lambda dim: VICReg(),
+    "vamp": lambda dim: with_model(KL(Vamp(dim, components=5)), dim),
     "rae": lambda dim: rae(dim, "l2"),
     "rae_gradient": lambda dim: rae(dim, "gradient"),
     "rae_none": lambda dim: rae(dim, "none"),

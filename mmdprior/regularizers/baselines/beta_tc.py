@@ -1,7 +1,7 @@
 """beta-TCVAE: the total correlation of the aggregate posterior, estimated from a batch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
 import torch
@@ -74,7 +74,9 @@ class BetaTC(CodePenalty):
         self._images: int | None = None
         self.seed = seed
 
-    def before_training(self, *, model: nn.Module, images: int) -> None:
+    def before_training(
+        self, *, model: nn.Module, images: int, examples: Callable[[int], Tensor] | None = None
+    ) -> None:
         """Receive the number of training images, which ``data_size`` overrides."""
         self._images = images
 

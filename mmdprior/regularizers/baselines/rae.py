@@ -1,6 +1,6 @@
 """Regularised autoencoders: the norm of the codes, and a penalty on the decoder."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
 import torch
@@ -77,7 +77,9 @@ class RAE(CodePenalty):
         self.seed = seed
         self._decoder: tuple[nn.Module, ...] = ()  # in a tuple: the decoder is no part of the penalty
 
-    def before_training(self, *, model: nn.Module, images: int) -> None:
+    def before_training(
+        self, *, model: nn.Module, images: int, examples: Callable[[int], Tensor] | None = None
+    ) -> None:
         """Receive the decoder of the model."""
         self._decoder = (model.get_submodule("decoder"),)
 
