@@ -20,6 +20,9 @@ __all__ = [
     "top_two",
 ]
 
+_ROUNDING = 1e-12
+"""Mutual information in nats that is the rounding error of sums of entropies, so 0."""
+
 
 @dataclass(frozen=True, eq=False)
 class Information:
@@ -52,7 +55,8 @@ def information_of(cells: Int[Tensor, "d n"], cell_count: int, factors: list[Fac
     for counts in tables:
         shares = in_float64(counts) / counts[0].sum().clamp(min=1)
         joint, codes, levels = (_entropy(s) for s in (shares.flatten(1), shares.sum(2), shares.sum(1)))
-        mutual.append((codes + levels - joint).clamp(min=0))
+        shared = codes + levels - joint
+        mutual.append(torch.where(shared > _ROUNDING, shared, 0.0))
         code_entropy.append(codes)
         factor_entropy.append(levels[0])
     return Information(torch.stack(mutual, 1), torch.stack(factor_entropy), torch.stack(code_entropy, 1))

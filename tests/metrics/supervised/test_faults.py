@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers.factor_tables import sample, scores_of, standardised
+from helpers.factor_tables import grid, sample, scores_of, standardised
 from helpers.shape_checks import no_checks
 
 from mmdprior import InputError
 from mmdprior.metrics import SupervisedProtocol, disentanglement
+from mmdprior.metrics.supervised.factors import read_factors
+from mmdprior.metrics.supervised.information import information_of
 from mmdprior.metrics.supervised.scores import SCORES
 
 N = 600
@@ -111,6 +113,18 @@ def test_codes_as_rows_and_as_columns_are_not_confused():
     assert expected > 0.9
     assert scores_of(fortran, FACTORS, "mig").scores["mig"] == expected
     assert scores_of(strided, FACTORS, "mig").scores["mig"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("sizes", [(3, 5, 7, 4), (6, 10, 3), (9, 7, 11, 2)])
+def test_rounding_is_no_information(sizes):
+    """The rounding error of entropies counted as information about one factor, so that modularity was 1."""
+    for seed in range(6):
+        factors = sample(sizes, 500, seed=seed)
+        scores = scores_of(np.full((500, 2), 3.7), factors, "modularity", "med", "mig_sup", "dcimig").scores
+        assert set(scores.values()) == {0.0}
+    table = grid(sizes)  # the first two factors as codes of the others
+    cells = torch.tensor(table[:, :2].T.copy())
+    assert not information_of(cells, 16, read_factors(table[:, 2:], len(table))[0]).mutual.any()
 
 
 def test_the_two_scales_of_sap_have_two_names():

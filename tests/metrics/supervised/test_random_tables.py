@@ -1,4 +1,7 @@
-"""No table of codes and factors crashes a score, and no score is NaN without a warning that names it."""
+"""No table of codes and factors crashes a score, and no score is NaN without a warning that names it.
+
+``MMDPRIOR_EXAMPLES=1000 pytest tests/metrics/supervised/test_random_tables.py`` tries more of them.
+"""
 
 import json
 import math
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from mmdprior.metrics import SupervisedProtocol, disentanglement
 from mmdprior.metrics.supervised.scores import SCORES
 
-EXAMPLES = int(os.environ.get("MMDPRIOR_RANDOM_TABLES", "10"))
+EXAMPLES = int(os.environ.get("MMDPRIOR_EXAMPLES", "10"))
 PROBES = ("histogram", "gradient_boosted", "random_forest", "lasso", "logistic")
 CODES = {
     "normal": lambda rng, n: rng.normal(size=n),
@@ -33,6 +36,9 @@ FACTORS = {
     "mostly missing": lambda rng, n: np.where(rng.random(n) < 0.9, np.nan, rng.integers(0, 3, n)),
     "all missing": lambda rng, n: np.full(n, np.nan),
     "rare level": lambda rng, n: (np.arange(n) == 0).astype(float),
+    "text": lambda rng, n: rng.choice(["", "a", "b"], n),
+    "bool": lambda rng, n: rng.random(n) < 0.5,
+    "uint8": lambda rng, n: rng.integers(0, 3, n).astype(np.uint8),
 }
 DTYPES = ("float16", "float32", "float64")
 
@@ -54,11 +60,12 @@ def test_scores_are_numbers_or_named(n, columns, factors, kind, duplicate, dtype
     codes = np.stack([CODES[name](rng, n) for name in columns], 1)
     codes = np.hstack([codes, codes[:, :1]]) if duplicate else codes
     codes = codes if dtype == "float64" else np.clip(codes, -6e4, 6e4).astype(dtype)
-    table = np.stack([FACTORS[name](rng, n) for name in factors], 1)
+    table = {f"{name} {k}": FACTORS[name](rng, n) for k, name in enumerate(factors)}
+    kinds = None if kind is None else {name: kind for name in table if not name.startswith("text")}
     protocol = SupervisedProtocol(batch=8, train_votes=40, test_votes=20, probe=probe)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        result = disentanglement(codes, table, kinds=kind, protocol=protocol, chance=1)
+        result = disentanglement(codes, table, kinds=kinds, protocol=protocol, chance=1)
     assert set(result.scores) == set(SCORES)
     text = "\n".join(result.warnings)
     for name, score in result.scores.items():

@@ -7,47 +7,59 @@ from helpers.factor_tables import CLASSICAL, ROTATION, SIZES, grid, sample, scor
 from mmdprior.metrics import SupervisedProtocol
 
 FACTORS = grid(SIZES)
-IDENTITY = standardised(FACTORS)
-DSPRITES = sample((3, 6, 40, 32, 32), 15_000)
-CONSTANT = np.hstack([IDENTITY, np.zeros_like(IDENTITY)])
-MERGED = np.column_stack([8 * FACTORS[:, 2] + FACTORS[:, 3], IDENTITY[:, [0, 1, 4]]])
+DSPRITES = [sample((3, 6, 40, 32, 32), 15_000, seed=seed) for seed in range(3)]
 
-# Codes, factors, and beta-VAE, FactorVAE, MIG, SAP, SAP R2, modularity, explicitness, IRS of the reference.
+# Codes as a function of factors, tables of factors, and beta-VAE, FactorVAE, MIG, SAP, SAP R2, modularity,
+# explicitness, IRS of the reference, means over five seeds. It crashes on dead codes in modularity and
+# explicitness, where our values are those of a constant code. FactorVAE of rotated codes has near ties, which
+# the reference resolves by the noise of its variances of 10,000 rows: 0.787 and 0.775. With variances of all
+# rows, as here, it gives 0.754.
+GRID = [FACTORS] * 3
 ROWS = {
-    "identity": (IDENTITY, FACTORS, (1, 1, 0.9987, 0.398, 1, 1, 1, 1)),
+    "identity": (standardised, GRID, (1, 1, 0.9986, 0.393, 1, 1, 1, 1)),
     "5 constant codes": (
-        np.hstack([IDENTITY, np.zeros_like(IDENTITY)]),
-        FACTORS,
-        (1, 1, 0.9987, 0.398, 1, 1, 1, 1),
+        lambda f: np.hstack([standardised(f), 0 * f]),
+        GRID,
+        (1, 1, 0.9986, 0.393, 1, 1, 1, 1),
     ),
-    "identity twice": (np.hstack([IDENTITY, IDENTITY]), FACTORS, (1, 1, 0, 0, 0, 1, 1, 1)),
-    "zero": (np.zeros_like(IDENTITY), FACTORS, (0.2, 0, 0, 0, 0, 0, 0.5, 0)),
-    "merged": (MERGED, FACTORS, (1, 0.8, 0.865, 0.348, 0.8, 0.994, 0.905, 0.919)),
-    "rotated": (IDENTITY @ ROTATION, FACTORS, (0.917, 0.777, 0.2924, 0.1302, 0.2352, 0.8395, 1, 0.4824)),
-    "dSprites": (standardised(DSPRITES), DSPRITES, (1, 1, 0.8957, 0.2482, 1, 1, 0.987, 0.9856)),
+    "identity twice": (lambda f: np.hstack([standardised(f)] * 2), GRID, (1, 1, 0, 0, 0, 1, 1, 1)),
+    "zero": (lambda f: 0 * f, GRID, (0.2, 0, 0, 0, 0, 0, 0.5, 0)),
+    "merged": (
+        lambda f: np.column_stack([8 * f[:, 2] + f[:, 3], standardised(f)[:, [0, 1, 4]]]),
+        GRID,
+        (1, 0.798, 0.8649, 0.348, 0.8, 0.9943, 0.905, 0.9187),
+    ),
+    "rotated": (
+        lambda f: standardised(f) @ ROTATION,
+        GRID,
+        (0.914, 0.754, 0.2918, 0.130, 0.2401, 0.8375, 1, 0.4798),
+    ),
+    "dSprites": (standardised, DSPRITES, (1, 1, 0.8956, 0.247, 1, 1, 0.987, 0.9856)),
     "dSprites rotated": (
-        standardised(DSPRITES) @ ROTATION,
+        lambda f: standardised(f) @ ROTATION,
         DSPRITES,
-        (0.9162, 0.745, 0.2563, 0.1218, 0.2397, 0.8288, 0.9864, 0.4935),
+        (0.916, 0.754, 0.2562, 0.1227, 0.24, 0.8273, 0.987, 0.4938),
     ),
 }
-# Sampling errors. The SAP of ordered levels flips between samples: 0.35 to 0.40 over seeds of the reference.
-# FactorVAE of rotated codes has near ties, which the reference resolves by the noise of its variances: 0.757
-# to 0.806 over seeds. IRS divides by the largest deviation in the sample.
-TOLERANCE = dict(zip(CLASSICAL, (0.02, 0.03, 5e-3, 0.05, 5e-3, 5e-3, 0.02, 0.015), strict=True))
+TOLERANCE = dict(zip(CLASSICAL, (0.02, 0.02, 5e-3, 0.02, 5e-3, 5e-3, 0.02, 5e-3), strict=True))
+"""5e-3 for functions of the rows, 0.02 for scores that are trained or drawn."""
 
 
 @pytest.mark.parametrize("row", sorted(ROWS))
 def test_scores_of_the_reference(row):
-    codes, factors, expected = ROWS[row]
-    result = scores_of(codes, factors, *CLASSICAL, protocol=SupervisedProtocol(irs_bins=20))
+    codes, tables, expected = ROWS[row]
+    protocol = SupervisedProtocol(irs_bins=20)
+    runs = [
+        scores_of(codes(factors), factors, *CLASSICAL, protocol=protocol, seed=seed).scores
+        for seed, factors in enumerate(tables)
+    ]
     for name, value in zip(CLASSICAL, expected, strict=True):
-        assert result.scores[name] == pytest.approx(value, abs=TOLERANCE[name]), name
+        assert np.mean([scores[name] for scores in runs]) == pytest.approx(value, abs=TOLERANCE[name]), name
 
 
 def test_irs_of_levels_that_are_not_binned():
     """The reference bins 40 levels into 20, so that even perfect codes deviate within a bin."""
-    exact = scores_of(standardised(DSPRITES), DSPRITES, "irs").scores["irs"]
+    exact = scores_of(standardised(DSPRITES[0]), DSPRITES[0], "irs").scores["irs"]
     assert exact == pytest.approx(1, abs=1e-9)
 
 
