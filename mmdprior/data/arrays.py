@@ -3,15 +3,16 @@
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mmdprior.data.factor_files import LABEL_KEYS
+from mmdprior.data.factor_files import LABEL_KEYS, encode_columns, read_factors
 from mmdprior.data.features import FEATURE_KEYS, kind_of_array, read_features, to_samples
+from mmdprior.data.known_factors import KnownFactors
 from mmdprior.data.pixel_range import BYTES, PixelRange, infer_range
 from mmdprior.data.source import InMemory, SampleKind, Source
 from mmdprior.data.table import TABLE_SUFFIXES
@@ -21,6 +22,8 @@ from mmdprior.precision import to_numbers
 __all__ = ["arrays", "read_array"]
 
 _IMAGE_KEYS = ("images", "imgs")
+_FACTOR_KEYS = ("factors", "latents_classes")
+"""Names of arrays of labels that are known factors of variation."""
 _CHUNK = 1024
 """Images scaled at a time."""
 
@@ -32,6 +35,7 @@ def arrays(
     value_range: Sequence[int | float] | None = None,
     kind: SampleKind | None = None,
     drop: Sequence[str] | None = None,
+    factors: str | None = None,
 ) -> Source:
     """Open images, signals or vectors from a ``.npz`` or ``.npy`` file, or vectors from a table of text.
 
@@ -52,6 +56,11 @@ def arrays(
             arrays of two axes are vectors, and those of three and four images.
         drop: columns of a table that are no features. By default none is, and a table with columns of labels
             or row numbers is refused.
+        factors: known factors of variation, for supervised scores, in place of the labels: the name of an
+            array of the ``.npz`` files, with the names of its columns in ``factor_names``; or ``FILE`` or
+            ``FILE:KEY`` with one row per sample of ``path``, and then of ``test_path``, see
+            `mmdprior.data.factor_files.read_factors`. By default arrays ``factors`` and ``latents_classes``
+            are factors.
 
     Raises:
         InputError: a file is missing, holds pickled objects or no samples, its values are not finite, or the
@@ -71,6 +80,8 @@ def arrays(
     files = [_read(path, kind, drop)]
     if test_path is not None:
         files.append(_read(test_path, files[0].kind, drop))
+    if factors is not None:
+        files = _with_factors(files, factors)
     if files[0].kind != "images":
         for key, value in (("background", background), ("value_range", value_range)):
             if value is not None:
@@ -82,7 +93,8 @@ def arrays(
     for file in files:
         pixel_range = ranges[file.stored.dtype]
         images = _to_tensor(file.stored, pixel_range, background)
-        sets.append(InMemory(images, file.labels, file.label_names, is_part=True))
+        known = file.factors
+        sets.append(InMemory(images, file.labels, file.label_names, is_part=True, factors=known))
         if pixel_range.white not in (255, 65535) and file.stored.dtype.kind in "iu":
             notes.append(f"{pixel_range.white:g} is white")
     if background is None and sets[0].image_shape[0] in (2, 4):
@@ -119,6 +131,7 @@ class _File:
         stored: images (n, C, H, W), signals or vectors as they are stored.
         labels: (n, k) labels; None without any.
         label_names: one name per label column.
+        factors: which labels are known factors; None if none is.
         may_be_signals: whether images were stored with three axes, and nothing says that they are no signals.
     """
 
@@ -127,6 +140,7 @@ class _File:
     stored: np.ndarray
     labels: Tensor | None = None
     label_names: tuple[str, ...] = ()
+    factors: KnownFactors | None = None
     may_be_signals: bool = False
 
 
@@ -149,29 +163,61 @@ def _read(path: str, kind: SampleKind | None, drop: Sequence[str] | None) -> _Fi
             f"of {others}"
         )
     stored = arrays_by_name[key]
-    labels, names = _labels(path, arrays_by_name)
+    labels, names, factors = _labels(path, arrays_by_name)
     actual = kind or kind_of_array(key, stored, _IMAGE_KEYS)
     if actual != "images":
-        return _File(path, actual, stored, labels, names)
+        return _File(path, actual, stored, labels, names, factors)
     doubtful = kind is None and stored.ndim == 3 and key not in _IMAGE_KEYS
-    return _File(path, actual, _channels_first(path, stored), labels, names, doubtful)
+    return _File(path, actual, _channels_first(path, stored), labels, names, factors, doubtful)
 
 
-def _labels(path: str, content: Mapping[str, np.ndarray]) -> tuple[Tensor | None, tuple[str, ...]]:
-    """Return the labels among the arrays of a file, and their names."""
+def _labels(
+    path: str, content: Mapping[str, np.ndarray]
+) -> tuple[Tensor | None, tuple[str, ...], KnownFactors | None]:
+    """Return the labels among the arrays of a file, their names, and which are factors."""
     key = next((key for key in LABEL_KEYS if key in content), None)
     if key is None:
-        return None, ()
+        return None, (), None
     labels = to_numbers(np.atleast_1d(content[key]), f"{path}: {key}")
     labels = labels[:, None] if labels.ndim == 1 else labels
-    return labels, tuple(f"{key}_{i}" for i in range(labels.shape[1]))
+    names = tuple(f"{key}_{i}" for i in range(labels.shape[1]))
+    return labels, names, KnownFactors(dict.fromkeys(names)) if key in _FACTOR_KEYS else None
+
+
+def _with_factors(files: Sequence[_File], location: str) -> list[_File]:
+    """Return the files with other labels: the columns of an array of each of them, or of one other file."""
+    tables = []
+    if all(Path(file.path).suffix.lower() == ".npz" and location in _names(file.path) for file in files):
+        tables = [read_factors(f"{file.path}:{location}", "factors") for file in files]
+        rows = [len(next(iter(table.values()))) for table in tables]
+    else:
+        tables = [read_factors(location, "factors")]
+        rows = [len(next(iter(tables[0].values())))]
+    samples = [len(file.stored) for file in files]
+    if sum(rows) != sum(samples) or (len(rows) > 1 and rows != samples):
+        raise InputError(f"factors: {location}: {rows} rows for {samples} samples; give one row per sample")
+    columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    table, texts = encode_columns(columns)
+    known = KnownFactors({name: "discrete" if name in texts else None for name in columns})
+    parts = torch.from_numpy(table).split(samples)
+    return [
+        replace(file, labels=part, label_names=tuple(columns), factors=known)
+        for file, part in zip(files, parts, strict=True)
+    ]
+
+
+def _names(path: str) -> list[str]:
+    with np.load(path, allow_pickle=False) as archive:
+        return list(archive.files)
 
 
 def _features(file: _File) -> InMemory:
     """Return the vectors or signals of a file."""
     samples = to_samples(file.path, file.stored, file.kind)
     try:
-        return InMemory(samples, file.labels, file.label_names, is_part=True, kind=file.kind)
+        return InMemory(
+            samples, file.labels, file.label_names, is_part=True, kind=file.kind, factors=file.factors
+        )
     except InputError as error:
         raise InputError(f"{file.path}: {error}") from None
 

@@ -15,7 +15,7 @@ from mmdprior.data.parquet import PARQUET_SUFFIX, parquet_cells
 from mmdprior.data.table import TABLE_SUFFIXES, read_cells
 from mmdprior.errors import InputError, reason, shorten
 
-__all__ = ["LABEL_KEYS", "encode_columns", "read_factors", "to_column"]
+__all__ = ["LABEL_KEYS", "encode_columns", "read_columns", "read_factors", "split_location", "to_column"]
 
 LABEL_KEYS = ("factors", "latents_classes", "labels", "targets")
 """Names of arrays of labels, the preferred one first."""
@@ -50,15 +50,13 @@ def read_factors(location: str, option: str = "--factors") -> dict[str, np.ndarr
         >>> read_factors("factors.csv")["size"].tolist(), read_factors("factors.csv:shape")["shape"].tolist()
         ([1.0, 2.0, nan], ['disc', 'square', 'disc'])
     """
-    path, key = _split(location)
+    path, key = split_location(location)
     if not path.is_file():
         raise InputError(f"{option}: {location!r} received; there is no file {path}")
     suffix = path.suffix.lower()
     try:
-        if suffix in TABLE_SUFFIXES:
-            return _chosen(_text_columns(path), key, path)
-        if suffix == PARQUET_SUFFIX:
-            cells = parquet_cells(path)
+        if suffix in (*TABLE_SUFFIXES, PARQUET_SUFFIX):
+            cells = _cells_by_column(path)
             return _chosen({name: to_column(column) for name, column in cells.items()}, key, path)
         if suffix in _HDF5_SUFFIXES:
             with open_hdf5(path) as file:
@@ -97,17 +95,50 @@ def to_column(cells: Sequence[str]) -> np.ndarray:
         return np.array(["" if gap else c.strip() for c, gap in zip(cells, missing, strict=True)], dtype=str)
 
 
-def _split(location: str) -> tuple[Path, str | None]:
-    """Return file and key; a file may have a colon in its name."""
+def split_location(location: str, folder: Path | None = None) -> tuple[Path, str | None]:
+    """Return file and key of ``FILE`` or ``FILE:KEY``; a file may have a colon in its name.
+
+    Args:
+        location: the file with its key.
+        folder: folder in which a relative file is looked up first.
+    """
+    whole = _place(location, folder)
     path, mark, key = location.rpartition(":")
-    if not mark or not path or Path(location).expanduser().is_file():
-        return Path(location).expanduser(), None
-    return Path(path).expanduser(), key
+    if not mark or not path or whole.is_file():
+        return whole, None
+    return _place(path, folder), key
 
 
-def _text_columns(path: Path) -> dict[str, np.ndarray]:
+def read_columns(path: Path, option: str) -> dict[str, list[str]]:
+    """Read a table of text: the cells of every column by its name.
+
+    Args:
+        path: a ``.csv``, ``.tsv``, ``.txt`` or ``.parquet`` file.
+        option: name of the setting in errors.
+
+    Raises:
+        InputError: the file is missing, damaged or no table.
+    """
+    if not path.is_file():
+        raise InputError(f"{option}: {str(path)!r} received; there is no such file")
+    if path.suffix.lower() not in (*TABLE_SUFFIXES, PARQUET_SUFFIX):
+        raise InputError(f"{option}: {str(path)!r} received; give a .csv, .tsv, .txt or .parquet table")
+    try:
+        return _cells_by_column(path)
+    except InputError as error:
+        raise InputError(f"{option}: {error}") from None
+
+
+def _place(name: str, folder: Path | None) -> Path:
+    path = Path(name).expanduser()
+    return folder / path if folder is not None and (folder / path).is_file() else path
+
+
+def _cells_by_column(path: Path) -> dict[str, list[str]]:
+    if path.suffix.lower() == PARQUET_SUFFIX:
+        return parquet_cells(path)
     header, rows = read_cells(path)
-    return {name: to_column([row[i] for row in rows]) for i, name in enumerate(header)}
+    return {name: [row[i] for row in rows] for i, name in enumerate(header)}
 
 
 def _chosen(columns: dict[str, np.ndarray], key: str | None, path: Path) -> dict[str, np.ndarray]:

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from mmdprior.data.arguments import check_count
 from mmdprior.data.copies import copies_across, groups_of_copies
+from mmdprior.data.folder_factors import factors_of_files
 from mmdprior.data.folder_layout import FolderLayout, read_layout
+from mmdprior.data.known_factors import KnownFactors
 from mmdprior.data.pixel_range import PixelRange
 from mmdprior.data.source import ImageSet, Source
 from mmdprior.errors import InputError, InputWarning
@@ -25,6 +27,7 @@ def image_folder(
     crop: int | None = None,
     background: int | str | Sequence[int] = "white",
     value_range: Sequence[int | float] | None = None,
+    factors: str | None = None,
 ) -> Source:
     """Open a folder of images, at any depth.
 
@@ -49,10 +52,17 @@ def image_folder(
         value_range: stored values of black and white, such as [0, 4095]. By default they follow from the
             files, once for the whole folder: white is 255 in files of 8 bits, or 1 if they hold only 0 and
             1, and the largest number of 10, 12, 14 or 16 bits in files of 16 bits, whichever suffices.
+        factors: table with known factors of variation, for supervised scores: ``FILE``, or
+            ``FILE:COLUMN,COLUMN`` for some of its columns, in ``root`` or elsewhere (``.csv``, ``.tsv``,
+            ``.txt`` or ``.parquet``). It has one row per image, the name of the file in a column ``file``,
+            ``filename``, ``image`` or ``path`` (otherwise the first one), and one column per factor. Text is
+            discrete, and an empty cell is a missing value. Names are relative to ``root``; a name without its
+            folder is enough where it is unique.
 
     Raises:
         InputError: the folder is missing or holds no images, two folders are the same split, the range of
-            the pixels is unknown, or an argument is invalid.
+            the pixels is unknown, a file of the table is no image or an image has no row, or an argument is
+            invalid.
 
     Example:
         >>> from pathlib import Path
@@ -85,10 +95,15 @@ def image_folder(
     every_file = [file for files in layout.files.values() for file in files]
     decoder, notes = decoder_for(every_file, decoder, pixel_range)
     shape = (channels, size, size)
-    sets = {
-        split: ImageFiles(layout.files[split], *_labels(layout, split), shape, decoder.read)
-        for split in layout.files
-    }
+    tables, known = ({}, None) if factors is None else factors_of_files(factors, top, layout.files)
+    sets = {}
+    for split, files in layout.files.items():
+        labels, names = _labels(layout, split)
+        if known is not None:
+            kept = [i for i, name in enumerate(names) if name not in known.kinds]
+            labels = torch.cat([labels[:, kept].to(tables[split]), tables[split]], 1)
+            names = (*(names[i] for i in kept), *known.kinds)
+        sets[split] = ImageFiles(files, labels, names, shape, decoder.read, known)
     return Source(**sets, summary="; ".join([f"{root}: {layout.describe()}", *notes]))
 
 
@@ -101,6 +116,7 @@ class ImageFiles(ImageSet):
         label_names: one name per label column.
         image_shape: (channels, height, width).
         read: picklable function that returns the image of a file as uint8.
+        factors: which labels are known factors of variation; None if none is.
     """
 
     def __init__(
@@ -110,10 +126,12 @@ class ImageFiles(ImageSet):
         label_names: tuple[str, ...],
         image_shape: tuple[int, int, int],
         read: Callable[[Path], Tensor],
+        factors: KnownFactors | None = None,
     ) -> None:
         self.files = list(files)
         self.labels = labels
         self.label_names = label_names
+        self.factors = factors
         self.image_shape = image_shape
         self.read = read
 

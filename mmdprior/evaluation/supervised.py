@@ -86,12 +86,13 @@ class FactorScores:
             )
 
     def _known(self, codes: Codes, known: KnownFactors) -> tuple[Factors, dict[str, Any]]:
-        """Return the known factors by name, and what their values mean. Only NaN is a missing value."""
+        """Return the known factors by name, and what their values mean. A grid has no missing values."""
         columns = known.columns(codes.labels, codes.label_names)
         kinds = {name: kind for name, kind in known.kinds.items() if kind is not None and name in columns}
         kinds |= self.kinds
         periods = {name: period for name, period in known.periods.items() if kinds.get(name) == "circular"}
-        return columns, {"kinds": kinds, "periods": periods, "missing": None}
+        missing = None if known.grid else "auto"
+        return columns, {"kinds": kinds, "periods": periods, "missing": missing}
 
 
 def images_of_factors(images: ImageSet, limit: int, seed: int = 0) -> ImageSet:

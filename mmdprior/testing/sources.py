@@ -130,8 +130,15 @@ def _check_batch(name: str, images: ImageSet, x: Any, labels: Any, rows: int) ->
             f"{name}: labels of shape {tuple(labels.shape)} returned for {rows} indices; return "
             f"{(rows, len(images.label_names))}, one column per label name"
         )
-    if labels.is_complex() or (labels.is_floating_point() and not bool(torch.isfinite(labels).all())):
-        raise InputError(f"{name}: labels are not finite real numbers; give one number per label")
+    known = images.factors.kinds if images.factors is not None else {}
+    others = [i for i, label in enumerate(images.label_names) if label not in known]
+    if labels.is_complex() or bool(labels.isinf().any() | labels[:, others].isnan().any()):
+        raise InputError(
+            f"{name}: labels are not finite real numbers; give one number per label (only factors may be NaN)"
+        )
+    for label in known:
+        if label not in images.label_names:
+            raise InputError(f"{name}: factors names {label!r}; give only names in label_names")
 
 
 def _check_range(name: str, images: ImageSet) -> None:
@@ -222,5 +229,12 @@ def _check_disjoint(one: str, train: ImageSet, other: str, test: ImageSet, limit
 
 
 def _require_same(result: tuple[Tensor, ...], expected: tuple[Tensor, ...], message: str) -> None:
-    if not all(torch.equal(a, b) for a, b in zip(result, expected, strict=True)):
+    if not all(_equal(a, b) for a, b in zip(result, expected, strict=True)):
         raise InputError(message)
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors are equal, where NaN equals NaN."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return bool(((one == other) | ((one != one) & (other != other))).all())
