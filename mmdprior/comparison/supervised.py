@@ -62,8 +62,9 @@ def supervised_table(groups: Sequence[Group]) -> Table | None:
         return None
     rows = [[Cell(name, about=_ABOUT[name]), *_cells(groups, f"{_PREFIX}{name}")] for name in names]
     caption = (
-        "Of mean codes, with the factors of the data. All are 1 for one code per factor, except that MIG, SAP "
-        "and explicitness may stay below it. A dash: not computed for these runs."
+        "Of mean codes, on all images of data with a full grid of factors, and on the test split of other "
+        "data, unless a run set another split. All are 1 for one code per factor, except that MIG, SAP and "
+        "explicitness may stay below it. A dash: not computed for these runs."
     )
     return Table([Cell("score"), *(Cell(group.label) for group in groups)], rows, caption)
 

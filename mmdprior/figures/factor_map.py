@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from mmdprior.figures.style import draw_matrix, new_figure, styled, text_figure
+from mmdprior.figures.style import COLOURS, draw_matrix, new_figure, styled, text_figure
 from mmdprior.metrics.supervised.disentanglement import Disentanglement, relation_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["factor_figures", "factor_map", "factors_followed"]
@@ -44,8 +45,6 @@ def factor_map(
         >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
         ['shape', 'scale']
     """
-    from matplotlib.patches import Rectangle
-
     matrix = np.where(np.isfinite(matrix), matrix, np.nan)
     if not np.isfinite(matrix).any():
         return text_figure(f"{title}: no finite values")
@@ -61,13 +60,8 @@ def factor_map(
         axes.set_title(title, wrap=True)
         axes.set_ylabel("dimension")
         if matrix.size <= _MOST_NUMBERS:
-            for (row, column), value in np.ndenumerate(matrix):
-                if np.isfinite(value):
-                    colour = "black" if value > _DARK * top else "white"
-                    axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=7)
-        for column in np.flatnonzero(np.isfinite(matrix).any(0)):
-            place = (column - 0.5, int(np.nanargmax(matrix[:, column])) - 0.5)
-            axes.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor="#d55e00", linewidth=1.5))
+            _write_numbers(axes, matrix, top)
+        _frame_best_dimensions(axes, matrix)
         figure.colorbar(image, ax=axes, shrink=0.85)
     return figure
 
@@ -117,6 +111,24 @@ def factors_followed(scores: Disentanglement | Mapping[str, Any]) -> tuple[str, 
         f"{names[i]} {strength:.2f}" if strength >= _FOLLOWED else ""
         for i, strength in zip(best, strengths, strict=True)
     )
+
+
+def _write_numbers(axes: "Axes", matrix: Float[np.ndarray, "d factors"], top: float) -> None:
+    """Write every finite entry into its cell."""
+    for (row, column), value in np.ndenumerate(matrix):
+        if np.isfinite(value):
+            colour = "black" if value > _DARK * top else "white"
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=7)
+
+
+def _frame_best_dimensions(axes: "Axes", matrix: Float[np.ndarray, "d factors"]) -> None:
+    """Draw a frame around the largest entry of every column."""
+    from matplotlib.patches import Rectangle
+
+    style: dict[str, Any] = {"fill": False, "edgecolor": COLOURS[1], "linewidth": 1.5, "clip_on": False}
+    for column in np.flatnonzero(np.isfinite(matrix).any(0)):
+        place = (column - 0.5, int(np.nanargmax(matrix[:, column])) - 0.5)
+        axes.add_patch(Rectangle(place, 1, 1, **style))
 
 
 def _parts(
