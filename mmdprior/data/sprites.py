@@ -17,9 +17,7 @@ FACTOR_NAMES = ("shape", "scale", "orientation", "x", "y")
 FACTOR_SIZES = (3, 6, 40, 32, 32)
 """Number of values of each factor."""
 
-_TABLE = FactorTable(
-    FACTOR_NAMES, numbered(FACTOR_SIZES), circular=("orientation",), nominal=("shape",)
-)
+_TABLE = FactorTable(FACTOR_NAMES, numbered(FACTOR_SIZES), circular=("orientation",), nominal=("shape",))
 _GRID_SIZE = math.prod(FACTOR_SIZES)
 _SIDE = 64
 

@@ -57,7 +57,8 @@ class ScoreTable(Result):
         for path, result in self.results.items():
             lines += [f"{names[path]:{width}} {row}" for row in _score_rows(result)]
             statistics += [f"{names[path]:{width}} {row}" for row in _statistics_rows(result)]
-            warnings += [f"warning: {names[path]}: {text}" for text in result.warnings]
+            supervised = result.disentanglement.warnings if result.disentanglement else ()
+            warnings += [f"warning: {names[path]}: {text}" for text in (*result.warnings, *supervised)]
         if len(statistics) > 1:
             lines += ["", *statistics, _NOTE]
         lines += self._supervised_rows(names)
