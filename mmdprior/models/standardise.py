@@ -23,8 +23,8 @@ __all__ = [
     "standardise",
 ]
 
-_MIN_SCALE = 1e-6
-"""Standard deviation, relative to the largest absolute value, below which float32 has too few digits."""
+_MIN_SCALE = 2 * torch.finfo(torch.float32).eps
+"""Standard deviation, relative to the largest absolute value, below which float32 has no digits for it."""
 
 
 class Standardisation(nn.Module):
