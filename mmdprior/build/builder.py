@@ -17,7 +17,7 @@ from mmdprior.data import ImageSet, Subset
 from mmdprior.data.source import sample_kind, to_float
 from mmdprior.errors import InputError
 from mmdprior.flows.bijection import Bijection
-from mmdprior.models import PCA, Autoencoder, BernoulliLikelihood, add_linear_skip, fit_pca
+from mmdprior.models import PCA, Autoencoder, BernoulliLikelihood, add_linear_skip, fit_fastica, fit_pca
 from mmdprior.models.standardise import Standardisation, fit_standardisation, standardise
 from mmdprior.priors import Gaussian, Prior
 from mmdprior.regularizers import Regularizer
@@ -25,6 +25,7 @@ from mmdprior.regularizers import Regularizer
 __all__ = ["Builder"]
 
 _PCA_IMAGES = 50_000
+"""Most images on which a linear skip is fitted."""
 _PCA_CHUNK = 2048
 
 
@@ -92,7 +93,7 @@ class Builder:
             if train is None:
                 pca = PCA.empty(int(np.prod(image_shape)), settings.latent_dim)
             else:
-                pca = _fit_pca(model, train, settings.latent_dim)
+                pca = self._linear_codes(model, train)
             return add_linear_skip(model, pca, image_shape)
 
     def _standardised(
@@ -106,6 +107,19 @@ class Builder:
         if train is None:
             return standardise(model, Standardisation.empty(image_shape))
         return standardise(model, fit_standardisation(lambda: (chunk for chunk, _ in train.chunks())))
+
+    def _linear_codes(self, model: Autoencoder, train: ImageSet) -> PCA:
+        """Fit PCA or FastICA on evenly spaced training images, in the space of the decoder's output."""
+        step = max(1, -(-len(train) // _PCA_IMAGES))
+        rows = Subset(train, torch.arange(0, len(train), step))
+        images = [chunk for chunk, _ in rows.chunks(_PCA_CHUNK)]  # uint8: the fit reads them more than once
+
+        def chunks() -> Iterator[Tensor]:
+            return (model.likelihood.link(to_float(chunk)).flatten(1) for chunk in images)
+
+        if self.config.model.linear_skip == "fastica":
+            return fit_fastica(chunks, self.config.model.latent_dim, self.config.seed)
+        return fit_pca(chunks, self.config.model.latent_dim)
 
     def flow(self) -> Bijection | None:
         """Build ``model.flow``, untrained unless it is saved in the config; None without one."""
@@ -201,15 +215,3 @@ def _check_unit_interval(train: ImageSet) -> None:
             raise InputError(
                 f"likelihood: 'bernoulli' received for values from {low:g} to {high:g}; give gaussian"
             )
-
-
-def _fit_pca(model: Autoencoder, train: ImageSet, dim: int) -> PCA:
-    """Fit PCA on evenly spaced training images, at most 50,000, in the space of the decoder's output."""
-    step = max(1, -(-len(train) // _PCA_IMAGES))
-    rows = Subset(train, torch.arange(0, len(train), step))
-    images = [chunk for chunk, _ in rows.chunks(_PCA_CHUNK)]  # uint8: the fit reads them more than once
-
-    def chunks() -> Iterator[Tensor]:
-        return (model.likelihood.link(to_float(chunk)).flatten(1) for chunk in images)
-
-    return fit_pca(chunks, dim)

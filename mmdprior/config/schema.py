@@ -171,8 +171,9 @@ class ModelSection(Section):
         default_factory=lambda: FlowFit.model_validate({}),
         description="Settings of a flow that is fitted after training.",
     )
-    linear_skip: bool = Field(
-        False, description="Add a linear path, initialised with PCA, to encoder and decoder."
+    linear_skip: bool | Literal["pca", "fastica"] = Field(
+        False,
+        description="Add a linear path to encoder and decoder, initialised with PCA (true, pca) or FastICA.",
     )
     encoder: Annotated[Slot, SlotOf("encoder")] = Field(description="The encoder, in place of name.")
     decoder: Annotated[Slot, SlotOf("decoder")] = Field(description="The decoder, in place of name.")

@@ -13,8 +13,13 @@ from mmdprior.errors import InputError
 
 __all__ = ["FEATURE_KEYS", "kind_of_array", "read_features", "to_samples"]
 
-FEATURE_KEYS: dict[str, SampleKind] = {"signals": "signals", "vectors": "vectors", "features": "vectors"}
-"""Names of arrays that are not images, and what their rows are."""
+FEATURE_KEYS: dict[str, SampleKind] = {
+    "signals": "signals",
+    "vectors": "vectors",
+    "features": "vectors",
+    "mean": "vectors",
+}
+"""Names of arrays that are not images, and what their rows are; ``mean`` is that of ``mmdprior encode``."""
 
 
 def kind_of_array(key: str, array: np.ndarray, image_keys: Collection[str]) -> SampleKind:

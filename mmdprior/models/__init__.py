@@ -40,6 +40,7 @@ Example:
 from mmdprior.deprecation import moved
 from mmdprior.models.autoencoder import Autoencoder, evaluation_mode
 from mmdprior.models.conv import ConvDecoder, ConvEncoder
+from mmdprior.models.independent_components import fit_fastica
 from mmdprior.models.likelihood import BernoulliLikelihood, GaussianLikelihood, LaplaceLikelihood, Likelihood
 from mmdprior.models.linear_skip import PCA, add_linear_skip, fit_pca
 from mmdprior.models.mlp import LinearDecoder, LinearEncoder, MLPDecoder, MLPEncoder
@@ -66,6 +67,7 @@ __all__ = [
     "ResNetEncoder",
     "add_linear_skip",
     "evaluation_mode",
+    "fit_fastica",
     "fit_pca",
 ]
 

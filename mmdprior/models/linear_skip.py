@@ -37,6 +37,7 @@ class PCA:
         mean: mean image.
         components: unit vectors in columns, in decreasing order of variance.
         scale: standard deviation along each component.
+        rotation: orthogonal matrix that the whitened codes are multiplied by, as by FastICA; None for none.
 
     Example:
         >>> from mmdprior.models import PCA
@@ -47,6 +48,19 @@ class PCA:
     mean: Float[Tensor, "pixels"]
     components: Float[Tensor, "pixels d"]
     scale: Float[Tensor, "d"]
+    rotation: Float[Tensor, "d d"] | None = None
+
+    @property
+    def projection(self) -> Float[Tensor, "pixels d"]:
+        """Matrix from centred images to codes."""
+        whitening = self.components / self.scale
+        return whitening if self.rotation is None else whitening @ self.rotation
+
+    @property
+    def expansion(self) -> Float[Tensor, "d pixels"]:
+        """Matrix from codes to centred images."""
+        colouring = (self.components * self.scale).T
+        return colouring if self.rotation is None else self.rotation.T @ colouring
 
     @staticmethod
     def empty(pixels: int, dim: int) -> "PCA":
@@ -162,7 +176,7 @@ class LinearSkipEncoder(nn.Module):
         self.likelihood = likelihood
         dim = len(pca.scale)
         projection = torch.zeros(len(pca.mean), num_params)
-        projection[:, :dim] = pca.components.cpu() / pca.scale.cpu()
+        projection[:, :dim] = pca.projection.cpu()
         offset = torch.full((num_params,), LOG_VAR_START)
         offset[:dim] = 0
         self.register_buffer("centre", pca.mean.cpu().clone())
@@ -196,7 +210,7 @@ class LinearSkipDecoder(nn.Module):
         self.decoder = decoder
         self.image_shape = tuple(image_shape)
         self.register_buffer("centre", pca.mean.cpu().clone())
-        self.register_buffer("expansion", (pca.components * pca.scale).T.cpu().contiguous())
+        self.register_buffer("expansion", pca.expansion.cpu().contiguous())
         self.centre: Tensor
         self.expansion: Tensor
         _zero_last_layer(decoder, "decoder")
