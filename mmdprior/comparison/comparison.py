@@ -24,6 +24,7 @@ from mmdprior.deprecation import moved_method
 from mmdprior.errors import InputError
 from mmdprior.results import Result, finite_or_none
 from mmdprior.runs.read import Run, find_runs, read_run
+from mmdprior.runs.rows import read_rows
 
 __all__ = ["Comparison", "read_runs"]
 
@@ -203,7 +204,8 @@ def read_runs(paths: Sequence[str | Path]) -> Comparison:
     Only saved reports are read; no model is loaded.
 
     Args:
-        paths: run directories, or folders that contain run directories at any depth.
+        paths: run directories, folders that contain run directories at any depth, or files of rows
+            (``.jsonl``; see `mmdprior.runs.rows`).
 
     Raises:
         InputError: a path contains no run, or no run can be read.
@@ -215,13 +217,19 @@ def read_runs(paths: Sequence[str | Path]) -> Comparison:
         mmdprior.errors.InputError: runs: missing is not a folder; give run directories, or folders of runs
     """
     runs, errors = [], {}
-    for directory in find_runs(paths):
+    files = [path for path in paths if Path(path).suffix == ".jsonl"]
+    for path in files:
+        if not Path(path).is_file():
+            raise InputError(f"runs: {path}: no such file; give a file of rows")
+        runs += read_rows(path)
+    directories = [path for path in paths if path not in files]
+    for directory in find_runs(directories) if directories or not files else []:
         try:
             runs.append(read_run(directory))
         except InputError as error:
             errors[str(directory)] = str(error)
     if not runs:
-        raise InputError(f"runs: none can be read; {next(iter(errors.values()))}")
+        raise InputError(f"runs: none can be read; {next(iter(errors.values()), 'no rows')}")
     return Comparison(group_runs(runs), errors)
 
 

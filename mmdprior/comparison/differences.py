@@ -8,22 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["MACHINE_SETTINGS", "differences", "fingerprint", "setting_text", "shared_settings"]
+from mmdprior.runs.rows import MACHINE_SETTINGS, portable
 
-MACHINE_SETTINGS = frozenset(
-    {
-        "data.resident",
-        "data.root",
-        "data.workers",
-        "evaluation.pictures",
-        "trainer.checkpoint_every",
-        "trainer.device",
-        "trainer.keep_every",
-        "trainer.keep_last",
-        "trainer.log_every",
-    }
-)
-"""Settings of hardware, file locations, logging and checkpoints; they do not define the experiment."""
+__all__ = ["MACHINE_SETTINGS", "differences", "fingerprint", "setting_text", "shared_settings"]
 
 _IDENTITY = ("name", "seed")
 """Settings that distinguish runs of the same experiment."""
@@ -31,13 +18,7 @@ _IDENTITY = ("name", "seed")
 
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Return a string that is equal for configs that differ only in name, seed and machine settings."""
-    compared: dict[str, Any] = {}
-    for section, value in _with_defaults(config).items():
-        if section in _IDENTITY:
-            continue
-        if isinstance(value, Mapping):
-            value = {k: v for k, v in value.items() if f"{section}.{k}" not in MACHINE_SETTINGS}
-        compared[section] = value
+    compared = {k: v for k, v in portable(_with_defaults(config)).items() if k not in _IDENTITY}
     return json.dumps(compared, sort_keys=True, default=str)
 
 

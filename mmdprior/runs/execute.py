@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -37,7 +37,13 @@ class PlanResult:
     signal: int | None
 
 
-def execute(plan: Plan, runs: str | Path, at_once: int, log: Callable[[str], None] = print) -> PlanResult:
+def execute(
+    plan: Plan,
+    runs: str | Path,
+    at_once: int,
+    log: Callable[[str], None] = print,
+    skipped: Collection[str] = (),
+) -> PlanResult:
     """Run the unfinished runs of a plan; a run that fails does not stop the others.
 
     Args:
@@ -45,12 +51,14 @@ def execute(plan: Plan, runs: str | Path, at_once: int, log: Callable[[str], Non
         runs: folder that contains the plan's folder.
         at_once: number of processes at a time.
         log: called with a line whenever a run starts or ends.
+        skipped: labels of runs that count as finished.
 
     Raises:
         InputError: a directory holds a run of another config. Nothing was started in that case.
     """
-    finished = finished_runs(plan, runs)
-    waiting = [run for run in plan.runs if run not in finished]
+    done = {*skipped, *(run.label for run in finished_runs(plan, runs))}
+    finished = [run for run in plan.runs if run.label in done]
+    waiting = [run for run in plan.runs if run.label not in done]
     log(f"{plan.name}: {len(plan.runs)} runs, {len(finished)} finished, {len(waiting)} to do")
     program = [sys.executable, "-m", "mmdprior.cli.main"]
     pool = JobPool(at_once, log)

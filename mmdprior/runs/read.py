@@ -15,7 +15,7 @@ import yaml
 from mmdprior.errors import InputError, reason, shorten
 from mmdprior.runs.directory import CONFIG, RunDirectory
 
-__all__ = ["Curve", "Run", "find_runs", "read_curves", "read_run", "scalars_of"]
+__all__ = ["Curve", "Run", "find_runs", "read_curves", "read_run", "run_of", "scalars_of"]
 
 Curve = tuple[np.ndarray, np.ndarray]
 """Steps and values, two arrays of equal length."""
@@ -46,6 +46,7 @@ class Run:
         scalars: final numbers of the test split by TensorBoard tag, and ``cost/...`` of the run.
         pictures: files in ``report/`` by name without suffix.
         started: commands that started and continued the run.
+        is_row: whether this is a line of a file of rows, which has no codes, curves and pictures.
     """
 
     directory: Path
@@ -56,6 +57,7 @@ class Run:
     scalars: Mapping[str, float] = field(default_factory=dict)
     pictures: Mapping[str, Path] = field(default_factory=dict)
     started: tuple[str, ...] = ()
+    is_row: bool = False
 
     @property
     def seed(self) -> int:
@@ -97,7 +99,9 @@ class Run:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Names of the files of ``report/`` that are missing."""
+        """Names of the files of ``report/`` that are missing; none for a row."""
+        if self.is_row:
+            return ()
         run = RunDirectory(self.directory)
         return tuple(path.name for path in (run.scores, run.facts, run.codes) if not path.is_file())
 
@@ -144,14 +148,48 @@ def read_run(directory: Path) -> Run:
     """
     run = RunDirectory(directory)
     config, test, facts = _read_config(run.config), _read_json(run.scores), _read_json(run.facts)
-    curves = read_curves(run.metrics)
+    pictures = {path.stem: path for path in run.pictures}
+    started = tuple(run.commands.read_text().split("\n")[:-1]) if run.commands.is_file() else ()
+    return run_of(
+        directory,
+        config,
+        test,
+        facts,
+        curves=read_curves(run.metrics),
+        pictures=pictures,
+        started=started,
+    )
+
+
+def run_of(
+    directory: Path,
+    config: Mapping[str, Any],
+    test: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    *,
+    curves: Mapping[str, Curve] | None = None,
+    **rest: Any,
+) -> Run:
+    """Return a run with the scalars that follow from its report.
+
+    Args:
+        directory: run directory.
+        config: resolved config, nested.
+        test: content of ``test.json``.
+        facts: content of ``run.json``.
+        curves: numbers logged during training.
+        rest: further attributes of `Run`.
+
+    Raises:
+        InputError: scores of another format.
+    """
+    curves = {} if curves is None else curves
     try:
         scalars = scalars_of(test) | _cost(facts, curves)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{run.report}: scores of another format ({reason(error)}); score again") from None
-    pictures = {path.stem: path for path in run.pictures}
-    started = tuple(run.commands.read_text().split("\n")[:-1]) if run.commands.is_file() else ()
-    return Run(directory, config, test, facts, curves, scalars, pictures, started)
+        place = RunDirectory(directory).report
+        raise InputError(f"{place}: scores of another format ({reason(error)}); score again") from None
+    return Run(directory, config, test, facts, curves, scalars, **rest)
 
 
 def scalars_of(test: Mapping[str, Any]) -> dict[str, float]:
@@ -214,7 +252,11 @@ def _suffix(representation: str) -> str:
 
 def _cost(facts: Mapping[str, Any], curves: Mapping[str, Curve]) -> dict[str, float]:
     """Return seconds and rate of training, from the logged rates, and the numbers among the facts."""
-    values = {}
+    # Rows of runs have the cost among their facts.
+    names = ("train_seconds", "steps_per_second", "steps")
+    values = {
+        f"cost/{name}": float(facts[name]) for name in names if isinstance(facts.get(name), int | float)
+    }
     steps, rates = curves.get("trainer/steps_per_second", (np.zeros(0), np.zeros(0)))
     valid = np.isfinite(rates) & (rates > 0)
     if valid.any():

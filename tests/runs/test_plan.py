@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 import threading
@@ -318,3 +319,62 @@ class TestJobs:
         assert pool.run([job]) == {"stubborn": -9}
         first.join()
         second.join()
+
+
+class TestRows:
+    @pytest.fixture
+    def study(self, plan_file, tmp_path, capsys):
+        """Return rows, command and output of a study of two runs that has been run once."""
+        path = plan_file(config="base.yaml", runs={"a": {}, "b": {"overrides": {"regularizer.weight": 2.0}}})
+        rows = tmp_path / "kept" / "rows.jsonl"
+        command = ["study", str(path), "--runs", str(tmp_path / "r"), "--rows", str(rows)]
+        for run in read_plan(path).runs:
+            assert main(["train", *run.settings(), "--directory", str(run.directory(tmp_path / "r"))]) == 0
+        assert main([*command, "--table"]) == 0
+        return rows, command, capsys.readouterr().out
+
+    def test_a_run_with_a_row_is_not_trained_again(self, study, tmp_path, capsys):
+        rows, command, first = study
+        lines = rows.read_text().splitlines()
+        assert len(lines) == 2
+        assert str(tmp_path) not in rows.read_text()
+        assert "device" not in json.loads(lines[0])["config"]["trainer"]
+        shutil.rmtree(tmp_path / "r")
+        assert main(command) == 0
+        printed = capsys.readouterr()
+        assert "2 runs, 2 finished, 0 to do" in printed.err
+        scores = [line for line in printed.out.splitlines() if line.startswith(("a ", "b "))]
+        known = [line.split() for line in first.splitlines()]
+        assert scores
+        assert [line for line in scores if line.split() not in known] == []
+        assert rows.read_text().splitlines() == lines
+        assert not (tmp_path / "r" / "p" / "a").exists()
+        assert main(["compare", str(rows), "--out", str(tmp_path / "page")]) == 0
+        assert "2 runs of 2 configurations" in (tmp_path / "page" / "comparison.md").read_text()
+
+    def test_settings_of_the_machine_may_differ(self, study, capsys):
+        command = study[1]
+        assert main([*command, "--table", "trainer.log_every=3"]) == 2  # the directories refuse it
+        shutil.rmtree(command[3])
+        assert main([*command, "trainer.log_every=3"]) == 0
+        assert "0 to do" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("edit", "message"),
+        [
+            (lambda line: line.replace('"steps":3', '"steps":4', 1), "(trainer.steps 4, not 3)"),
+            (lambda line: line[:50], "line 1 is no row"),
+            (lambda line: "[1, 2]", "line 1 is no row"),
+            (lambda line: '{"config":{"name":"p/a","seed":0},"test":7,"facts":{}}', "line 1"),
+        ],
+    )
+    def test_rows_that_do_not_fit(self, study, edit, message, capsys):
+        rows, command, _ = study
+        first, second = rows.read_text().splitlines()
+        rows.write_text(f"{edit(first)}\n{second}\n")
+        assert main(command) == 2
+        assert message in capsys.readouterr().err
+
+    def test_a_missing_file_of_rows_is_one_line(self, tmp_path, capsys):
+        assert main(["compare", str(tmp_path / "rows.jsonl")]) == 2
+        assert "no such file; give a file of rows" in capsys.readouterr().err
