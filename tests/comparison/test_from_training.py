@@ -21,6 +21,7 @@ SHORT = [
     "evaluation.final_predictors=[linear]",
     "evaluation.match_samples=16",
     "evaluation.every=2",
+    "evaluation.disentanglement=[mig]",
 ]
 
 
@@ -46,6 +47,7 @@ def test_event_files_have_images_figures_charts_and_codes(trained):
     events = EventAccumulator(str(trained), size_guidance={"images": 0}).Reload()
     images = set(events.Tags()["images"])
     assert {"reconstructions", "traversals", "aggregate_posterior/marginals", "dependence/lps"} <= images
+    assert "disentanglement/factors" in images
     assert "custom_scalars__config__" in events.Tags()["tensors"]
     assert (trained / "projector_config.pbtxt").is_file()
     (labels,) = trained.glob("*/codes/metadata.tsv")
@@ -61,10 +63,13 @@ def test_completion_writes_the_report_that_training_wrote(trained, tmp_path, cap
     assert main(["compare", str(copy), "--complete", "--out", str(tmp_path / "out")]) == 0
     after = read_runs([copy]).runs[0]
     assert after.missing == ()
-    for tag in ("reconstruction/psnr", "lps/linear", "reconstruction/ssim", "match/mmd_standardised"):
+    tags = ("reconstruction/psnr", "lps/linear", "reconstruction/ssim", "match/mmd_standardised")
+    for tag in (*tags, "disentanglement/mig"):
         assert after.scalars[tag] == pytest.approx(before.scalars[tag], rel=1e-5)
     assert np.allclose(after.arrays()["sample"], codes["sample"], atol=1e-6)
-    assert "Codes against the prior, per dimension" in (tmp_path / "out" / "index.html").read_text()
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "Codes against the prior, per dimension" in page
+    assert "Which dimension follows which factor" in page
 
 
 def test_traverse_draws_one_run_or_several(trained, tmp_path, capsys):
