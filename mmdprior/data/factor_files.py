@@ -76,9 +76,15 @@ def encode_columns(columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, tuple
 
     Args:
         columns: (n,) numbers or texts by name, at least one.
+
+    Raises:
+        InputError: a number is infinite.
     """
     texts = tuple(name for name, column in columns.items() if column.dtype.kind == "U")
     numbers = np.stack([_positions(c) if c.dtype.kind == "U" else c for c in columns.values()], 1)
+    infinite = [name for name, column in zip(columns, numbers.T, strict=True) if np.isinf(column).any()]
+    if infinite:
+        raise InputError(f"factors: infinity in {infinite[0]!r}; give finite numbers, and none where unknown")
     whole = numbers.dtype.kind != "f" or bool((numbers == np.round(numbers)).all())
     return (numbers.astype(np.int64) if whole else numbers), texts
 

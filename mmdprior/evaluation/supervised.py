@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +48,7 @@ class FactorScores:
         True
     """
 
-    scores: tuple[str, ...] | list[str] | None = None
+    scores: Sequence[str] | None = None
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     protocol: SupervisedProtocol = field(default_factory=SupervisedProtocol)
     chance: int = 1

@@ -156,6 +156,8 @@ class Experiment:
             images: images that were scored.
             codes: their codes.
         """
+        if final_scores(self.config) is None:
+            return None
         chosen = images_to_score(
             self.config, self.stored.test, lambda split: select_split(self.stored, split)
         )

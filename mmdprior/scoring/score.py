@@ -226,6 +226,7 @@ class Scorer:
         settings = None if config is None else final_scores(config)
         if self.factors is not None:
             table = factors_of_images(self.factors, len(images), len(codes.labels), self.split)
+            settings = settings and replace(settings, kinds={})  # those are of the factors of the data
             return self._with_factors(result, codes, table, settings), codes
         labelled, chosen = codes, self._images_of_factors(images, config)
         if chosen is not None and not (chosen is images and len(codes.labels) == len(images)):

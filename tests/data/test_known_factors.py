@@ -194,6 +194,13 @@ def test_celeba_attributes_are_factors():
     assert _TorchvisionImages("mnist", SimpleNamespace(), 32).factors is None
 
 
+def test_infinite_values_are_refused(folder):
+    rows = "\n".join(["size", *["1"] * (N - 1), "inf"])
+    (folder / "infinite.csv").write_text(rows)
+    with pytest.raises(InputError, match="factors: infinity in 'size'"):
+        arrays(str(folder / "images.npy"), factors=str(folder / "infinite.csv"))
+
+
 def test_missing_values_are_left_out_of_the_scores():
     size = torch.arange(400) % 4
     labels = torch.where(torch.arange(400) % 7 == 0, torch.nan, size.double())[:, None]

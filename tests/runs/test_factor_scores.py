@@ -116,8 +116,15 @@ class TestChoice:
         assert final_scores(config).scores == scores.SCORES
         assert not {"dci_disentanglement", "info_e"} & set(scores.QUICK_SCORES)
 
-    def test_off_by_default(self):
-        config = experiment().config
+    def test_off_by_default(self, monkeypatch):
+        built = experiment(trainer__steps=0)
+
+        def never(*arguments, **settings):
+            raise AssertionError("images of a grid encoded")
+
+        monkeypatch.setattr("mmdprior.runs.experiment.encode", never)
+        assert built.run().disentanglement is None
+        config = built.config
         assert config.to_dict()["evaluation"]["disentanglement"] is False
         assert validation_scores(config) is final_scores(config) is None
 
