@@ -1,6 +1,6 @@
 """The builder: the parts of a run from its config."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -92,8 +92,10 @@ class Builder:
         with error_path("model"):
             if train is None:
                 pca = PCA.empty(int(np.prod(image_shape)), settings.latent_dim)
+            elif settings.linear_skip == "fastica":
+                pca = fit_fastica(_linear_data(model, train), settings.latent_dim, self.config.seed)
             else:
-                pca = self._linear_codes(model, train)
+                pca = _fit_pca(model, train, settings.latent_dim)
             return add_linear_skip(model, pca, image_shape)
 
     def _standardised(
@@ -107,19 +109,6 @@ class Builder:
         if train is None:
             return standardise(model, Standardisation.empty(image_shape))
         return standardise(model, fit_standardisation(lambda: (chunk for chunk, _ in train.chunks())))
-
-    def _linear_codes(self, model: Autoencoder, train: ImageSet) -> PCA:
-        """Fit PCA or FastICA on evenly spaced training images, in the space of the decoder's output."""
-        step = max(1, -(-len(train) // _PCA_IMAGES))
-        rows = Subset(train, torch.arange(0, len(train), step))
-        images = [chunk for chunk, _ in rows.chunks(_PCA_CHUNK)]  # uint8: the fit reads them more than once
-
-        def chunks() -> Iterator[Tensor]:
-            return (model.likelihood.link(to_float(chunk)).flatten(1) for chunk in images)
-
-        if self.config.model.linear_skip == "fastica":
-            return fit_fastica(chunks, self.config.model.latent_dim, self.config.seed)
-        return fit_pca(chunks, self.config.model.latent_dim)
 
     def flow(self) -> Bijection | None:
         """Build ``model.flow``, untrained unless it is saved in the config; None without one."""
@@ -215,3 +204,20 @@ def _check_unit_interval(train: ImageSet) -> None:
             raise InputError(
                 f"likelihood: 'bernoulli' received for values from {low:g} to {high:g}; give gaussian"
             )
+
+
+def _fit_pca(model: Autoencoder, train: ImageSet, dim: int) -> PCA:
+    """Fit PCA on the data of `_linear_data`."""
+    return fit_pca(_linear_data(model, train), dim)
+
+
+def _linear_data(model: Autoencoder, train: ImageSet) -> Callable[[], Iterator[Tensor]]:
+    """Return evenly spaced training images, at most 50,000, in the space of the decoder's output."""
+    step = max(1, -(-len(train) // _PCA_IMAGES))
+    rows = Subset(train, torch.arange(0, len(train), step))
+    images = [chunk for chunk, _ in rows.chunks(_PCA_CHUNK)]  # uint8: a fit reads them more than once
+
+    def chunks() -> Iterator[Tensor]:
+        return (model.likelihood.link(to_float(chunk)).flatten(1) for chunk in images)
+
+    return chunks
