@@ -3,6 +3,7 @@
 Matplotlib and torchvision are imported when the first figure is drawn.
 """
 
+from mmdprior.figures.alignment_figure import alignment_figure
 from mmdprior.figures.curves import curves, frontier
 from mmdprior.figures.factor_map import factor_map, factors_followed
 from mmdprior.figures.figures import correlation_map, figures_of, importance_map, pair_map, save_figures
@@ -16,6 +17,7 @@ __all__ = [
     "Panels",
     "PriorShape",
     "Traversal",
+    "alignment_figure",
     "correlation_map",
     "curves",
     "factor_map",

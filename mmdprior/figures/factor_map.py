@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mmdprior.figures.style import COLOURS, draw_matrix, new_figure, styled, text_figure
 from mmdprior.metrics.supervised.disentanglement import Disentanglement, relation_of
@@ -12,8 +12,9 @@ from mmdprior.metrics.supervised.disentanglement import Disentanglement, relatio
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
-__all__ = ["factor_figures", "factor_map", "factors_followed"]
+__all__ = ["draw_factor_map", "factor_figures", "factor_map", "factors_followed", "short_name"]
 
 _MOST_NUMBERS = 240
 """Entries up to which each one is written into its cell."""
@@ -48,22 +49,47 @@ def factor_map(
     matrix = np.where(np.isfinite(matrix), matrix, np.nan)
     if not np.isfinite(matrix).any():
         return text_figure(f"{title}: no finite values")
-    top = max(1.0, float(np.nanmax(matrix)))
+    known = np.isfinite(matrix).any(0)
+    best = np.where(known, np.where(np.isfinite(matrix), matrix, -np.inf).argmax(0), -1)
     rows, columns = matrix.shape
-    names = [name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…" for name in factors]
     with styled():
         figure = new_figure(2.2 + 0.55 * min(columns, 40), 1.6 + 0.28 * min(rows, 40))
         axes = figure.subplots()
-        image = draw_matrix(axes, matrix, 0.0, top)
-        axes.set_aspect("auto")
-        axes.set_xticks(range(columns), names, rotation=40, ha="right", rotation_mode="anchor")
+        image = draw_factor_map(axes, matrix, factors, best)
         axes.set_title(title, wrap=True)
-        axes.set_ylabel("dimension")
-        if matrix.size <= _MOST_NUMBERS:
-            _write_numbers(axes, matrix, top)
-        _frame_best_dimensions(axes, matrix)
         figure.colorbar(image, ax=axes, shrink=0.85)
     return figure
+
+
+def draw_factor_map(
+    axes: "Axes",
+    matrix: Float[np.ndarray, "d factors"],
+    factors: Sequence[str],
+    framed: Int[np.ndarray, "factors"],
+) -> "AxesImage":
+    """Draw strengths of code dimensions and factors, with numbers where they fit, and return the image.
+
+    Args:
+        axes: where to draw.
+        matrix: (d, factors) non-negative strengths, at least one of them finite; NaN is grey.
+        factors: name of every factor.
+        framed: (factors,) dimension whose entry of the factor has a frame, -1 for none.
+    """
+    top = max(1.0, float(np.nanmax(matrix)))
+    image = draw_matrix(axes, matrix, 0.0, top)
+    axes.set_aspect("auto")
+    names = [short_name(name) for name in factors]
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_ylabel("dimension")
+    if matrix.size <= _MOST_NUMBERS:
+        _write_numbers(axes, matrix, top)
+    _frame(axes, framed)
+    return image
+
+
+def short_name(name: str) -> str:
+    """Return the name of a factor, cut where it is long."""
+    return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
 
 
 def factor_figures(scores: Disentanglement | Mapping[str, Any]) -> dict[str, "Figure"]:
@@ -121,14 +147,13 @@ def _write_numbers(axes: "Axes", matrix: Float[np.ndarray, "d factors"], top: fl
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=7)
 
 
-def _frame_best_dimensions(axes: "Axes", matrix: Float[np.ndarray, "d factors"]) -> None:
-    """Draw a frame around the largest entry of every column."""
+def _frame(axes: "Axes", rows: Int[np.ndarray, "factors"]) -> None:
+    """Draw a frame around one entry per column; -1 is none."""
     from matplotlib.patches import Rectangle
 
     style: dict[str, Any] = {"fill": False, "edgecolor": COLOURS[1], "linewidth": 1.5, "clip_on": False}
-    for column in np.flatnonzero(np.isfinite(matrix).any(0)):
-        place = (column - 0.5, int(np.nanargmax(matrix[:, column])) - 0.5)
-        axes.add_patch(Rectangle(place, 1, 1, **style))
+    for column in np.flatnonzero(rows >= 0):
+        axes.add_patch(Rectangle((column - 0.5, rows[column] - 0.5), 1, 1, **style))
 
 
 def _parts(

@@ -19,7 +19,7 @@ from mmdprior.metrics.supervised.disentanglement import read_table, requested_sc
 from mmdprior.metrics.supervised.extras import optional
 from mmdprior.metrics.supervised.factors import Factor, Factors, Kind
 from mmdprior.metrics.supervised.scores import compute
-from mmdprior.metrics.supervised.table import SupervisedProtocol, Table, split_table
+from mmdprior.metrics.supervised.table import Part, SupervisedProtocol, Table, split_table
 from mmdprior.precision import in_float64
 from mmdprior.predictors.moments import mean_and_std
 from mmdprior.results import Result
@@ -41,6 +41,7 @@ class Alignment(Result):
     Attributes:
         scores: scores by name, for ``codes``, ``permutation``, ``rotation`` and ``ica``; means of both
             halves.
+        per_factor: (factors,) part of a score per factor by name, for every map; NaN where undefined.
         pearson: (d, factors) absolute correlation of codes and factors over all rows; NaN for inactive codes
             and for factors that do not vary.
         match: (factors,) code of every factor in the best one-to-one assignment over all rows, -1 for none.
@@ -53,6 +54,7 @@ class Alignment(Result):
     """
 
     scores: Mapping[str, Mapping[str, float]]
+    per_factor: Mapping[str, Mapping[str, Float[np.ndarray, "factors"]]]
     pearson: Float[np.ndarray, "d factors"]
     match: Int[np.ndarray, "factors"]
     rotation: Float[np.ndarray, "a a"]
@@ -150,7 +152,7 @@ def alignment(
         )
     order = torch.randperm(len(table.codes), generator=stream(seed, "alignment/halves"))
     halves = [half.to(table.codes.device) for half in order.tensor_split(2)]
-    means: dict[str, dict[str, float]] = {}
+    parts: dict[str, list[Part]] = {}
     rotation = None
     for fit, score in (halves, halves[::-1]):
         maps, turn = _maps(table, fit)
@@ -158,15 +160,14 @@ def alignment(
         for title, function in maps.items():
             part = compute(_half(table, function, score), names_of_scores)
             notes += part.warnings()
-            means.setdefault(title, dict.fromkeys(part.scores, 0.0))
-            for name, value in part.scores.items():
-                means[title][name] += value / 2
+            parts.setdefault(title, []).append(part)
     texts = tuple(dict.fromkeys(notes))
     for text in texts:
         warnings.warn(f"alignment: {text}", stacklevel=2)
     assert rotation is not None
     return Alignment(
-        scores=means,
+        scores={title: _means([part.scores for part in pair]) for title, pair in parts.items()},
+        per_factor={title: _per_factor(pair, read) for title, pair in parts.items()},
         **_all_codes(table, read, mask),
         rotation=rotation.cpu().numpy(),
         factors=tuple(factor.name for factor in read),
@@ -175,6 +176,20 @@ def alignment(
         seed=seed,
         warnings=texts,
     )
+
+
+def _means(halves: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(half[name] for half in halves) / len(halves) for name in halves[0]}
+
+
+def _per_factor(halves: list[Part], read: list[Factor]) -> dict[str, Float[np.ndarray, "factors"]]:
+    """Return the means of both halves for all factors, NaN for those that are not scored."""
+    scored = np.array([factor.num_levels > 1 for factor in read])
+    means = {}
+    for name in halves[0].per_factor:
+        means[name] = np.full(len(read), math.nan)
+        means[name][scored] = np.mean([half.per_factor[name].cpu().numpy() for half in halves], 0)
+    return means
 
 
 _Map = Callable[[Tensor], Tensor]

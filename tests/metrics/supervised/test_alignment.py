@@ -1,14 +1,19 @@
 """Scores before and after permutation, rotation and FastICA; UDR."""
 
 import json
+from itertools import permutations
 
 import numpy as np
 import pytest
+import torch
 from helpers.factor_tables import ROTATION, grid, standardised
 from helpers.shape_checks import no_checks
+from scipy.linalg import orthogonal_procrustes
 
 from mmdprior import InputError
 from mmdprior.metrics import alignment, udr
+from mmdprior.metrics.supervised.correlation import best_match
+from mmdprior.seeding import stream
 
 FACTORS = grid((3, 4, 5, 4, 3))
 IDENTITY = standardised(FACTORS) + 0.05 * np.random.default_rng(0).normal(size=FACTORS.shape)
@@ -35,6 +40,42 @@ def test_a_permutation_keeps_one_code_per_factor():
     assert sorted(result.match % 6)[:1] >= [0]
     assert all(result.pearson[code, k] > 0.99 for k, code in enumerate(result.match))
     assert np.isnan(result.pearson[3]).all()
+
+
+def test_rotation_equals_scipy():
+    """For ordinal factors the targets are the standardised values, filled up with zeros."""
+    codes = IDENTITY @ ROTATION + 0.3 * np.random.default_rng(1).normal(size=IDENTITY.shape)
+    more = np.hstack([codes, codes[:, :2] + np.random.default_rng(2).normal(size=(len(codes), 2))])
+    for z in (codes, more):
+        rows = torch.randperm(len(z), generator=stream(0, "alignment/halves")).tensor_split(2)[0].numpy()
+        targets = np.zeros_like(z[rows])
+        targets[:, :5] = standardised(FACTORS[rows])
+        expected = orthogonal_procrustes(standardised(z[rows]), targets)[0][:, :5]
+        result = alignment(z, FACTORS, scores=["sap_r2"])
+        np.testing.assert_allclose(result.rotation[:, :5], expected, atol=1e-9)
+
+
+def test_match_equals_brute_force():
+    for d in (2, 4, 5):
+        matrix = np.random.default_rng(d).random((d, 3))
+        ours = best_match(torch.tensor(matrix)).numpy()
+        total = sum(matrix[code, k] for k, code in enumerate(ours) if code >= 0)
+        if d >= 3:
+            best = max(matrix[list(p), range(3)].sum() for p in permutations(range(d), 3))
+        else:
+            best = max(matrix[range(d), list(p)].sum() for p in permutations(range(3), d))
+        assert total == pytest.approx(best)
+        assert len(set(ours[ours >= 0])) == min(d, 3)
+
+
+def test_scores_are_means_of_the_scores_of_factors():
+    with_constant = np.column_stack([np.full(len(FACTORS), 3), FACTORS])
+    result = alignment(IDENTITY @ ROTATION, with_constant, scores=["mig", "sap_r2", "mcc_pearson"])
+    for title, scores in result.scores.items():
+        for name, score in scores.items():
+            values = result.per_factor[title][name]
+            assert np.isnan(values[0])
+            assert np.mean(values[1:]) == pytest.approx(score)
 
 
 @pytest.mark.parametrize("kinds", ["discrete", "circular", "continuous", "ordinal"])
