@@ -26,7 +26,20 @@ from mmdprior.priors import (
     Sphere,
     Uniform,
 )
-from mmdprior.regularizers import Block, Predictability, SumOfPenalties, Weighted
+from mmdprior.regularizers import (
+    DHSIC,
+    BetaTC,
+    Block,
+    CramerWold,
+    Factor,
+    Info,
+    Predictability,
+    SIGReg,
+    SlicedWasserstein,
+    SumOfPenalties,
+    VICReg,
+    Weighted,
+)
 
 EVERYTHING = os.environ.get("MMDPRIOR_COMPILE") == "1"
 MIXTURE = [[-2.0, 0.0, 1.0], [1.0, 1.0, -1.0]]
@@ -48,6 +61,11 @@ FIXED = {
     "anova_and_sphere": lambda: MMD(Gaussian(3), Sum([ANOVA(order=1), Sliced()])),
     "predictability": lambda: Predictability(3, hidden=(8,)),
     "sum": lambda: SumOfPenalties([Weighted(MMD(Gaussian(3)), 3.0), Predictability(3, hidden=(8,))]),
+    "beta_tc": BetaTC,
+    "factor": lambda: Factor(3, hidden=[8]),
+    "cramer_wold": CramerWold,
+    "dhsic": DHSIC,
+    "vicreg": VICReg,
 }
 """Name -> function that makes a penalty without random draws."""
 
@@ -61,6 +79,10 @@ DRAWN = {
     "energy": lambda: MMD(GaussianMixture(MIXTURE), Energy()),
     "function": lambda: MMD(Gaussian(3), estimator=lambda z, y, kernel: kernel(z, y).mean()),
     "queue": lambda: MMD(Gaussian(3), queue=20),
+    "beta_tc_stratified": lambda: BetaTC(estimator="stratified", data_size=100),
+    "info": lambda: Info(3),
+    "sliced_wasserstein": lambda: SlicedWasserstein(3, directions=5),
+    "sigreg": lambda: SIGReg(directions=5),
 }
 """Name -> function that makes a penalty with random draws or state."""
 

@@ -112,11 +112,11 @@ class BetaTC(CodePenalty):
         if size is None:
             raise InputError("data_size: missing; give the number of training images")
         generator = None if self.seed is None else stream(self.seed, "beta_tc", step)
-        shift = int(torch.randint(1, n, (), **generator_options(generator)))
+        shift = torch.randint(1, n, (), **generator_options(generator))
         return stratified_weights(n, size, shift).to(z)
 
 
-def stratified_weights(n: int, data_size: int, shift: int = 1) -> Float[Tensor, "n n"]:
+def stratified_weights(n: int, data_size: int, shift: int | Tensor = 1) -> Float[Tensor, "n n"]:
     """Return the weights W_ab of minibatch-stratified sampling (arXiv 1802.04942, appendix C.2).
 
     With M = n - 1, row a has 1/N for its own posterior, (N - M)/(N M) for one other and 1/M for all further

@@ -1,11 +1,14 @@
 """What holds for every published penalty: precision, contract, training from its name alone."""
 
+import pickle
+
 import pytest
 import torch
 from helpers.baseline_catalogue import BASELINES
+from helpers.shape_checks import no_checks
 from helpers.small_runs import trainer
 
-from mmdprior import Latent
+from mmdprior import InputError, Latent
 from mmdprior.config.catalogue import NAMES
 from mmdprior.regularizers import Regularizer
 from mmdprior.testing import check_regularizer
@@ -38,6 +41,23 @@ def test_autocast_changes_nothing_and_bfloat16_codes_only_their_rounding(name):
     rounded = penalty(halves(z), step=2)
     assert rounded.dtype == torch.float32
     assert float(rounded.detach()) == pytest.approx(float(value.detach()), rel=0.05, abs=0.02)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_pickles_and_rejects_what_is_no_batch_of_codes(name):
+    penalty, z = BASELINES[name](4), latent(8)
+    assert torch.equal(pickle.loads(pickle.dumps(penalty))(z, step=1), penalty(z, step=1))
+    empty = Latent(z.sample[:0], z.mean[:0], z.log_var[:0])
+    wrong = [(z.sample.numpy(), "latent: ndarray received"), (z.sample.tolist(), "latent: list received")]
+    wrong += [(empty, "latent: a batch of 0 received; the penalty needs")]
+    if penalty.needs_posterior:
+        wrong += [(z.sample, "latent: Tensor received; a .* penalty needs Latent")]
+        wrong += [(Latent(z.mean, z.mean), "latent: deterministic received; a .* penalty needs")]
+    else:
+        wrong += [(z.sample.long(), "latent: torch.int64 received"), (z.sample[0], r"latent: shape \(4,\)")]
+    for codes, message in wrong:
+        with no_checks(), pytest.raises(InputError, match=f"^{message}"):
+            penalty(codes)
 
 
 @pytest.mark.parametrize("name", BASELINES)
