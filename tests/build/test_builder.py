@@ -62,12 +62,13 @@ def build_prior(prior):
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(CONFIGS)))
 @pytest.mark.usefixtures("one_pca_per_model")
 def test_every_shipped_config_loads_builds_and_steps(path, tmp_path):
-    """Random images of the shape of the data take the place of a download."""
-    side, channels = {"cifar10": (32, 3), "tiny_imagenet": (64, 3)}.get(path.parent.name, (64, 1))
-    shape = (400, side, side, channels)
+    """Random images or signals of the shape of the data take the place of a download."""
+    family, kind = path.parent.name, "signals" if path.parent.name == "beamsynthesis" else "images"
+    side, channels = {"cifar10": (32, 3), "tiny_imagenet": (64, 3)}.get(family, (64, 1))
+    shape = (400, side, side, channels) if kind == "images" else (400, 1000)
     np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
     raw = load_config(path, ["trainer.device=cpu"]).to_dict()
-    raw["data"] = {"name": "arrays", "path": str(tmp_path / "x.npy"), "batch_size": 16}
+    raw["data"] = {"name": "arrays", "path": str(tmp_path / "x.npy"), "kind": kind, "batch_size": 16}
     raw["data"] |= {"validation": 70, "test": 70}
     raw["trainer"]["steps"] = steps = min(1, raw["trainer"]["steps"])
     experiment = assemble(make_config(raw, path.parent, str(path)), progress=False)
