@@ -10,7 +10,7 @@ Sources to open, each a function that returns a `Source`:
     `smallnorb`          Small NORB: five factors, one image per combination; downloads
     `mpi3d`              MPI3D: seven factors, one image per combination; downloads
     `image_folder`       a folder of image files, with first-level folders as classes
-    `arrays`             images in ``.npy`` or ``.npz`` files, such as dSprites
+    `arrays`             images, signals or vectors in ``.npy``, ``.npz`` or ``.csv`` files
     `tiny_imagenet`      Tiny ImageNet-200; downloads
     `torchvision_set`    CIFAR-10, CIFAR-100, MNIST, Fashion-MNIST, KMNIST, SVHN, CelebA; downloads
     ===================  ===================================================================

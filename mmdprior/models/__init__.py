@@ -1,9 +1,9 @@
 """Encoders, decoders, posteriors, likelihoods, and the autoencoder that composes them.
 
     ================================  ===============================================================
-    `ConvEncoder`, `ConvDecoder`      the convolutional pair of the disentanglement literature
-    `ResNetEncoder`, `ResNetDecoder`  residual networks for 32 and 64 pixels
-    `MLPEncoder`, `MLPDecoder`        fully connected networks for images of any size
+    `ConvEncoder`, `ConvDecoder`      the convolutional pair of the literature, for images and signals
+    `ResNetEncoder`, `ResNetDecoder`  residual networks for images
+    `MLPEncoder`, `MLPDecoder`        fully connected networks for vectors, signals and images
     `LinearEncoder`, `LinearDecoder`  one linear layer
     `DeterministicPosterior`          the encoder's outputs are the codes
     `GaussianPosterior`               a mean and a variance per dimension, as in a VAE
