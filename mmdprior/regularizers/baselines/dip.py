@@ -25,8 +25,9 @@ class DIP(CodePenalty):
     plus the mean of the posterior variances on the diagonal (DIP-VAE-II). Kumar et al., arXiv 1711.00848, eq.
     6 and 7.
 
-    ``terms`` has ``kl``, ``off_diagonal`` and ``diagonal``, the two sums. Published for dSprites, and the
-    defaults here: lambda_od 10, lambda_d 10 lambda_od for I and equal to lambda_od for II.
+    ``terms`` has ``kl``, ``off_diagonal`` and ``diagonal``, the two sums. Published: lambda_d is 10 lambda_od
+    for I, and equal to lambda_od for II, which are the defaults here. Values of lambda_od from 1 to 50 are
+    usual (Locatello et al., arXiv 1811.12359); the default is 10.
 
     Args:
         variant: ``i``, the default, or ``ii``.

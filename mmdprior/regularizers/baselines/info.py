@@ -25,9 +25,9 @@ class Info(CodePenalty):
     alpha 1 gives MMD-VAE, without a KL. The factor of the MMD must be positive: otherwise the codes are moved
     away from the prior.
 
-    ``terms`` has ``kl`` and ``mmd``. The defaults follow the paper's experiments and its code: alpha 0,
-    lambda 1000, and the kernel exp(-r^2 / d^2), an RBF with l^2 = d^2 / 2. The published V-statistic of two
-    samples is replaced by the estimator of `MMD`, which has no bias.
+    ``terms`` has ``kl`` and ``mmd``. The defaults are alpha 0 and lambda 1000, which bring the MMD to the
+    scale of a KL in nats, and the kernel exp(-r^2 / d^2) of the authors' code, an RBF with l^2 = d^2 / 2. Its
+    V-statistic of two samples is replaced by the estimator of `MMD`, which has no bias.
 
     Args:
         dim: number of latent dimensions d.

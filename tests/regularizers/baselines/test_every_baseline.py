@@ -75,6 +75,16 @@ def test_trains_from_its_name_alone(name):
     assert run.regularizer.describe() != Regularizer.describe(run.regularizer)
 
 
+def test_nash_trains_on_codes_in_the_unit_interval():
+    posterior = {"name": "deterministic", "bound": "sigmoid"}
+    changes = {"model__posterior": posterior, "model__linear_skip": False, "trainer__steps": 2}
+    run = trainer(regularizer={"name": "nash", "weight": 1.0}, **changes)
+    run.run()
+    images = run.batches.images.gather(torch.arange(20))[0].float() / 255
+    codes = run.model.encode(images).mean
+    assert ((codes > 0) & (codes < 1)).all()
+
+
 def test_learned_parts_have_the_published_optimizer_unless_the_config_sets_one():
     group = trainer(
         regularizer={"name": "factor"}, model__posterior="gaussian"
