@@ -23,8 +23,8 @@ class Vamp(Prior):
     which are training images; before, the prior can be neither sampled nor evaluated. It is the only prior
     with trained parameters. Scores compare the codes with N(0, I), unless ``evaluation.prior`` is another.
 
-    Published, and the default here: 500 pseudo-inputs. The published code starts them at N(0.05, 0.01^2) per
-    pixel, or at training images.
+    Published, and the default here: 500 pseudo-inputs. The published code starts them at small random values,
+    or at training images.
 
     Args:
         dim: number of latent dimensions d.

@@ -20,7 +20,22 @@ from mmdprior.kernels import (
     Sum,
 )
 from mmdprior.priors import FullGaussian, Gaussian, GaussianMixture, Laplace, Product, Samples, Uniform
-from mmdprior.regularizers import Predictability, SumOfPenalties
+from mmdprior.regularizers import (
+    DHSIC,
+    DIP,
+    RAE,
+    WAEGAN,
+    BetaTC,
+    CramerWold,
+    Decorrelation,
+    Factor,
+    Nash,
+    Predictability,
+    SIGReg,
+    SlicedWasserstein,
+    SumOfPenalties,
+    VICReg,
+)
 
 MEANS = [[-2.0, 0.0, 1.0], [1.0, 1.0, -1.0]]
 COVARIANCE = [[1.0, 0.3, 0.0], [0.3, 1.0, 0.2], [0.0, 0.2, 2.0]]
@@ -92,6 +107,33 @@ def test_kl_and_predictability_do_not_wait_for_the_gpu():
         return Latent(*(gpu.randn(16, 3, requires_grad=True) for _ in range(3)))
 
     assert_no_waits(SumOfPenalties([KL(), KL(Gaussian(3)), Predictability(3)]), latent)
+
+
+BASELINES = {
+    "beta_tc": BetaTC,
+    "beta_tc_stratified": lambda: BetaTC(estimator="stratified", data_size=100),
+    "factor": lambda: Factor(3, hidden=[8]),
+    "dip": DIP,
+    "wae_gan": lambda: WAEGAN(3, Laplace(3), hidden=[8]),
+    "cramer_wold": CramerWold,
+    "sliced_wasserstein": lambda: SlicedWasserstein(3, Laplace(3)),
+    "sigreg": SIGReg,
+    "nash": lambda: Nash(3),
+    "dhsic": DHSIC,
+    "decorrelation": Decorrelation,
+    "vicreg": VICReg,
+    "rae": lambda: RAE("none"),
+}
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_published_penalties_and_their_learned_parts_do_not_wait_for_the_gpu(name):
+    penalty = BASELINES[name]()
+    assert_no_waits(penalty, lambda gpu: Latent(*(gpu.randn(16, 3, requires_grad=True) for _ in range(3))))
+    with FakeCUDA() as gpu:
+        gpu.move(penalty)
+        penalty.auxiliary_loss(Latent(*(gpu.randn(16, 3) for _ in range(3))))
+        assert not gpu.waits, "\n".join(gpu.waits)
 
 
 def test_fake_cuda_sees_copies_numbers_and_mismatches():

@@ -111,12 +111,14 @@ class BetaTC(CodePenalty):
         size = self.data_size or self._images
         if size is None:
             raise InputError("data_size: missing; give the number of training images")
-        generator = None if self.seed is None else stream(self.seed, "beta_tc", step)
-        shift = torch.randint(1, n, (), **generator_options(generator))
-        return stratified_weights(n, size, shift).to(z)
+        generator = None if self.seed is None else stream(self.seed, "beta_tc", step, z.device)
+        shift = torch.randint(1, n, (), **generator_options(generator), device=z.device)
+        return stratified_weights(n, size, shift, z)
 
 
-def stratified_weights(n: int, data_size: int, shift: int | Tensor = 1) -> Float[Tensor, "n n"]:
+def stratified_weights(
+    n: int, data_size: int, shift: int | Tensor = 1, like: Tensor | None = None
+) -> Float[Tensor, "{n} {n}"]:
     """Return the weights W_ab of minibatch-stratified sampling (arXiv 1802.04942, appendix C.2).
 
     With M = n - 1, row a has 1/N for its own posterior, (N - M)/(N M) for one other and 1/M for all further
@@ -126,6 +128,7 @@ def stratified_weights(n: int, data_size: int, shift: int | Tensor = 1) -> Float
         n: rows of the batch, at least 2.
         data_size: number N of training images, at least n - 1.
         shift: the other posterior of row a is (a + shift) modulo n.
+        like: tensor whose dtype and device the weights have; by default those of a new tensor.
 
     Raises:
         InputError: a batch larger than the data.
@@ -139,8 +142,8 @@ def stratified_weights(n: int, data_size: int, shift: int | Tensor = 1) -> Float
     m = n - 1
     if data_size < m:
         raise InputError(f"data_size: {data_size} received for a batch of {n}; give at least {m}")
-    rows = torch.arange(n)
-    weights = torch.full((n, n), 1 / m, dtype=torch.float64)
-    weights[rows, rows] = 1 / data_size
-    weights[rows, (rows + shift) % n] = (data_size - m) / (data_size * m)
-    return weights.to(torch.get_default_dtype())
+    rows = torch.arange(n, device=None if like is None else like.device)
+    own, other = rows[:, None] == rows, (rows[:, None] + shift) % n == rows
+    weights = torch.where(other, (data_size - m) / (data_size * m), 1 / m)
+    weights = torch.where(own, 1 / data_size, weights)
+    return weights if like is None else weights.to(like.dtype)

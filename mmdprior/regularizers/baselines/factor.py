@@ -99,9 +99,9 @@ class Factor(CodePenalty):
         """Return the cross-entropy of the discriminator between codes and permuted codes."""
         z = codes_of(latent, least=2).detach().to(self.discriminator.dtype)
         half = len(z) // 2
-        generator = None if self.seed is None else stream(self.seed, "factor", step)
-        order = torch.rand(half, z.shape[1], **generator_options(generator)).argsort(0)
-        permuted = z[half : 2 * half].gather(0, order.to(z.device))
+        generator = None if self.seed is None else stream(self.seed, "factor", step, z.device)
+        order = torch.rand(half, z.shape[1], **generator_options(generator), device=z.device).argsort(0)
+        permuted = z[half : 2 * half].gather(0, order)
         with full_precision(z.device.type):
             joint, product = self.discriminator(z[:half]), self.discriminator(permuted)
         return 0.5 * (softplus(-joint).mean() + softplus(product).mean())
