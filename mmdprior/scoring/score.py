@@ -126,13 +126,13 @@ class Scorer:
         if latent.log_var is not None:
             moved = Latent(latent.sample.to(device), mean, latent.log_var.to(device))
         codes = Codes(moved, mean[:, :0], ())
-        result, codes = self._score(codes, groups)
+        table = None
         if self.factors is not None and self.factors != NO_FACTORS:
             table = factors_of_codes(
                 self.factors, len(mean), lambda: len(read_latent(path, None, column, self.columns).mean)
             )
-            result = self._with_factors(result, codes, table)
-        return result, codes
+        result, codes = self._score(codes, groups)
+        return (result if table is None else self._with_factors(result, codes, table)), codes
 
     def checkpoint(self, path: str) -> Scored:
         """Score the model of a checkpoint on its data, with averaged weights where the checkpoint has them.
@@ -146,6 +146,7 @@ class Scorer:
         model = model_from_checkpoint(content, config).to(device)
         images = split_to_score(config, self.data, self.split, tuple(content["image_shape"]))
         prior = Builder(config, dict(content.get("assets", {}))).intended_prior()
+        table = self._table(images)
         scored = evaluate(
             model,
             self._thinned(images),
@@ -159,7 +160,7 @@ class Scorer:
             groups=groups_of_images(self.groups or config.evaluation.groups, images, self._limit),
             block_length=self.block_length,
         )
-        return self._supervised(scored, images, model, config)
+        return self._supervised(scored, images, model, table, config)
 
     def encoder(self, target: str, weights: str | None) -> Scored:
         """Score an encoder trained elsewhere on ``data``; see `mmdprior.scoring.external.load_encoder`."""
@@ -192,10 +193,10 @@ class Scorer:
 
     def _encode(self, model: Autoencoder, images: ImageSet) -> Scored:
         device, groups = choose_device(self.device), groups_of_images(self.groups, images, self._limit)
-        thinned = self._thinned(images)
+        thinned, table = self._thinned(images), self._table(images)
         codes = encode(model, thinned, batch_size=self.batch_size, seed=self.seed, device=device)
         self._note_outputs(codes)
-        return self._supervised(self._score(codes, groups), images, model)
+        return self._supervised(self._score(codes, groups), images, model, table)
 
     def _score(self, codes: Codes, groups: GroupLabels) -> Scored:
         result = score_codes(
@@ -209,8 +210,19 @@ class Scorer:
         )
         return result, codes
 
+    def _table(self, images: ImageSet) -> Factors | None:
+        """Return the factors that the user named, before anything is scored; None without any."""
+        if self.factors is None or self.factors == NO_FACTORS:
+            return None
+        return factors_of_images(self.factors, len(images), min(self._limit, len(images)), self.split)
+
     def _supervised(
-        self, scored: Scored, images: ImageSet, model: Autoencoder, config: Config | None = None
+        self,
+        scored: Scored,
+        images: ImageSet,
+        model: Autoencoder,
+        table: Factors | None,
+        config: Config | None = None,
     ) -> Scored:
         """Add supervised scores, if there are factors.
 
@@ -218,14 +230,14 @@ class Scorer:
             scored: scores and codes of the thinned images.
             images: all images of the split.
             model: model on the device of the scores.
+            table: factors of the thinned images that the user named; None without any.
             config: config of a checkpoint; None for other models.
         """
         result, codes = scored
-        if self.factors == NO_FACTORS or (self.factors is None and images.factors is None):
+        if self.factors == NO_FACTORS or (table is None and images.factors is None):
             return scored
         settings = None if config is None else final_scores(config)
-        if self.factors is not None:
-            table = factors_of_images(self.factors, len(images), len(codes.labels), self.split)
+        if table is not None:
             settings = settings and replace(settings, kinds={})  # those are of the factors of the data
             return self._with_factors(result, codes, table, settings), codes
         labelled, chosen = codes, self._images_of_factors(images, config)
