@@ -92,6 +92,7 @@ def compare(codes, factors, module, options):
     groups = {"classical without DCI": CLASSICAL, **{f"DCI {p}": dci for p in options.probe if dci}}
     groups |= {"others": OTHERS}
     warm_up(codes, factors)
+    reference = {}  # runs by names of scores: the probes of DCI share theirs
     for title, names in groups.items():
         protocol = SupervisedProtocol(
             irs_bins=20, probe=title[4:] if title.startswith("DCI") else "histogram"
@@ -102,7 +103,11 @@ def compare(codes, factors, module, options):
         print(f"  {title}: {seconds:.3f} CPU seconds")
         theirs = {}
         if module and title != "others":
-            runs = [reference_scores(module, codes, factors, names, seed) for seed in range(options.seeds)]
+            if names not in reference:
+                reference[names] = [
+                    reference_scores(module, codes, factors, names, seed) for seed in range(options.seeds)
+                ]
+            runs = reference[names]
             theirs = {name: np.mean([scores[name] for scores, _ in runs]) for name in names}
             theirs_seconds = np.median([sum(times.values()) for _, times in runs])
             print(
