@@ -67,7 +67,7 @@ class TestResolved:
         raw = {**copy.deepcopy(SMALL), "regularizer": {"name": "sum", "penalties": parts}}
         resolved = make_config(raw).to_dict()
         assert resolved["regularizer"]["penalties"] == [
-            {"name": "kl", "capacity": None, "capacity_steps": 100000, "weight": 2.0},
+            {"name": "kl", "capacity": None, "capacity_steps": 100000, "gamma": 1.0, "weight": 2.0},
             {"name": "none", "weight": 1.0, "schedule": {"name": "constant"}},
         ]
         assert make_config(resolved).to_dict() == resolved

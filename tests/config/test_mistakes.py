@@ -342,7 +342,7 @@ def test_absent_sections_are_reported_by_their_first_missing_key():
         "data": "data.name: missing",
         "model": "model.name: missing; give one of conv, linear, mlp, resnet, or encoder and decoder",
         "trainer": "trainer.steps: missing; give a value",
-        "regularizer": "regularizer.name: missing; give one of kl, mmd",
+        "regularizer": "regularizer.name: missing; give one of beta_tc, cramer_wold",
     }.items():
         raw = {key: value for key, value in SMALL.items() if key != section}
         assert message in error_of(make_config, raw)
