@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table of runs; write the page, the overlays and missing reports where the options ask."""
-    from mmdprior.comparison import read_runs, write_page, write_tensorboard
+    from mmdprior.comparison import read_runs, select, write_page, write_tensorboard
     from mmdprior.runs.complete import complete
     from mmdprior.training.checkpoint import versions
 
@@ -22,6 +22,7 @@ def main(arguments: Sequence[str]) -> int:
         "--out", metavar="DIR", help="write index.html, comparison.md and comparison.json here"
     )
     parser.add_argument("--json", metavar="OUT", help="write every score of every run here")
+    parser.add_argument("--select", action="store_true", help="correlate scores without and with labels")
     parser.add_argument("--tensorboard", action="store_true", help="write overlays to DIR/tensorboard")
     parser.add_argument("--complete", action="store_true", help="write missing reports, from the checkpoints")
     parser.add_argument("--data", help="for --complete: where the data are now, if they moved")
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str]) -> int:
                     failed += 1
         comparison = read_runs(options.runs)
     print(comparison)
+    if options.select:
+        print(f"\n{select(comparison.groups)}")
     if options.json:
         Path(options.json).parent.mkdir(parents=True, exist_ok=True)
         Path(options.json).write_text(comparison.to_json() + "\n", encoding="utf-8")

@@ -53,8 +53,8 @@ _CAPTIONS = {
     "traversals": (
         "Traversals: what each dimension changes",
         "One code is decoded while one dimension at a time (row) moves through the quantiles of the prior "
-        "(column). The dimension that changes the image most is at the top. Names of factors are those that a "
-        "dimension follows best, with the strength from 0 to 1.",
+        "(column). The dimension that changes the image most is at the top. Names of factors are those that "
+        "a dimension follows best, with the strength from 0 to 1.",
     ),
     "factors": (
         "Which dimension follows which factor",

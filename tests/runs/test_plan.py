@@ -365,7 +365,7 @@ class TestRows:
             (lambda line: line.replace('"steps":3', '"steps":4', 1), "(trainer.steps 4, not 3)"),
             (lambda line: line[:50], "line 1 is no row"),
             (lambda line: "[1, 2]", "line 1 is no row"),
-            (lambda line: '{"config":{"name":"p/a","seed":0},"test":{"dim":1},"facts":{}}', "line 1 is no row"),
+            (lambda line: '{"config":{"name":"p/a","seed":0},"test":{"dim":1},"facts":{}}', "is no row"),
         ],
     )
     def test_rows_that_do_not_fit(self, study, edit, message, capsys):
