@@ -7,12 +7,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Otherwise every subprocess of a test compiles the package again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+import signal
+
 import torch
 from helpers.shape_checks import check_annotations
 
 check_annotations("mmdprior")
 
 import pytest  # noqa: E402
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the processes of pytest-xdist
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

@@ -99,7 +99,7 @@ def scratch(tmp_path_factory):
     factors = np.random.default_rng(1).integers(0, 3, (300, 2))
     np.savetxt(folder / "factors.csv", factors, fmt="%d", delimiter=",", header="shape,size", comments="")
     np.savez(folder / "arrays.npz", latents_classes=factors, factor_names=np.array(["shape", "orientation"]))
-    for split, n in (("train", 30), ("test", 20)):
+    for split, n in (("train", 60), ("test", 20)):
         for label in ("cat", "dog"):
             write_images(folder / "cifar10" / split / label, n)
     (folder / "DIR").symlink_to(folder / "cifar10")

@@ -18,7 +18,7 @@ _IDENTITY = ("name", "seed")
 
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Return a string that is equal for configs that differ only in name, seed and machine settings."""
-    compared = {k: v for k, v in portable(_with_defaults(config)).items() if k not in _IDENTITY}
+    compared = {k: v for k, v in portable(config).items() if k not in _IDENTITY}
     return json.dumps(compared, sort_keys=True, default=str)
 
 
@@ -41,7 +41,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         {'regularizer.weight': [1.0, 4.0]}
     """
     values: dict[str, list[Any]] = {}
-    _compare("", [_with_defaults(config) for config in configs], values)
+    _compare("", [portable(config) for config in configs], values)
     return {path: v for path, v in values.items() if path not in _IDENTITY and path not in MACHINE_SETTINGS}
 
 
@@ -69,14 +69,6 @@ def setting_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return "-" if value is None else str(value)
-
-
-def _with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config with settings that runs of earlier releases lack, at the value that means the same."""
-    evaluation = config.get("evaluation")
-    if not isinstance(evaluation, Mapping):
-        return dict(config)
-    return {**config, "evaluation": {"disentanglement": False, **evaluation}}
 
 
 def _compare(path: str, values: list[Any], result: dict[str, list[Any]]) -> None:

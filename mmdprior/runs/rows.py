@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmdprior.config.earlier import in_present_form
 from mmdprior.config.schema import Config
 from mmdprior.errors import InputError, reason
 from mmdprior.files import write_whole
@@ -36,7 +37,7 @@ MACHINE_SETTINGS = frozenset(
 
 
 def portable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config without the settings of the machine.
+    """Return a config without the settings of the machine, in the form of this release.
 
     Args:
         config: resolved config, nested.
@@ -50,7 +51,7 @@ def portable(config: Mapping[str, Any]) -> dict[str, Any]:
         section: {k: v for k, v in value.items() if f"{section}.{k}" not in MACHINE_SETTINGS}
         if isinstance(value, Mapping)
         else value
-        for section, value in config.items()
+        for section, value in in_present_form(config).items()
     }
 
 
@@ -132,4 +133,4 @@ def _cost(run: Run) -> dict[str, float]:
 
 
 def _difference(config: Config, stored: Mapping[str, Any]) -> str | None:
-    return difference(portable(config.to_dict()), stored)
+    return difference(portable(config.to_dict()), portable(stored))

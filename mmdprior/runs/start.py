@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmdprior.build.restore import config_of, targets_in
+from mmdprior.config.earlier import in_present_form
 from mmdprior.config.load import load_config, read_mapping
 from mmdprior.config.schema import SECTIONS, Config
 from mmdprior.errors import InputError, shorten
@@ -166,7 +167,7 @@ def _is_default(path: str, value: Any) -> bool:
 
 
 def _check_same(config: Config, stored: Mapping[str, Any], directory: Path) -> None:
-    changed = difference(config.to_dict(), _with_defaults(stored, config))
+    changed = difference(in_present_form(config.to_dict()), in_present_form(_with_defaults(stored, config)))
     if changed is not None:
         raise InputError(
             f"{directory}: holds a run of another config ({changed}); repeat its overrides, or "

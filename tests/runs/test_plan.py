@@ -322,14 +322,29 @@ class TestJobs:
 
 
 class TestRows:
-    @pytest.fixture
-    def study(self, plan_file, tmp_path, capsys):
-        """Return rows, command and output of a study of two runs that has been run once."""
-        path = plan_file(config="base.yaml", runs={"a": {}, "b": {"overrides": {"regularizer.weight": 2.0}}})
-        rows = tmp_path / "kept" / "rows.jsonl"
-        command = ["study", str(path), "--runs", str(tmp_path / "r"), "--rows", str(rows)]
+    @pytest.fixture(scope="class")
+    def finished(self, tmp_path_factory):
+        """Return the folder of a study of two runs that has been run once."""
+        folder = tmp_path_factory.mktemp("study")
+        (folder / "base.yaml").write_text(yaml.safe_dump(BASE))
+        runs = {"a": {}, "b": {"overrides": {"regularizer.weight": 2.0}}}
+        path = folder / "plan.yaml"
+        path.write_text(yaml.safe_dump({"name": "p", "config": "base.yaml", "runs": runs}))
         for run in read_plan(path).runs:
-            assert main(["train", *run.settings(), "--directory", str(run.directory(tmp_path / "r"))]) == 0
+            assert main(["train", *run.settings(), "--directory", str(run.directory(folder / "r"))]) == 0
+        assert (
+            main(["study", str(path), "--runs", str(folder / "r"), "--rows", str(folder / "rows"), "--table"])
+            == 0
+        )
+        return folder
+
+    @pytest.fixture
+    def study(self, finished, tmp_path, capsys):
+        """Return rows, command and output of the study, in a copy of its folder."""
+        folder = tmp_path / "copy"
+        shutil.copytree(finished, folder)
+        rows = folder / "rows"
+        command = ["study", str(folder / "plan.yaml"), "--runs", str(folder / "r"), "--rows", str(rows)]
         assert main([*command, "--table"]) == 0
         return rows, command, capsys.readouterr().out
 
@@ -339,7 +354,7 @@ class TestRows:
         assert len(lines) == 2
         assert str(tmp_path) not in rows.read_text()
         assert "device" not in json.loads(lines[0])["config"]["trainer"]
-        shutil.rmtree(tmp_path / "r")
+        shutil.rmtree(rows.parent / "r")
         assert main(command) == 0
         printed = capsys.readouterr()
         assert "2 runs, 2 finished, 0 to do" in printed.err
@@ -348,8 +363,9 @@ class TestRows:
         assert scores
         assert [line for line in scores if line.split() not in known] == []
         assert rows.read_text().splitlines() == lines
-        assert not (tmp_path / "r" / "p" / "a").exists()
-        assert main(["compare", str(rows), "--out", str(tmp_path / "page")]) == 0
+        assert not (rows.parent / "r" / "p" / "a").exists()
+        shutil.copy(rows, tmp_path / "rows.jsonl")
+        assert main(["compare", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "page")]) == 0
         assert "2 runs of 2 configurations" in (tmp_path / "page" / "comparison.md").read_text()
 
     def test_settings_of_the_machine_may_differ(self, study, capsys):
