@@ -122,7 +122,7 @@ def frontier(
                 axes.annotate(name, (lps, psnr), xytext=(4, 4), textcoords="offset points", fontsize=7)
         _set_lps_axis(axes, [p[2] + (p[3] if math.isfinite(p[3]) else 0.0) for p in finite.values()])
         axes.set(title=title, xlabel="highest LPS of mean codes (0: independent)", ylabel=quality)
-        axes.margins(y=0.12)
+        axes.margins(y=0.2)
         axes.grid(alpha=0.6)
         if any(name in hollow for name in finite):
             axes.text(

@@ -220,7 +220,7 @@ def points(found: list[Group]) -> dict[str, tuple[float, float, float, float]]:
         if method == "map" and prior == "gaussian" and not codes and rows[0]["d"] == 32:
             highest = [max(row[f"lps {name}"] for name in STUDIED) for row in rows]
             psnr = [row["psnr"] for row in rows]
-            chosen[f"{run}, map"] = (*spread_of(psnr), *spread_of(highest))
+            chosen[f"{run.rsplit('_d', 1)[0]} + map"] = (*spread_of(psnr), *spread_of(highest))
     return chosen
 
 
