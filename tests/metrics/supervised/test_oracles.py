@@ -45,7 +45,7 @@ def train_rows(codes):
 def test_neighbour_information_equals_scikit_learn(kind):
     classes = RNG.integers(0, 5, 600)
     x = RNG.normal(size=(3, 600)) + 0.7 * classes
-    if kind == "lattice":  # equal distances, kept apart by noise as in scikit-learn
+    if kind == "lattice":  # equal distances, which noise separates as in scikit-learn
         x = np.round(x * 50) / 50 + 1e-7 * RNG.normal(size=(3, 600))
     ours = neighbour_information(torch.tensor(x), torch.tensor(classes), 10)
     expected = mutual_info_classif(x.T, classes, discrete_features=False, n_neighbors=10, random_state=0)

@@ -25,7 +25,7 @@ def latent(n=24, d=4, width=0.0, seed=0):
 
 
 def spread(n, d, gap):
-    """Return independent codes on a line per dimension, whose posteriors are ``gap`` widths apart."""
+    """Return independent codes on a line per dimension, at distances of ``gap`` posterior widths."""
     g = torch.Generator().manual_seed(0)
     mean = gap * torch.stack([torch.randperm(n, generator=g) for _ in range(d)], 1).double()
     return Latent(mean.clone(), mean, torch.zeros(n, d, dtype=torch.float64))
