@@ -1,7 +1,7 @@
 """Scores of finished runs as lines of JSON, to be kept when the run directories are not.
 
-A row has the config of a run, without settings of the machine, and what its report says in numbers. A file of
-rows is small enough to be committed, so a study can grow over days and machines.
+A row has the config of a run, without settings of the machine, and the numbers of its report to six digits. A
+file of rows is small enough to be committed, so a study can grow over days and machines.
 """
 
 import json
@@ -122,8 +122,21 @@ def add_rows(plan: Plan, runs: str | Path, path: str | Path) -> dict[str, Run]:
 
 
 def _row(run: Run) -> str:
-    content = {"config": portable(run.config), "test": run.test, "facts": {**run.facts, **_cost(run)}}
+    content = {
+        "config": portable(run.config),
+        "test": _short(run.test),
+        "facts": _short({**run.facts, **_cost(run)}),
+    }
     return json.dumps(content, separators=(",", ":"), default=str)
+
+
+def _short(value: Any) -> Any:
+    """Return a part of a report without matrices, and with six significant digits of every number."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {key: _short(entry) for key, entry in value.items() if key != "matrices"}
+    return [_short(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _cost(run: Run) -> dict[str, float]:
