@@ -22,15 +22,7 @@ from mmdprior.priors import (
 
 SMALL = FlowSettings(layers=4, hidden=[32, 32], steps=150, batch_size=256, learning_rate=3e-3, dropout=0.0)
 DRAWS = FlowSettings(
-    layers=4,
-    hidden=[32, 32],
-    transform="spline",
-    dropout=0.0,
-    noise=0.0,
-    steps=120,
-    batch_size=256,
-    learning_rate=8e-3,
-    evaluate_every=120,
+    layers=4, hidden=[32, 32], transform="spline", steps=200, learning_rate=5e-3, dropout=0.0, noise=0.0
 )
 TINY = FlowSettings(layers=2, hidden=[8], steps=4, batch_size=64)
 
@@ -120,7 +112,7 @@ def test_priors_known_by_draws_only():
     assert (fitted.bijection.inverse(z) - h).abs().max() < 1e-3 * h.std()
     draws = fitted.bijection.parts[-1](torch.randn(2000, 4))[:, :2].detach()
     true = prior.sample(2000)[:, :2]
-    assert max(stats.ks_2samp(a, b).statistic for a, b in zip(draws.T, true.T, strict=True)) < 0.12
+    assert max(stats.ks_2samp(a, b).statistic for a, b in zip(draws.T, true.T, strict=True)) < 0.1
 
 
 def test_fit_is_a_function_of_codes_and_seed():
@@ -164,9 +156,9 @@ def test_other_objectives(objective):
 
 def test_mmd_objective_reduces_the_mmd():
     fitted = fit_bijection(
-        curved(1000), Gaussian(4), FlowSettings(**{**vars(SMALL), "steps": 20}), objective="mmd"
+        curved(1000), Gaussian(4), FlowSettings(**{**vars(SMALL), "steps": 40}), objective="mmd"
     )
-    assert fitted.held_out_loss < 0.8 * fitted.history[0].held_out
+    assert fitted.held_out_loss < 0.5 * fitted.history[0].held_out
 
 
 def test_one_dimension():
