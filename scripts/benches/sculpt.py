@@ -82,8 +82,17 @@ def main(arguments: list[str]) -> None:
     if not options.runs:
         print(table(groups(read(options.out))))
     if options.figure:
-        others = json.loads(Path(options.others).read_text()) if options.others else {}
+        others = other_runs(Path(options.others)) if options.others else {}
         save_figure(frontier({**others, **points(groups(read(options.out)))}), Path(options.figure))
+
+
+def other_runs(path: Path) -> dict[str, tuple[float, float, float, float]]:
+    """Return PSNR, its deviation, LPS and its deviation by run; a deviation that is null becomes NaN."""
+    runs = json.loads(path.read_text())
+    return {
+        name: tuple(float("nan") if value is None else value for value in values)
+        for name, values in runs.items()
+    }
 
 
 def read(path: Path) -> list[dict[str, Any]]:
