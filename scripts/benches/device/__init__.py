@@ -1,0 +1,1 @@
+"""Parts of `bench.py gpu`: tests, times and training on one device."""
