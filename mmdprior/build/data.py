@@ -3,9 +3,10 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mmdprior.build.construct import SlotBuilder, error_path
+from mmdprior.choices import SplitName
 from mmdprior.config.load import parse_value
 from mmdprior.config.schema import Config, DataSection
 from mmdprior.config.slots import Slot, check_slot
@@ -18,7 +19,6 @@ from mmdprior.errors import DATA_LOG, InputError
 
 __all__ = ["SplitName", "images_from", "open_splits", "select_split", "split_to_score"]
 
-SplitName = Literal["all", "train", "validation", "test"]
 
 _FILE_SUFFIXES = (".npy", ".npz", *TABLE_SUFFIXES)
 _SIZES = ("validation", "test", "split_seed")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import Field
 
+from mmdprior.choices import FactorKind, PredictorName, Probe, ScoreName, SplitName
 from mmdprior.config.catalogue import NAMES
 from mmdprior.config.slots import Slot, SlotOf
 from mmdprior.config.validation import StrictModel, folder_of, problem
@@ -27,31 +28,6 @@ __all__ = [
 Positive = pydantic.PositiveInt
 Share = float | int
 Decay = Annotated[float, Field(ge=0, lt=1)]
-PredictorName = Literal["linear", "additive", "mlp", "experts", "information", "trees"]
-ScoreName = Literal[
-    "beta_vae",
-    "factor_vae",
-    "mig",
-    "mig_sup",
-    "dcimig",
-    "jemmig",
-    "modularity",
-    "med",
-    "dci_disentanglement",
-    "dci_completeness",
-    "dci_informativeness",
-    "dci_es",
-    "sap",
-    "sap_r2",
-    "explicitness",
-    "explicitness_scaled",
-    "irs",
-    "info_m",
-    "info_c",
-    "info_e",
-    "mcc_pearson",
-    "mcc_spearman",
-]
 ScoreNames = Annotated[list[ScoreName], Field(min_length=1)]
 ScheduleSlot = Annotated[Slot, SlotOf("schedule")]
 
@@ -289,7 +265,7 @@ class DisentanglementSettings(StrictModel):
     final_scores: ScoreNames | None = Field(
         None, description="Scores at the end; null for all, as far as scikit-learn is installed."
     )
-    split: Literal["all", "train", "validation", "test"] | None = Field(
+    split: SplitName | None = Field(
         None,
         description="Images of the scores at the end; null for all images of data with a full grid of "
         "factors, and for the test split of other data. Validations use the validation split.",
@@ -297,12 +273,10 @@ class DisentanglementSettings(StrictModel):
     limit: Positive = Field(
         50_000, description="Largest number of images of the scores at the end; more are drawn at random."
     )
-    kinds: dict[str, Literal["discrete", "ordinal", "circular", "continuous"]] = Field(
+    kinds: dict[str, FactorKind] = Field(
         default_factory=dict, description="Kinds of factors by name, in place of those of the data."
     )
-    probe: Literal["histogram", "gradient_boosted", "random_forest", "lasso", "logistic"] = Field(
-        "histogram", description="Classifier of the DCI scores."
-    )
+    probe: Probe = Field("histogram", description="Classifier of the DCI scores.")
     n_train: int = Field(10_000, ge=2, description="Images that the scores are fitted on.")
     n_test: Positive = Field(5_000, description="Held-out images of the scores.")
     bins: int = Field(20, ge=2, description="Bins of each code in mutual information.")

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from torch import Tensor
 
+from mmdprior.choices import FactorKind
+
 __all__ = ["FactorKind", "KnownFactors"]
 
-FactorKind = Literal["discrete", "ordinal", "circular", "continuous"]
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mmdprior.choices import FitObjective as Objective
 from mmdprior.errors import InputError
 from mmdprior.flows.bijection import Bijection, Chain, Inverse
 from mmdprior.flows.coupling import coupling_flow
@@ -36,7 +37,6 @@ from mmdprior.seeding import stream
 
 __all__ = ["FittedBijection", "Objective", "fit_bijection"]
 
-Objective = Literal["auto", "likelihood", "two_maps", "mmd", "sliced"]
 
 _PRIOR_SETTINGS = FlowSettings(
     layers=4,

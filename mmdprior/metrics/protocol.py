@@ -3,12 +3,13 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mmdprior.choices import Transform
 from mmdprior.errors import InputError, check_integer
 from mmdprior.metrics.grouping import Grouping, Groups, Split
 from mmdprior.metrics.layout import Layout
@@ -18,7 +19,6 @@ from mmdprior.seeding import stream
 
 __all__ = ["Problem", "Protocol", "Split", "Transform", "fit_problems", "problem_rows", "split_rows"]
 
-Transform = Literal["standardise", "rank_gaussian", "none"]
 
 _INDICES = 1 << 22
 """Row indices of shuffled columns in memory: 32 MiB."""

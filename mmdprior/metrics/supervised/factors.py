@@ -11,11 +11,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mmdprior.atoms import Cells
+from mmdprior.choices import FactorKind as Kind
 from mmdprior.errors import InputError, shorten
 
 __all__ = ["Factor", "Factors", "Kind", "read_factors"]
 
-Kind = Literal["discrete", "ordinal", "circular", "continuous"]
 Factors = Tensor | np.ndarray | Mapping[str, Any]
 
 _KINDS = get_args(Kind)

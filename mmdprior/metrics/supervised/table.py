@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mmdprior.choices import Probe
 from mmdprior.errors import InputError
 from mmdprior.metrics.supervised.factors import Factor
 from mmdprior.metrics.supervised.groups import Groups
@@ -17,7 +19,7 @@ from mmdprior.seeding import stream
 
 __all__ = ["Part", "SupervisedProtocol", "Table", "split_table"]
 
-PROBES = ("histogram", "gradient_boosted", "random_forest", "lasso", "logistic")
+PROBES = get_args(Probe)
 
 
 @dataclass(frozen=True)
