@@ -106,7 +106,7 @@ from mmdprior.regularizers import (
     Weighted,
 )
 from mmdprior.regularizers.estimators import ESTIMATORS
-from mmdprior.training import Constant, Cosine, Cyclical, Warmup
+from mmdprior.training import Constant, Cosine, Cyclical, Target, Warmup
 
 __all__ = ["NAMES", "samples"]
 
@@ -206,7 +206,13 @@ NAMES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "wae_gan": WAEGAN,
     },
     "weighted_regularizer": {"weighted": Weighted},
-    "schedule": {"constant": Constant, "cosine": Cosine, "cyclical": Cyclical, "warmup": Warmup},
+    "schedule": {
+        "constant": Constant,
+        "cosine": Cosine,
+        "cyclical": Cyclical,
+        "target": Target,
+        "warmup": Warmup,
+    },
     "encoder": {
         "conv": ConvEncoder,
         "linear": LinearEncoder,

@@ -43,6 +43,11 @@ class Weighted:
     def __post_init__(self) -> None:
         _check_penalty(self.penalty)
         positive_number("weight", self.weight, allow_zero=True)
+        if hasattr(self.schedule, "observe"):  # an AdaptiveSchedule, which only the trainer can serve
+            raise InputError(
+                f"schedule: {type(self.schedule).__name__} received for one penalty of a sum; it adjusts the "
+                "weight of the whole penalty, give it as regularizer.schedule"
+            )
 
     def factor(self, step: int) -> float:
         """Return weight * schedule(step)."""

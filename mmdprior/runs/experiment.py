@@ -45,6 +45,7 @@ from mmdprior.runs.directory import RunDirectory, create_run_directory
 from mmdprior.runs.flow import fit_flow
 from mmdprior.runs.report import run_facts, write_report
 from mmdprior.training import (
+    AdaptiveSchedule,
     Checkpointing,
     Logger,
     ModelSelection,
@@ -56,6 +57,7 @@ from mmdprior.training import (
     join,
 )
 from mmdprior.training.auxiliary import auxiliary_optimizer, prepare
+from mmdprior.training.losses import observed
 from mmdprior.world import World
 
 __all__ = ["Experiment", "assemble"]
@@ -286,6 +288,12 @@ def _build(config: Config, resume: Mapping[str, Any] | None, world: World, devic
         if len(splits.train.image_shape) != 3:
             raise InputError("trainer.channels_last: true received; only images have this layout, give false")
         model.to(memory_format=torch.channels_last)
+    schedule = builder.schedule("regularizer.schedule")
+    if isinstance(schedule, AdaptiveSchedule):
+        zero = torch.zeros(())
+        quantities = observed(zero, zero, regularizer.terms, model.likelihood, splits.train.image_shape)
+        with error_path("regularizer.schedule"):
+            schedule.check(quantities.keys())
     return _Parts(builder, regularizer, prior, splits, stored, batches, model, world, device)
 
 

@@ -10,11 +10,13 @@ from mmdprior.training.loop import Trainer
 from mmdprior.training.losses import NonFiniteLossError
 from mmdprior.training.profiling import Profile, Profiler
 from mmdprior.training.retention import newest_checkpoint
-from mmdprior.training.schedules import Constant, Cosine, Cyclical, Schedule, Warmup
+from mmdprior.training.schedules import AdaptiveSchedule, Constant, Cosine, Cyclical, Schedule, Warmup
 from mmdprior.training.settings import Checkpointing, ModelSelection, Numerics
+from mmdprior.training.target import Target
 from mmdprior.training.validation import Validation
 
 __all__ = [
+    "AdaptiveSchedule",
     "Checkpointing",
     "Constant",
     "Cosine",
@@ -28,6 +30,7 @@ __all__ = [
     "Profiler",
     "RunLogger",
     "Schedule",
+    "Target",
     "Trainer",
     "Validation",
     "Warmup",

@@ -88,7 +88,7 @@ class GradientCache:
         batch: Batch,
         noise: torch.Generator,
         step: int,
-        weight: float,
+        weight: float | Tensor,
         mark: Callable[[str], None] = lambda phase: None,
     ) -> Losses:
         """Add the gradient of a batch to ``.grad`` of the weights, and return the losses.

@@ -32,10 +32,10 @@ from mmdprior.training.checkpoint import (
 from mmdprior.training.distributed import average_gradients, broadcast_state, replicate
 from mmdprior.training.gradient_cache import GradientCache
 from mmdprior.training.loggers import Logger
-from mmdprior.training.losses import Guard, Losses
+from mmdprior.training.losses import Guard, Losses, observed
 from mmdprior.training.profiling import Profiler, Timer
 from mmdprior.training.retention import BEST, LAST, NONFINITE, BackgroundWriter, kept_name, store
-from mmdprior.training.schedules import Constant, Schedule
+from mmdprior.training.schedules import AdaptiveSchedule, Constant, Schedule
 from mmdprior.training.settings import Checkpointing, ModelSelection, Numerics, accept_old_names, autocast
 from mmdprior.world import World
 
@@ -148,6 +148,11 @@ class Trainer:
         self._other_parameters = [p for p in self._parameters if id(p) not in in_flow]
         replicated = {id(p) for part in (self.model.encoder, self.model.decoder) for p in part.parameters()}
         self._unreplicated = [p for p in self._parameters if id(p) not in replicated]
+        if isinstance(self.learning_rate_schedule, AdaptiveSchedule):
+            raise InputError(
+                f"schedule: {type(self.learning_rate_schedule).__name__} received for the learning rate; it "
+                "adjusts the weight of a penalty, give it as regularizer.schedule"
+            )
         self._learning_rates = [group["lr"] for group in self.optimizer.param_groups]
         folder = self.checkpointing.folder
         error_file = None if folder is None else folder / NONFINITE
@@ -208,7 +213,7 @@ class Trainer:
         """Update all weights by one batch and return its losses."""
         weight = self.weight * self.weight_schedule(self.step)
         for group, rate in zip(self.optimizer.param_groups, self._learning_rates, strict=True):
-            group["lr"] = rate * self.learning_rate_schedule(self.step)
+            group["lr"] = rate * float(self.learning_rate_schedule(self.step))
         # Seeded by the step: a resumed run draws the same noise. It is drawn for the global batch, so all
         # ranks draw the same and each uses its own rows.
         noise = stream(self.seed, "posterior", self.step, self.device)
@@ -227,13 +232,17 @@ class Trainer:
         norm = self._clip_gradient()
         self._guard.observe(self.step, losses, norm)
         self.optimizer.step()
+        if isinstance(self.weight_schedule, AdaptiveSchedule):
+            values = losses.reconstruction, losses.penalty, self.regularizer.terms
+            quantities = observed(*values, self.model.likelihood, batch.images.shape[1:])
+            self.weight_schedule.observe(quantities, self.world)
         self._learned.train(losses.latent, self.step)
         self.step += 1
         if self.average is not None:
             self.average.update(self.step)
         return losses
 
-    def _backward(self, batch: Batch, noise: torch.Generator, weight: float) -> Losses:
+    def _backward(self, batch: Batch, noise: torch.Generator, weight: float | Tensor) -> Losses:
         """Add the gradient of a batch to ``.grad`` of the weights, and return the losses."""
         mark, network = self.profiler.begin, self._network
         mark("encoder")
@@ -263,7 +272,7 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the content of a checkpoint: all that resuming the run and rebuilding the model need."""
-        auxiliary = self.auxiliary_optimizer
+        auxiliary, schedule = self.auxiliary_optimizer, self.weight_schedule
         return {
             "format_version": FORMAT_VERSION,
             **self.checkpointing.metadata,
@@ -275,6 +284,7 @@ class Trainer:
             "regularizer": plain_state_dict(self.regularizer),
             "optimizer": self.optimizer.state_dict(),
             "auxiliary_optimizer": None if auxiliary is None else auxiliary.state_dict(),
+            "weight_schedule": schedule.state_dict() if isinstance(schedule, AdaptiveSchedule) else None,
             "random": random_states(),
             "versions": self._versions,
         }
@@ -293,6 +303,8 @@ class Trainer:
                 load_optimizer(self.auxiliary_optimizer, state["auxiliary_optimizer"])
             if self.average is not None:
                 self.average.model.load_state_dict(state["averaged"])
+            if isinstance(self.weight_schedule, AdaptiveSchedule):
+                self.weight_schedule.load_state_dict(state["weight_schedule"])
             self.step, self.best = int(state["step"]), float(state["best"])
             self.stale = int(state.get("stale", 0))
             restore_random_states(state["random"])
@@ -340,13 +352,14 @@ class Trainer:
         return self.step >= self.steps or (patience is not None and self.stale >= patience)
 
     def _log(self, losses: Losses) -> None:
-        penalty = float(losses.penalty)
+        penalty, weight = float(losses.penalty), float(losses.weight)
         values = {
             "loss/total": float(losses.total),
             "loss/reconstruction": float(losses.reconstruction),
             "penalty/value": penalty,
-            "penalty/weighted": losses.weight * penalty,
+            "penalty/weighted": weight * penalty,
             **{f"penalty/{name}": float(term) for name, term in self.regularizer.terms.items()},
+            "trainer/penalty_weight": weight,
             "trainer/learning_rate": self.optimizer.param_groups[0]["lr"],
             "trainer/steps_per_second": self.steps_per_second,
         }

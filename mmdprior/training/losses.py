@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from mmdprior.data import Batches
 from mmdprior.errors import InputError
 from mmdprior.files import write_whole
 from mmdprior.latent import Latent
+from mmdprior.models import GaussianLikelihood
+from mmdprior.models.likelihood import Likelihood
 from mmdprior.world import World
 
-__all__ = ["Guard", "Losses", "NonFiniteLossError"]
+__all__ = ["Guard", "Losses", "NonFiniteLossError", "observed"]
 
 _PARTS = ("reconstruction", "penalty", "gradient norm")
 
@@ -27,17 +29,19 @@ class Losses:
     Attributes:
         reconstruction: mean reconstruction loss per image of the global batch, 0-dim.
         penalty: penalty of the global batch, unweighted, 0-dim.
-        weight: weight of the penalty at this step.
+        weight: weight of the penalty at this step, a 0-dim tensor where a schedule adjusts it.
         latent: codes of the global batch.
     """
 
     reconstruction: Tensor
     penalty: Tensor
-    weight: float
+    weight: float | Tensor
     latent: Latent
 
     @staticmethod
-    def of(reconstruction: Tensor, penalty: Tensor, weight: float, latent: Latent, world: World) -> "Losses":
+    def of(
+        reconstruction: Tensor, penalty: Tensor, weight: float | Tensor, latent: Latent, world: World
+    ) -> "Losses":
         """Return the losses of the global batch from this rank's reconstruction loss.
 
         Args:
@@ -55,6 +59,33 @@ class Losses:
     def total(self) -> Tensor:
         """Minimised loss, reconstruction + weight * penalty."""
         return self.reconstruction + self.weight * self.penalty
+
+
+def observed(
+    reconstruction: Tensor,
+    penalty: Tensor,
+    terms: Mapping[str, Tensor],
+    likelihood: Likelihood,
+    shape: Sequence[int],
+) -> dict[str, Tensor]:
+    """Return the quantities that a schedule of the weight may depend on, by tag.
+
+    Args:
+        reconstruction: reconstruction loss of the global batch.
+        penalty: penalty of the global batch.
+        terms: parts of the penalty by name.
+        likelihood: likelihood of the model.
+        shape: shape of a sample.
+    """
+    quantities = {
+        "loss/reconstruction": reconstruction,
+        "penalty/value": penalty,
+        **{f"penalty/{name}": term for name, term in terms.items()},
+    }
+    if isinstance(likelihood, GaussianLikelihood) and len(shape) == 3:
+        # The loss is the sum of squared errors of an image.
+        quantities["reconstruction/psnr"] = -10 * torch.log10(reconstruction / math.prod(shape))
+    return quantities
 
 
 class NonFiniteLossError(InputError):

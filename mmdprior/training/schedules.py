@@ -5,14 +5,19 @@ A schedule is any callable from step to factor; the loop multiplies the base val
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from torch import Tensor
 
 from mmdprior.errors import InputError
+from mmdprior.world import World
 
-__all__ = ["Constant", "Cosine", "Cyclical", "Schedule", "Warmup"]
+__all__ = ["AdaptiveSchedule", "Constant", "Cosine", "Cyclical", "Schedule", "Warmup"]
 
 
 class Schedule(ABC):
-    """Base class of schedules: a factor in [0, 1] for every step.
+    """Base class of schedules: a factor for every step.
 
     Example:
         >>> class Halving(Schedule):
@@ -23,8 +28,62 @@ class Schedule(ABC):
     """
 
     @abstractmethod
-    def __call__(self, step: int) -> float:
-        """Return the factor at a step, counted from 0."""
+    def __call__(self, step: int) -> float | Tensor:
+        """Return the factor at a step, counted from 0; a 0-dim tensor where the CPU must not wait for it."""
+
+
+class AdaptiveSchedule(Schedule):
+    """Base class of schedules of the penalty's weight that depend on the losses, such as `Target`.
+
+    The trainer calls `observe` after every step, and stores `state_dict` in the checkpoint.
+
+    Example:
+        A weight that is switched on once the reconstruction loss is below 100:
+
+        >>> import torch
+        >>> class OnceBelow(AdaptiveSchedule):
+        ...     factor = torch.zeros(())
+        ...     def __call__(self, step):
+        ...         return self.factor
+        ...     def check(self, tags):
+        ...         pass
+        ...     def observe(self, values, world=None):
+        ...         below = values["loss/reconstruction"] < 100.0
+        ...         self.factor = torch.maximum(self.factor.to(below.device), below.float())
+        ...     def state_dict(self):
+        ...         return {"factor": self.factor}
+        ...     def load_state_dict(self, state):
+        ...         self.factor = state["factor"]
+        >>> schedule = OnceBelow()
+        >>> schedule.observe({"loss/reconstruction": torch.tensor(80.0)})
+        >>> schedule(step=1)
+        tensor(1.)
+    """
+
+    @abstractmethod
+    def check(self, tags: Collection[str]) -> None:
+        """Raise `InputError` if the schedule needs a quantity that the run does not have.
+
+        Args:
+            tags: quantities that `observe` will receive.
+        """
+
+    @abstractmethod
+    def observe(self, values: Mapping[str, Tensor], world: World | None = None) -> None:
+        """Receive the quantities of a step.
+
+        Args:
+            values: quantities of the global batch by tag, 0-dim, on the device of the run.
+            world: ranks that train together, all of which call this.
+        """
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a resumed run needs: tensors, numbers and strings."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the state of `state_dict`."""
 
 
 class Constant(Schedule):

@@ -23,7 +23,7 @@ from mmdprior.kernels import ANOVA
 from mmdprior.models import Autoencoder, GaussianPosterior
 from mmdprior.priors import Gaussian
 from mmdprior.regularizers import Predictability, Regularizer, SumOfPenalties
-from mmdprior.training import Logger, Numerics, Trainer, join
+from mmdprior.training import Constant, Logger, Numerics, Target, Trainer, join
 
 ROOT = Path(__file__).parents[2]
 DIM, SIDE, STEPS, FEW_STEPS = 4, 6, 20, 5
@@ -74,7 +74,7 @@ class LossRecorder(Logger):
 
 
 def penalty(case, world):
-    if case == "kl":
+    if case in ("kl", "target"):
         return KL()
     if case in BASELINES:
         return BASELINES[case](DIM)
@@ -104,6 +104,7 @@ def train(case, dtype, parts, world, device):
         steps=FEW_STEPS if case in BASELINES else STEPS,
         device=device,
         weight=10.0,
+        weight_schedule=Target("penalty/kl", 0.5, rate=0.1) if case == "target" else Constant(),
         gradient_clip=5.0,
         numerics=Numerics(accumulate=parts),
         world=world,

@@ -57,8 +57,9 @@ def resume(directory):
         {"regularizer": {"target": f"{TOYS}:Predicting"}, "trainer__optimizer": "adamw"},
         {"data__resident": False, "data__workers": 0, "trainer__schedule": "cosine"},
         {"regularizer__prior": {"target": f"{TOYS}:two_sided"}},
+        {"regularizer__schedule": {"name": "target", "quantity": "loss/reconstruction", "value": 300.0}},
     ],
-    ids=["mmd", "kl", "auxiliary", "streamed", "callable"],
+    ids=["mmd", "kl", "auxiliary", "streamed", "callable", "target"],
 )
 def test_a_run_resumed_after_a_crash_is_the_same_run(tmp_path, changes):
     whole, part = run_directory(tmp_path), run_directory(tmp_path)
