@@ -18,6 +18,7 @@ from mmdprior.data.source import sample_kind, to_float
 from mmdprior.errors import InputError
 from mmdprior.flows.bijection import Bijection
 from mmdprior.models import PCA, Autoencoder, BernoulliLikelihood, add_linear_skip, fit_fastica, fit_pca
+from mmdprior.models.quantiser import Quantiser
 from mmdprior.models.standardise import Standardisation, fit_standardisation, standardise
 from mmdprior.priors import Gaussian, Prior
 from mmdprior.regularizers import Regularizer
@@ -83,7 +84,8 @@ class Builder:
         with self._remedy_for_sizes():
             encoder = networks.build(slots["model.encoder"])
             decoder = networks.build(slots["model.decoder"])
-        model = Autoencoder(encoder, decoder, posterior, likelihood, self._flow_in_training())
+        flow, quantiser = self._flow_in_training(), self._quantiser()
+        model = Autoencoder(encoder, decoder, posterior, likelihood, flow, quantiser)
         if sample_kind(image_shape) != "images":
             with error_path("model"):
                 model = self._standardised(model, image_shape, train)
@@ -121,6 +123,24 @@ class Builder:
                 f"model.flow: dim {flow.dim} received; the latent has {self.config.model.latent_dim}"
             )
         return flow
+
+    def _quantiser(self) -> Quantiser | None:
+        """Build ``model.quantiser``; None without one."""
+        slot = self.config.slots.get("model.quantiser")
+        if slot is None:
+            return None
+        quantiser: Quantiser = self._slots.build(slot)
+        dim = self.config.model.latent_dim
+        if quantiser.dim != dim:
+            raise InputError(f"model.quantiser: dim {quantiser.dim} received; the latent has {dim}")
+        flow = self.config.slots.get("model.flow")
+        how = self.config.model.flow_training
+        if quantiser.adapts and flow is not None and flow.name != "saved" and how != "joint":
+            raise InputError(
+                f"model.flow_training: {how!r} received with a quantiser that adapts to the codes in "
+                "training; give joint, or quantise the trained model with mmdprior quantise"
+            )
+        return quantiser
 
     def _flow_in_training(self) -> Bijection | None:
         """Return the flow of the model in training; None where it is fitted afterwards."""

@@ -20,7 +20,8 @@ from mmdprior.priors.prior import check_draws
 __all__ = ["SlotBuilder", "error_path"]
 
 _RETURN_TYPES: Mapping[str, type] = {
-    **{kind: CONTRACTS[kind] for kind in ("posterior", "likelihood", "kernel", "regularizer", "flow")},
+    **{kind: CONTRACTS[kind] for kind in ("posterior", "likelihood", "quantiser", "flow")},
+    **{kind: CONTRACTS[kind] for kind in ("kernel", "regularizer")},
     "encoder": nn.Module,
     "decoder": nn.Module,
 }

@@ -70,8 +70,14 @@ def _encode(model: Autoencoder, x: Tensor, latent_dim: int) -> Latent:
 
 def _decode(model: Autoencoder, latent: Latent, x: Tensor) -> None:
     """Check decoder and likelihood on the codes of a batch."""
+    with error_path("model.quantiser"):
+        inputs = model.decoder_input(latent)
+        if inputs.shape != latent.sample.shape:
+            raise InputError(
+                f"quantiser: shape {tuple(inputs.shape)} returned; return {tuple(latent.sample.shape)}"
+            )
     with error_path("model.decoder"):
-        output = model.decoder((latent.base or latent).sample)
+        output = model.decoder(inputs)
         if not isinstance(output, Tensor) or output.shape != x.shape:
             raise InputError(f"decoder: {_shape_or_type(output)} returned; return {tuple(x.shape)}")
     with error_path("model.likelihood"):

@@ -37,6 +37,8 @@ from mmdprior.kernels import (
 )
 from mmdprior.kernels import ProductKernel as KernelProduct
 from mmdprior.models import (
+    FSQ,
+    QLAE,
     BernoulliLikelihood,
     ConvDecoder,
     ConvEncoder,
@@ -50,6 +52,7 @@ from mmdprior.models import (
     MLPEncoder,
     ResNetDecoder,
     ResNetEncoder,
+    UniformQuantiser,
 )
 from mmdprior.priors import (
     Affine,
@@ -231,6 +234,7 @@ NAMES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "gaussian": GaussianLikelihood,
         "laplace": LaplaceLikelihood,
     },
+    "quantiser": {"fsq": FSQ, "qlae": QLAE, "uniform": UniformQuantiser},
     "flow": {"coupling": trainable_flow, "saved": bijection_from_spec},
     "source": {
         "arrays": arrays,

@@ -147,6 +147,9 @@ class ModelSection(Section):
         default_factory=lambda: FlowFit.model_validate({}),
         description="Settings of a flow that is fitted after training.",
     )
+    quantiser: Annotated[Slot, SlotOf("quantiser")] | None = Field(
+        None, description="Quantiser between the codes, behind the flow, and the decoder; null for none."
+    )
     linear_skip: bool | Literal["pca", "fastica"] = Field(
         False,
         description="Add a linear path to encoder and decoder, initialised with PCA (true, pca) or FastICA.",

@@ -25,6 +25,7 @@ from mmdprior.flows.bijection import Bijection
 from mmdprior.kernels.kernel import Kernel
 from mmdprior.models.likelihood import Likelihood
 from mmdprior.models.posterior import Posterior
+from mmdprior.models.quantiser import Quantiser
 from mmdprior.priors.prior import Prior
 from mmdprior.regularizers.estimators import Estimator
 from mmdprior.regularizers.regularizer import Regularizer
@@ -40,6 +41,7 @@ CONTRACTS: Mapping[str, type] = {
     "kernel": Kernel,
     "posterior": Posterior,
     "likelihood": Likelihood,
+    "quantiser": Quantiser,
     "flow": Bijection,
     "estimator": Estimator,
     "schedule": Schedule,
@@ -54,6 +56,7 @@ SUPPLIED: Mapping[str, frozenset[str]] = {
     "encoder": frozenset({"image_shape", "num_params"}),
     "decoder": frozenset({"image_shape", "latent_dim"}),
     "flow": frozenset({"dim", "seed"}),
+    "quantiser": frozenset({"dim"}),
 }
 """Kind of slot -> arguments that the builder supplies; YAML may set only the ``dim`` of a prior."""
 

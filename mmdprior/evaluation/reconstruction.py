@@ -124,7 +124,7 @@ def reconstruction_error(
             x = to_float(batch.to(device))
             if codes is None:
                 output = model(x, generator)[1].to(x)
-            elif isinstance(codes, Latent) and codes.base is not None:
+            elif isinstance(codes, Latent) and codes.base is not None and model.quantiser is None:
                 before = codes.base.sample[start : start + len(x)].to(x)
                 output = model.decoder_output(before, x.shape).to(x)
             else:

@@ -10,6 +10,9 @@
     `GaussianLikelihood`              squared error
     `LaplaceLikelihood`               absolute error
     `BernoulliLikelihood`             cross-entropy; the decoder returns logits
+    `UniformQuantiser`                equal cells between two bounds
+    `FSQ`                             finite scalar quantisation: tanh and rounding
+    `QLAE`                            learned values per dimension
     ================================  ===============================================================
 
 `add_linear_skip` puts PCA in parallel to any encoder and decoder, as the start of training.
@@ -45,6 +48,7 @@ from mmdprior.models.likelihood import BernoulliLikelihood, GaussianLikelihood, 
 from mmdprior.models.linear_skip import PCA, add_linear_skip, fit_pca
 from mmdprior.models.mlp import LinearDecoder, LinearEncoder, MLPDecoder, MLPEncoder
 from mmdprior.models.posterior import DeterministicPosterior, GaussianPosterior, Posterior
+from mmdprior.models.quantiser import FSQ, QLAE, Quantiser, UniformQuantiser
 from mmdprior.models.resnet import ResNetDecoder, ResNetEncoder
 
 __all__ = [
@@ -53,6 +57,7 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "DeterministicPosterior",
+    "FSQ",
     "GaussianLikelihood",
     "GaussianPosterior",
     "LaplaceLikelihood",
@@ -63,8 +68,11 @@ __all__ = [
     "MLPEncoder",
     "PCA",
     "Posterior",
+    "QLAE",
+    "Quantiser",
     "ResNetDecoder",
     "ResNetEncoder",
+    "UniformQuantiser",
     "add_linear_skip",
     "evaluation_mode",
     "fit_fastica",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mmdprior.errors import InputError, InputWarning
@@ -14,6 +14,7 @@ from mmdprior.flows.bijection import Bijection
 from mmdprior.latent import Latent
 from mmdprior.models.likelihood import GaussianLikelihood, Likelihood
 from mmdprior.models.posterior import DeterministicPosterior, Posterior
+from mmdprior.models.quantiser import Quantiser
 from mmdprior.tracing import is_traced
 
 __all__ = ["Autoencoder", "evaluation_mode"]
@@ -46,6 +47,8 @@ class Autoencoder(nn.Module):
         likelihood: family of p(x|z); Gaussian by default.
         flow: invertible map between encoder and decoder: codes are z = flow(h) for the encoder's codes h, and
             the decoder receives flow.inverse(z); None by default.
+        quantiser: quantiser between the codes z, behind the flow, and the decoder; None by default. Codes
+            stay continuous: `encode` returns z, and `decode` quantises it.
 
     Example:
         >>> import torch
@@ -68,6 +71,7 @@ class Autoencoder(nn.Module):
         posterior: Posterior | None = None,
         likelihood: Likelihood | None = None,
         flow: Bijection | None = None,
+        quantiser: Quantiser | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -75,6 +79,20 @@ class Autoencoder(nn.Module):
         self.posterior = DeterministicPosterior() if posterior is None else posterior
         self.likelihood = GaussianLikelihood() if likelihood is None else likelihood
         self.flow = flow
+        self.quantiser = quantiser
+
+    def with_networks(
+        self, encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood | None = None
+    ) -> "Autoencoder":
+        """Return a model with other networks that shares posterior, likelihood, flow and quantiser.
+
+        Args:
+            encoder: the other encoder.
+            decoder: the other decoder.
+            likelihood: another likelihood; None, the default, for that of this model.
+        """
+        likelihood = self.likelihood if likelihood is None else likelihood
+        return Autoencoder(encoder, decoder, self.posterior, likelihood, self.flow, self.quantiser)
 
     def encode(self, images: Float[Tensor, "n *sample"], generator: torch.Generator | None = None) -> Latent:
         """Return q(z|x) and one sample of it per image.
@@ -93,16 +111,54 @@ class Autoencoder(nn.Module):
     def decode(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n *sample"]:
         """Return the mean images of codes, unclipped: those of a Gaussian likelihood may leave [0, 1].
 
-        Signals and vectors are in the units of the data.
+        Signals and vectors are in the units of the data. A quantiser is applied to the codes first.
         """
-        return self.likelihood.mean(self.decoder(self.before_flow(z)))
+        return self.likelihood.mean(self.decoder(self.before_flow(self.quantised(z))))
+
+    def decode_indices(self, indices: Int[Tensor, "n d"]) -> Float[Tensor, "n *sample"]:
+        """Return the mean images of the levels of the quantiser.
+
+        Args:
+            indices: level of every code, from 0.
+
+        Raises:
+            InputError: the model has no quantiser.
+        """
+        if self.quantiser is None:
+            raise InputError("model.quantiser: missing; only a model with one decodes indices")
+        return self.likelihood.mean(self.decoder(self.before_flow(self.quantiser.values(indices))))
 
     def forward(
         self, images: Float[Tensor, "n *sample"], generator: torch.Generator | None = None
     ) -> tuple[Latent, Float[Tensor, "n *sample"]]:
         """Return the codes, and the decoder's output for the sampled codes."""
         latent = self.encode(images, generator)
-        return latent, self.decoder_output((latent.base or latent).sample, images.shape)
+        return latent, self.decoder_output(self.decoder_input(latent, generator), images.shape)
+
+    def quantised(
+        self, z: Float[Tensor, "n d"], generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n d"]:
+        """Return codes behind the flow as the quantiser passes them on; the same codes without one.
+
+        Args:
+            z: continuous codes, behind the flow if there is one.
+            generator: source of the noise of a quantiser that trains with noise.
+        """
+        if self.quantiser is None:
+            return z
+        quantised: Tensor = self.quantiser(z, generator)
+        return quantised
+
+    def decoder_input(self, latent: Latent, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
+        """Return the inputs of the decoder for sampled codes. Without a quantiser no flow is inverted.
+
+        Args:
+            latent: codes behind the flow, from `encode` or `through_flow`.
+            generator: source of the noise of a quantiser that trains with noise.
+        """
+        if self.quantiser is None:
+            return (latent.base or latent).sample
+        return self.before_flow(self.quantised(latent.sample, generator))
 
     def through_flow(self, latent: Latent) -> Latent:
         """Return codes behind the flow, with those before it as ``base``; the same codes without a flow.
@@ -151,13 +207,13 @@ class Autoencoder(nn.Module):
         Raises:
             InputError: the decoder returns another shape.
         """
-        return self.decoder_output(self.before_flow(z), shape)
+        return self.decoder_output(self.before_flow(self.quantised(z)), shape)
 
     def decoder_output(self, h: Float[Tensor, "n d"], shape: torch.Size) -> Float[Tensor, "n *sample"]:
-        """Return `decode_raw` for codes before the flow, which need not be inverted.
+        """Return the decoder's output for its inputs, in float32 or wider; see `decoder_input`.
 
         Args:
-            h: codes of the posterior.
+            h: inputs of the decoder: codes before the flow, quantised if the model has a quantiser.
             shape: shape that the output must have, that of the images.
 
         Raises:

@@ -155,7 +155,7 @@ def add_linear_skip(model: Autoencoder, pca: PCA, image_shape: tuple[int, ...]) 
                     f"linear_skip: {type(network).__name__} is not zero when its last layer is; end it "
                     "with a linear or convolutional layer"
                 )
-    return Autoencoder(encoder, decoder, model.posterior, model.likelihood, model.flow)
+    return model.with_networks(encoder, decoder)
 
 
 class LinearSkipEncoder(nn.Module):

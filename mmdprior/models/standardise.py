@@ -192,7 +192,7 @@ def standardise(model: Autoencoder, units: Standardisation) -> Autoencoder:
         )
     encoder = StandardisedEncoder(model.encoder, units)
     likelihood = StandardisedLikelihood(model.likelihood, units)
-    return Autoencoder(encoder, model.decoder, model.posterior, likelihood, model.flow)
+    return model.with_networks(encoder, model.decoder, likelihood)
 
 
 def _by_feature(chunk: Tensor) -> Float[Tensor, "features values"]:

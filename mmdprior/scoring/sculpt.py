@@ -167,6 +167,11 @@ class Sculptor:
 
     def run(self, run: TrainedRun) -> tuple[Sculpted, dict[str, Any]]:
         """Sculpt a model, such as that of `open_pair`; return the same as `checkpoint`."""
+        if run.model.quantiser is not None and run.model.quantiser.adapts:
+            raise InputError(
+                "model.quantiser: received; its decoder expects the values of the levels, which a map would "
+                "change; sculpt a model without a quantiser"
+            )
         train = run.images(self.data, self.limit or _MAX_TRAIN, split="train")
         held_out = run.images(self.data, _MAX_TEST, split="validation")
         test = run.images(self.data, _MAX_TEST, split="test")

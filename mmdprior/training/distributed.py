@@ -82,7 +82,7 @@ def replicate(model: Autoencoder, world: World) -> Autoencoder:
     if world.size == 1:
         return model
     encoder, decoder = _under_ddp(model.encoder), _under_ddp(model.decoder)
-    return Autoencoder(encoder, decoder, model.posterior, model.likelihood, model.flow)
+    return model.with_networks(encoder, decoder)
 
 
 def _under_ddp(module: nn.Module) -> nn.Module:

@@ -28,7 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mmdprior.data import Batch
 from mmdprior.models import Autoencoder
 from mmdprior.regularizers import Regularizer
-from mmdprior.training.losses import Losses
+from mmdprior.training.losses import Losses, decoder_inputs
 from mmdprior.training.settings import Precision, autocast
 from mmdprior.world import World
 
@@ -108,7 +108,8 @@ class GradientCache:
         states, outputs = self._encode(images)
         params = torch.cat(outputs).requires_grad_()
         latent = self.network.posterior(self.world.gather(params), noise)
-        codes = latent.sample[self.world.rows(len(latent.sample))]  # each rank decodes its own rows
+        inputs, quantisation = decoder_inputs(self.network, latent, noise)
+        codes = inputs[self.world.rows(len(inputs))]  # each rank decodes its own rows
 
         mark("decoder")
         reconstruction, codes_gradient = self._decode(images, codes.detach())
@@ -120,11 +121,12 @@ class GradientCache:
         # The graph of the reconstruction loss was freed part by part. (codes * codes_gradient).sum() replaces
         # it: its gradient with respect to the codes is codes_gradient.
         mark("backward")
-        (weight * penalty + (codes * codes_gradient).sum()).backward()
+        loss = weight * penalty + (codes * codes_gradient).sum()
+        (loss if quantisation is None else loss + quantisation).backward()
 
         # Pass 2: encode again with a graph and back-propagate dL/dP to the encoder.
         self._encoder_backward(images, states, _grad_or_zeros(params))
-        return Losses.of(reconstruction, penalty, weight, penalised, self.world)
+        return Losses.of(reconstruction, penalty, weight, penalised, self.world).plus(quantisation)
 
     def _encode(self, images: list[Tensor]) -> tuple[list[_RNGState], list[Tensor]]:
         """Return the RNG state before each part, and the encoder's outputs per part, without a graph."""

@@ -32,7 +32,7 @@ from mmdprior.training.checkpoint import (
 from mmdprior.training.distributed import average_gradients, broadcast_state, replicate
 from mmdprior.training.gradient_cache import GradientCache
 from mmdprior.training.loggers import Logger
-from mmdprior.training.losses import Guard, Losses, observed
+from mmdprior.training.losses import Guard, Losses, decoder_inputs, observed
 from mmdprior.training.profiling import Profiler, Timer
 from mmdprior.training.retention import BEST, LAST, NONFINITE, BackgroundWriter, kept_name, store
 from mmdprior.training.schedules import AdaptiveSchedule, Constant, Schedule
@@ -255,20 +255,23 @@ class Trainer:
         labels = self.world.gather(batch.labels)
 
         mark("decoder")
-        codes = latent.sample[self.world.rows(len(latent.sample))]  # each rank decodes its own rows
+        # Noise and bounds of a quantiser, like the noise of the posterior, are those of the global batch.
+        inputs, quantisation = decoder_inputs(network, latent, noise)
+        codes = inputs[self.world.rows(len(inputs))]  # each rank decodes its own rows
         with autocast(self.numerics.precision, self.device):
             output = network.decoder_output(codes, images.shape)
         reconstruction = network.likelihood.loss(output, images)
 
         mark("penalty")
-        # The penalty is on the codes behind the flow, if there is one. The decoder received those before it,
-        # so nothing is inverted.
+        # The penalty is on the continuous codes behind the flow, if there is one. Without a quantiser the
+        # decoder received those before it, so nothing is inverted.
         penalised = network.through_flow(latent.detach() if self.flow_only else latent)
         penalty = self.regularizer(penalised, step=self.step, labels=labels)
 
         mark("backward")
-        (reconstruction + weight * penalty).backward()
-        return Losses.of(reconstruction, penalty, weight, penalised, self.world)
+        loss = reconstruction + weight * penalty
+        (loss if quantisation is None else loss + quantisation).backward()
+        return Losses.of(reconstruction, penalty, weight, penalised, self.world).plus(quantisation)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the content of a checkpoint: all that resuming the run and rebuilding the model need."""
@@ -360,6 +363,7 @@ class Trainer:
             "penalty/weighted": weight * penalty,
             **{f"penalty/{name}": float(term) for name, term in self.regularizer.terms.items()},
             "trainer/penalty_weight": weight,
+            **({} if losses.quantisation is None else {"loss/quantisation": float(losses.quantisation)}),
             "trainer/learning_rate": self.optimizer.param_groups[0]["lr"],
             "trainer/steps_per_second": self.steps_per_second,
         }
@@ -401,4 +405,4 @@ Trainer.__init__ = accept_old_names(Trainer.__init__)  # type: ignore[method-ass
 def _compiled(model: Autoencoder) -> Autoencoder:
     """Return a model with compiled encoder and decoder that shares all weights with the given one."""
     encoder, decoder = (cast(nn.Module, torch.compile(part)) for part in (model.encoder, model.decoder))
-    return Autoencoder(encoder, decoder, model.posterior, model.likelihood, model.flow)
+    return model.with_networks(encoder, decoder)

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,11 +13,11 @@ from mmdprior.data import Batches
 from mmdprior.errors import InputError
 from mmdprior.files import write_whole
 from mmdprior.latent import Latent
-from mmdprior.models import GaussianLikelihood
+from mmdprior.models import Autoencoder, GaussianLikelihood
 from mmdprior.models.likelihood import Likelihood
 from mmdprior.world import World
 
-__all__ = ["Guard", "Losses", "NonFiniteLossError", "observed"]
+__all__ = ["Guard", "Losses", "NonFiniteLossError", "decoder_inputs", "observed"]
 
 _PARTS = ("reconstruction", "penalty", "gradient norm")
 
@@ -31,12 +31,14 @@ class Losses:
         penalty: penalty of the global batch, unweighted, 0-dim.
         weight: weight of the penalty at this step, a 0-dim tensor where a schedule adjusts it.
         latent: codes of the global batch.
+        quantisation: loss of the model's quantiser, 0-dim; None for a model whose quantiser has none.
     """
 
     reconstruction: Tensor
     penalty: Tensor
     weight: float | Tensor
     latent: Latent
+    quantisation: Tensor | None = None
 
     @staticmethod
     def of(
@@ -55,10 +57,15 @@ class Losses:
         mean = world.sum(reconstruction.detach()) / world.size
         return Losses(mean, penalty.detach(), weight, latent.detach())
 
+    def plus(self, quantisation: Tensor | None) -> "Losses":
+        """Return the same losses with the loss of the quantiser, which is that of the global batch."""
+        return self if quantisation is None else replace(self, quantisation=quantisation.detach())
+
     @property
     def total(self) -> Tensor:
-        """Minimised loss, reconstruction + weight * penalty."""
-        return self.reconstruction + self.weight * self.penalty
+        """Minimised loss, reconstruction + weight * penalty + quantisation."""
+        total = self.reconstruction + self.weight * self.penalty
+        return total if self.quantisation is None else total + self.quantisation
 
 
 def observed(
@@ -86,6 +93,22 @@ def observed(
         # The loss is the sum of squared errors of an image.
         quantities["reconstruction/psnr"] = -10 * torch.log10(reconstruction / math.prod(shape))
     return quantities
+
+
+def decoder_inputs(
+    network: Autoencoder, latent: Latent, generator: torch.Generator
+) -> tuple[Tensor, Tensor | None]:
+    """Return the inputs of the decoder for codes of the posterior, and the loss of the quantiser.
+
+    Args:
+        network: autoencoder. Only with a quantiser, codes go through its flow and back.
+        latent: codes of the posterior, before the flow, of the global batch.
+        generator: source of the noise of a quantiser that trains with noise.
+    """
+    if network.quantiser is None or not network.quantiser.adapts:
+        return latent.sample, None
+    z = latent.sample if network.flow is None else network.flow(latent.sample)
+    return network.before_flow(network.quantised(z, generator)), network.quantiser.loss(z)
 
 
 class NonFiniteLossError(InputError):

@@ -20,7 +20,7 @@ from helpers.baseline_catalogue import BASELINES
 from mmdprior import KL, MMD
 from mmdprior.data import Augmentation, Batch, InMemory, ResidentBatches
 from mmdprior.kernels import ANOVA
-from mmdprior.models import Autoencoder, GaussianPosterior
+from mmdprior.models import QLAE, Autoencoder, GaussianPosterior, UniformQuantiser
 from mmdprior.priors import Gaussian
 from mmdprior.regularizers import Predictability, Regularizer, SumOfPenalties
 from mmdprior.training import Constant, Logger, Numerics, Target, Trainer, join
@@ -84,6 +84,12 @@ def penalty(case, world):
     return PerProcess(mmd, world) if case == "per_process" else mmd
 
 
+QUANTISERS = {
+    "qlae": lambda: QLAE(DIM, 4, quantisation=1.0, commitment=0.5),
+    "noise": lambda: UniformQuantiser(DIM, 4, train="noise", bounds="robust"),
+}
+
+
 def train(case, dtype, parts, world, device):
     torch.manual_seed(0)
     g = torch.Generator().manual_seed(5)
@@ -91,7 +97,8 @@ def train(case, dtype, parts, world, device):
         torch.randint(0, 256, (96, 1, SIDE, SIDE), dtype=torch.uint8, generator=g), torch.arange(96)[:, None]
     )
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(SIDE**2, 16), nn.GELU(), nn.Linear(16, 2 * DIM))
-    model = Autoencoder(encoder, Decoder(), GaussianPosterior()).to(device, dtype)
+    quantiser = QUANTISERS[case]() if case in QUANTISERS else None
+    model = Autoencoder(encoder, Decoder(), GaussianPosterior(), quantiser=quantiser).to(device, dtype)
     regularizer = penalty(case, world).to(device, dtype)
     learned = [p for module in regularizer.auxiliary_modules() for p in module.parameters()]
     losses = LossRecorder()
@@ -101,7 +108,7 @@ def train(case, dtype, parts, world, device):
         batches=ConvertedBatches(images, 32, 3, device, Augmentation(True, 2), world, dtype=dtype),
         optimizer=torch.optim.Adam(model.parameters(), lr=1e-3, foreach=False),
         auxiliary_optimizer=torch.optim.Adam(learned, lr=1e-3) if learned else None,
-        steps=FEW_STEPS if case in BASELINES else STEPS,
+        steps=FEW_STEPS if case in BASELINES or case in QUANTISERS else STEPS,
         device=device,
         weight=10.0,
         weight_schedule=Target("penalty/kl", 0.5, rate=0.1) if case == "target" else Constant(),
@@ -113,7 +120,7 @@ def train(case, dtype, parts, world, device):
         progress=False,
     )
     trainer.run()
-    state = [*model.parameters(), *regularizer.state_dict().values()]
+    state = [*model.state_dict().values(), *regularizer.state_dict().values()]
     tensors = [t.detach().double().flatten().cpu() for t in state if isinstance(t, torch.Tensor)]
     return {"losses": torch.tensor(losses.values, dtype=torch.float64), "weights": torch.cat(tensors)}
 

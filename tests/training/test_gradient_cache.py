@@ -9,7 +9,14 @@ import mmdprior.training
 from mmdprior import KL, MMD
 from mmdprior.data import Batch, InMemory, ResidentBatches
 from mmdprior.kernels import ANOVA
-from mmdprior.models import Autoencoder, DeterministicPosterior, GaussianPosterior
+from mmdprior.models import (
+    FSQ,
+    QLAE,
+    Autoencoder,
+    DeterministicPosterior,
+    GaussianPosterior,
+    UniformQuantiser,
+)
 from mmdprior.priors import Gaussian
 from mmdprior.regularizers import Predictability, Regularizer
 from mmdprior.seeding import stream
@@ -89,10 +96,11 @@ def backward(trainer, batch):
     return trainer._cache(batch, noise, 3, 7.0)
 
 
-def gradient(name, parts, dtype=torch.float64, stochastic=True, dropout=0.0, batch=None):
+def gradient(name, parts, dtype=torch.float64, stochastic=True, dropout=0.0, batch=None, quantiser=None):
     torch.manual_seed(0)
     posterior = GaussianPosterior() if stochastic else DeterministicPosterior()
-    model = Autoencoder(Encoder(posterior.num_params(DIM), dropout), Decoder(), posterior).to(dtype)
+    encoder = Encoder(posterior.num_params(DIM), dropout)
+    model = Autoencoder(encoder, Decoder(), posterior, quantiser=quantiser).to(dtype)
     regularizer = PENALTIES[name]().to(dtype)
     trainer = make_trainer(model, regularizer, Numerics(accumulate=parts))
     losses = backward(trainer, make_batch(dtype=dtype) if batch is None else batch)
@@ -113,6 +121,39 @@ def test_four_parts_of_64_give_the_gradient_of_256(name, dtype, bound):
     for key in ("total", "reconstruction", "penalty"):
         assert float(getattr(parts, key)) == pytest.approx(float(getattr(whole, key)), rel=bound)
     assert torch.allclose(parts.latent.sample, whole.latent.sample, rtol=bound)
+
+
+QUANTISERS = {
+    "fsq": lambda: FSQ(DIM, [4, 3, 5, 2, 8]),
+    "fsq with noise": lambda: FSQ(DIM, 4, train="noise"),
+    "qlae": lambda: QLAE(DIM, 4, quantisation=1.0, commitment=0.5),
+    "learned after": lambda: QLAE(DIM, 4, train="after"),
+    "robust bounds": lambda: UniformQuantiser(DIM, 4, bounds="robust"),
+    "uniform noise": lambda: UniformQuantiser(DIM, 4, train="noise"),
+}
+
+
+@pytest.mark.parametrize("make", QUANTISERS.values(), ids=QUANTISERS)
+@pytest.mark.parametrize("stochastic", [True, False])
+def test_the_gradient_in_parts_has_that_of_the_quantiser(make, stochastic):
+    whole, expected, model = gradient("mmd", 1, stochastic=stochastic, quantiser=make())
+    parts, in_parts, _ = gradient("mmd", 4, stochastic=stochastic, quantiser=make())
+    _, without, _ = gradient("mmd", 1, stochastic=stochastic)
+    assert relative_difference(in_parts, expected) < 1e-10
+    assert (
+        relative_difference(expected[: len(without)], without) > 1e-3 or model.quantiser.train_by == "after"
+    )
+    assert float(parts.total) == pytest.approx(float(whole.total), rel=1e-10)
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_the_loss_of_the_quantiser_is_part_of_the_minimised_loss(parts):
+    losses, _, model = gradient("mmd", parts, quantiser=QUANTISERS["qlae"]())
+    z = losses.latent.sample
+    gap = (z[:, :, None] - model.quantiser.codebook.detach()).square().amin(2).mean()
+    assert float(losses.quantisation) == pytest.approx(1.5 * float(gap), rel=1e-10)
+    plain = float(losses.reconstruction + 7.0 * losses.penalty)
+    assert float(losses.total) == pytest.approx(plain + 1.5 * float(gap), rel=1e-10)
 
 
 def test_the_mean_of_penalties_of_parts_has_another_gradient():
