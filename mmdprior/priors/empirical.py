@@ -273,11 +273,12 @@ class FromDistribution(_GlobalGeneratorPrior):
         """Return the log-density in nats of each row of z."""
         try:
             # A distribution does not move with the module.
-            values = self.distribution.log_prob(z.to(self._distribution_device.of(self.distribution)))
+            there = z.to(self._distribution_device.of(self.distribution))
+            values = self.distribution.log_prob(there)
         except ValueError as error:
             raise InputError(f"{self._name}: no log_prob for these codes ({reason(error)})") from None
         # torch.compile switches the validation of distributions off; NaN then is the sign of such codes.
-        if not is_traced() and bool((values.isnan() & z.isfinite().all()).any()):
+        if not is_traced() and bool((values.isnan() & there.isfinite().all()).any()):
             raise InputError(f"{self._name}: no log_prob for these codes (outside the support)")
         return (values.sum(1) if values.ndim == 2 else values).to(z.device)
 

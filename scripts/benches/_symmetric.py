@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmdprior.predictors.em import softmax_regression
+from mmdprior.predictors.newton import softmax_regression
 from mmdprior.predictors.moments import solve
 
 __all__ = ["SymmetricMixture"]

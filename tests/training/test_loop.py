@@ -205,13 +205,14 @@ def test_a_run_on_cuda(tmp_path, precision):
 @pytest.mark.gpu
 @pytest.mark.parametrize("parts", [1, 2])
 def test_steps_between_logged_ones_never_wait_for_the_gpu(parts):
-    run = trainer(trainer__device="cuda", trainer__log_every=100, trainer__accumulate=parts, data__flip=True)
-    run.steps = 3
+    settings = {"trainer__log_every": 100, "trainer__accumulate": parts, "data__flip": True}
+    run = trainer(trainer__device="cuda", data__images=800, **settings)  # one epoch
+    run.steps = 17  # the checks of the penalty at its calls 1 and 16 wait
     run.run()
-    run.steps = 20
+    run.steps = 30
 
     def never_stop():
-        torch.cuda.set_sync_debug_mode("error" if run.step < 18 else "default")
+        torch.cuda.set_sync_debug_mode("error" if run.step < 28 else "default")
         return False
 
     run.stop = never_stop

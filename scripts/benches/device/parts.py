@@ -43,7 +43,8 @@ def synchronise(device: str) -> None:
 def tests(sizes: Sizes, device: str, data: str | None) -> None:
     """Run the tests that are marked `gpu`, and print those that failed or were skipped."""
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-rfEs", "-p", "no:cacheprovider", *sizes.tests]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    wide = {**os.environ, "COLUMNS": "200"}  # room for the reason of a failure
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=wide)
     lines = [line for line in done.stdout.splitlines() if line.strip()]
     for line in lines:
         if line.startswith(TEST_LINES):
