@@ -20,6 +20,7 @@ LEAVES = {
     "precision",
     "results",
     "seeding",
+    "torch_files",
     "tracing",
     "world",
 }
@@ -58,6 +59,7 @@ MAY_IMPORT = {
     },  # __init__: the version
     "reporting": set(),
 }
+FACES = {"experts": {"predictors"}}  # files next to the packages
 MAY_IMPORT["testing"] = {*MAY_IMPORT} - {"cli", "reporting"}
 
 
@@ -96,6 +98,12 @@ def test_packages_import_only_what_they_may(package):
     allowed = MAY_IMPORT[package] | LEAVES | {package}
     for file in files:
         assert {package_of(module) for module in imported_modules(file)} <= allowed, file
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_faces_import_only_what_they_may(face):
+    packages = {package_of(module) for module in imported_modules(PACKAGE / f"{face}.py")}
+    assert packages <= FACES[face] | LEAVES
 
 
 CONTRACTS = {

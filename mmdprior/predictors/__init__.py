@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping
 
 from mmdprior.predictors.additive import AdditivePredictor
-from mmdprior.predictors.em import Mixture, expectation_maximisation
+from mmdprior.predictors.em import expectation_maximisation
 from mmdprior.predictors.experts import ExpertsPredictor
 from mmdprior.predictors.information import InformationPredictor
 from mmdprior.predictors.linear import LinearPredictor
+from mmdprior.predictors.mixture import Mixture
 from mmdprior.predictors.mlp import MLPPredictor
 from mmdprior.predictors.moments import Ranks
 from mmdprior.predictors.outcome import Classification, Outcome, Regression

@@ -7,14 +7,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import InputError, check_integer
-from mmdprior.predictors.em import Mixture, expectation_maximisation, m_step
+from mmdprior.predictors.em import expectation_maximisation, random_start
+from mmdprior.predictors.mixture import Mixture
 from mmdprior.predictors.outcome import Regression
 from mmdprior.predictors.predictor import Fitted, Predictor
 
 __all__ = ["ExpertsPredictor"]
 
-_GATE_NORM = 3.0
-"""Norm of the random gates' rows at the start."""
 _ROWS = 8192
 """Rows predicted at a time, to bound memory."""
 
@@ -113,27 +112,17 @@ class ExpertsPredictor(Predictor):
 
         The starts are further targets of the same problem: target s d + i is dimension i from start s.
         """
-        p, _, d = train.shape
+        d = train.shape[2]
         others = _others(d, train.device).repeat(self.starts, 1)
-        size = (self.starts * d, self.experts, d + 1)
-        draws = [torch.randn(size, generator=g, dtype=torch.float32) for g in generators]
-        gate = torch.stack(draws).to(train.device) * others[:, None]
-        gate = _GATE_NORM * gate / gate.norm(dim=3, keepdim=True)
         x, y = _with_constant(train), train.repeat(1, 1, self.starts)
-        # The first experts are fitted under the random gate, before any E-step.
-        gated = Mixture(gate, torch.zeros_like(gate), torch.ones_like(gate[..., 0]))
-        mixture = m_step(x, y, gated.log_gate(x).exp(), "linear", mask=others, ridge=self.ridge)
+        mixture = random_start(x, y, self.experts, "linear", generators, mask=others, ridge=self.ridge)
         steps = expectation_maximisation(x, y, mixture, mask=others, ridge=self.ridge)
         for _ in range(self.trial):
             mixture = next(steps)
         prediction = mixture.mean(_with_constant(validation))
         error = (validation.repeat(1, 1, self.starts) - prediction).square().mean(1)
         chosen = error.unflatten(1, (self.starts, d)).argmin(1) * d + torch.arange(d, device=error.device)
-        problems = torch.arange(p, device=error.device)[:, None]
-        assert mixture.variance is not None
-        return Mixture(
-            *(part[problems, chosen] for part in (mixture.gate, mixture.experts, mixture.variance))
-        )
+        return mixture.take(chosen)
 
 
 class _BestMixtures:
@@ -161,14 +150,7 @@ class _BestMixtures:
         self.error = torch.where(improved, error, self.error)
         self.constant &= ~improved
         self.waited = torch.where(improved, 0, self.waited + 1)
-        wide = improved[..., None, None]
-        assert mixture.variance is not None
-        assert self.mixture.variance is not None
-        self.mixture = Mixture(
-            torch.where(wide, mixture.gate, self.mixture.gate),
-            torch.where(wide, mixture.experts, self.mixture.experts),
-            torch.where(wide[..., 0], mixture.variance, self.mixture.variance),
-        )
+        self.mixture = mixture.where(improved, self.mixture)
         return int(self.waited.min())
 
     def predict(self, z: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch.nn import functional
 
 from mmdprior.predictors import Mixture, expectation_maximisation
-from mmdprior.predictors.em import m_step, softmax_regression, weighted_grams
+from mmdprior.predictors.em import m_step
+from mmdprior.predictors.newton import softmax_regression, weighted_grams
 
 
 def symmetric(seed, scale, n=2000, dim=10):
@@ -64,6 +65,12 @@ def test_em_needs_the_stated_number_of_iterations(scale, stated, newton_steps):
     assert stated / 1.5 <= median(counts) <= 1.5 * stated
 
 
+def zeros(x, experts, family="linear"):
+    """Return a mixture of one target without any effect of the inputs."""
+    zero = torch.zeros(len(x), 1, experts, x.shape[2], dtype=x.dtype)
+    return Mixture(zero, zero, torch.ones_like(zero[..., 0]) if family == "linear" else None)
+
+
 def mixture_data(n=3000, dim=4, experts=3, problems=2, family="linear"):
     """Return inputs, targets and the mixture they are drawn from, for problems of one target each."""
     x = torch.randn(problems, n, dim, dtype=torch.float64)
@@ -106,13 +113,13 @@ def test_em_recovers_known_linear_experts():
 def test_experts_are_sklearns_weighted_regressions():
     x, y, _ = mixture_data(n=400, problems=1)
     responsibilities = torch.rand(1, 400, 1, 2, dtype=torch.float64)
-    fitted = m_step(x, y, responsibilities, "linear", ridge=0.01)
+    fitted = m_step(x, y, responsibilities, zeros(x, 2), ridge=0.01)
     for k in range(2):
         weight = responsibilities[0, :, 0, k].numpy()
         oracle = Ridge(alpha=4.0, fit_intercept=False).fit(x[0], y[0, :, 0], sample_weight=weight)
         torch.testing.assert_close(fitted.experts[0, 0, k], torch.from_numpy(oracle.coef_))
     labels = (y > 0).double()
-    fitted = m_step(x, labels, responsibilities, "logistic", ridge=0.01, newton_steps=30)
+    fitted = m_step(x, labels, responsibilities, zeros(x, 2, "logistic"), ridge=0.01, newton_steps=30)
     for k in range(2):
         weight = responsibilities[0, :, 0, k].numpy()
         oracle = LogisticRegression(C=1 / 4.0, fit_intercept=False, tol=1e-10, max_iter=1000)
@@ -140,16 +147,17 @@ def test_a_masked_input_has_no_coefficient():
     x, y, _ = mixture_data(n=300)
     mask = torch.tensor([[True, False, True, True, True]])
     responsibilities = torch.rand(2, 300, 1, 3, dtype=torch.float64)
-    fitted = m_step(x, y, responsibilities, "linear", mask=mask, newton_steps=3)
+    fitted = m_step(x, y, responsibilities, zeros(x, 3), mask=mask, newton_steps=3)
     assert not fitted.gate[..., 1].any()
     assert not fitted.experts[..., 1].any()
-    without = m_step(x[..., mask[0]], y, responsibilities, "linear", newton_steps=3)
+    rest = x[..., mask[0]]
+    without = m_step(rest, y, responsibilities, zeros(rest, 3), newton_steps=3)
     torch.testing.assert_close(fitted.experts[..., mask[0]], without.experts)
     torch.testing.assert_close(fitted.gate[..., mask[0]], without.gate)
 
 
 def test_weighted_grams_in_blocks(monkeypatch):
-    monkeypatch.setattr("mmdprior.predictors.em._ENTRIES", 100)
+    monkeypatch.setattr("mmdprior.predictors.newton._ENTRIES", 100)
     x, weights = torch.randn(2, 37, 4, dtype=torch.float64), torch.randn(2, 37, 5, dtype=torch.float64)
     expected = torch.einsum("pnw,pni,pnj->pwij", weights, x, x)
     torch.testing.assert_close(weighted_grams(x, weights), expected)
