@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from mmdprior.data import Batch, Batches
 from mmdprior.errors import InputError, reason
@@ -34,6 +33,7 @@ from mmdprior.training.gradient_cache import GradientCache
 from mmdprior.training.loggers import Logger
 from mmdprior.training.losses import Guard, Losses, decoder_inputs, observed
 from mmdprior.training.profiling import Profiler, Timer
+from mmdprior.training.progress import Progress
 from mmdprior.training.retention import BEST, LAST, NONFINITE, BackgroundWriter, kept_name, store
 from mmdprior.training.schedules import AdaptiveSchedule, Constant, Schedule
 from mmdprior.training.settings import Checkpointing, ModelSelection, Numerics, accept_old_names, autocast
@@ -72,13 +72,14 @@ class Trainer:
         world: ranks that train together, each with its own `Trainer`. Rank 0 writes.
         logger: receives the numbers; by default they are dropped.
         log_every: steps between logged numbers. On CUDA, only logged steps wait for the device.
-        validate: called with the step; returns numbers by tag, equal on every rank.
+        validate: called with the step, before the first one and then as ``selection`` says; returns numbers
+            by tag, equal on every rank.
         selection: when to validate, which checkpoint is best, when to stop early.
         checkpointing: when to write checkpoints, and where.
         profiler: receives the beginning of each phase of a step.
         stop: called after every step. Once it returns True, the last checkpoint is written and the run
             returns with ``stopped`` set.
-        progress: show a progress bar.
+        progress: show a progress bar on a terminal, and a line per minute anywhere else.
 
     Example:
         >>> from mmdprior import MMD
@@ -179,19 +180,21 @@ class Trainer:
     def _train(self) -> None:
         self._network.train()
         self.regularizer.train()
+        if self.step == 0 and self.validate is not None:  # where the curves start; never best.pt
+            self.logger.scalars(self.validate(0), 0)
         timer = Timer(self.step)
-        bar = tqdm(total=self.steps, initial=self.step, unit="step", disable=None if self.progress else True)
+        progress = Progress(self.steps, self.step, shown=self.progress)
         mark = self.profiler.begin
         mark("data")
         for batch in self.batches.stream(self.step):
             losses = self._step(batch)
             mark("logging")
-            bar.update()
+            progress.update(self.step)
             if self._due(self.log_every):
                 self._guard.check()
                 self.steps_per_second = timer.rate(self.step)
                 self._log(losses)
-                bar.set_postfix_str(f"loss {float(losses.total):.4g}", refresh=False)
+                progress.loss(float(losses.total))
             with timer.paused():  # the rate is that of training steps only
                 if self._due(self.selection.every):
                     self._validate()
@@ -207,7 +210,7 @@ class Trainer:
             mark("data")
         if self.step % self.checkpointing.every and self.step < self.steps:  # stopped between two writes
             self._write(LAST)
-        bar.close()
+        progress.close()
 
     def _step(self, batch: Batch) -> Losses:
         """Update all weights by one batch and return its losses."""

@@ -122,7 +122,7 @@ def test_training_ends_when_patience_is_exhausted_and_stays_ended(tmp_path):
     directory = run_directory(tmp_path)
     changes = {"trainer__steps": 20, "evaluation__every": 1, "evaluation__patience": 2}
     run = experiment(directory, **changes).trainer
-    scores = iter([10.0, 12.0, 11.0, 12.0, 99.0])
+    scores = iter([50.0, 10.0, 12.0, 11.0, 12.0, 99.0])  # the first one is at step 0
     run.validate = lambda step: {"reconstruction/psnr": next(scores)}
     run.run()
     assert run.step == 4
@@ -138,7 +138,7 @@ def test_training_ends_when_patience_is_exhausted_and_stays_ended(tmp_path):
 def test_best_checkpoint_is_that_of_the_monitored_number(tmp_path):
     directory = run_directory(tmp_path)
     trained = trainer(directory, trainer__steps=3, evaluation__every=1, evaluation__monitor="lps/linear")
-    scores = iter([0.3, 0.1, 0.2])
+    scores = iter([0.0, 0.3, 0.1, 0.2])  # the first one is at step 0
     trained.validate = lambda step: {"lps/linear": next(scores)}
     trained.run()
     assert trained.best == -0.1
