@@ -1,8 +1,10 @@
 """Messages to users in one line: `InputError`, `InputWarning`, the log of data sets, and helpers."""
 
+import difflib
 import operator
+from collections.abc import Iterable
 
-__all__ = ["DATA_LOG", "InputError", "InputWarning", "check_integer", "reason", "shorten"]
+__all__ = ["DATA_LOG", "InputError", "InputWarning", "check_integer", "nearest", "reason", "shorten"]
 
 DATA_LOG = "mmdprior.data"
 """Name of the logger of what was read of each data set, in one line that commands print."""
@@ -53,6 +55,21 @@ def check_integer(name: str, value: object, least: int | None = 1) -> int:
         limit = "" if least is None else f" of at least {least}"
         raise InputError(f"{name}: {shorten(repr(value))} received; give an integer{limit}") from None
     return integer
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return a hint: the nearest known word, or all known words.
+
+    Example:
+        >>> from mmdprior.errors import nearest
+        >>> nearest("cosin", ["constant", "cosine"])
+        "did you mean 'cosine'?"
+        >>> nearest("step", ["linear", "sudden"])
+        'known: linear, sudden'
+    """
+    options = sorted(known)
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(options) or 'none'}"
 
 
 def reason(error: BaseException) -> str:

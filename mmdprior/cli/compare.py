@@ -4,32 +4,21 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmdprior.cli.parser import Parser, add_device, print_error
+from mmdprior.cli.compare_options import add_options, check
+from mmdprior.cli.options import print_error
+from mmdprior.cli.parser import parse
 from mmdprior.errors import InputError
 
-__all__ = ["main"]
+__all__ = ["add_options", "main"]
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table of runs; write the page, the overlays and missing reports where the options ask."""
+    options = check(parse("compare", add_options, arguments, __doc__))
     from mmdprior.comparison import read_runs, select, write_page, write_tensorboard
     from mmdprior.runs.complete import complete
     from mmdprior.training.checkpoint import versions
 
-    parser = Parser("compare", description=__doc__)
-    parser.add_argument("runs", nargs="+", help="run directories, or folders that contain some at any depth")
-    parser.add_argument(
-        "--out", metavar="DIR", help="write index.html, comparison.md and comparison.json here"
-    )
-    parser.add_argument("--json", metavar="OUT", help="write every score of every run here")
-    parser.add_argument("--select", action="store_true", help="correlate scores without and with labels")
-    parser.add_argument("--tensorboard", action="store_true", help="write overlays to DIR/tensorboard")
-    parser.add_argument("--complete", action="store_true", help="write missing reports, from the checkpoints")
-    parser.add_argument("--data", help="for --complete: where the data are now, if they moved")
-    add_device(parser, trust="the checkpoints")
-    options = parser.parse_args(arguments)
-    if options.tensorboard and not options.out:
-        raise InputError("--tensorboard: needs a folder; give --out DIR")
     failed = 0
     comparison = read_runs(options.runs)
     if options.complete:

@@ -4,31 +4,38 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
-
-from mmdprior.build.data import SplitName
-from mmdprior.build.restore import open_checkpoint
-from mmdprior.cli.parser import Parser, add_device, positive
+from mmdprior.choices import SplitName
+from mmdprior.cli.options import add_device, positive
+from mmdprior.cli.parser import Parser, parse
 from mmdprior.errors import InputError
-from mmdprior.evaluation import encode
 
-__all__ = ["main"]
+__all__ = ["add_options", "main"]
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Encode a split of the checkpoint's data, or other images, and write the arrays."""
-    parser = Parser("encode", description=__doc__)
+def add_options(parser: Parser) -> None:
+    """Add the options of the command to a parser."""
     parser.add_argument("checkpoint", help="a checkpoint file (.pt), or a run directory")
     parser.add_argument("--out", required=True, help=".npz with mean, sample, log_var, labels, label_names")
     parser.add_argument("--data", help="other images: a folder, .npz, .npy, or a YAML data section")
     parser.add_argument(
-        "--split", choices=get_args(SplitName), help="(test; all images of other data without test images)"
+        "--split",
+        choices=get_args(SplitName),
+        help="images (default: test, or all of other data without test images)",
     )
-    parser.add_argument("--limit", type=positive, help="number of images to encode, evenly spaced (all)")
-    parser.add_argument("--batch-size", type=positive, default=512, help="images per batch (512)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the posterior noise (0)")
+    parser.add_argument("--limit", type=positive, help="images to encode, evenly spaced (default: all)")
+    parser.add_argument("--batch-size", type=positive, default=512, help="images per batch")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the posterior noise")
     add_device(parser, trust="the checkpoint")
-    options = parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Encode a split of the checkpoint's data, or other images, and write the arrays."""
+    options = parse("encode", add_options, arguments, __doc__)
+    import numpy as np
+
+    from mmdprior.build.restore import open_checkpoint
+    from mmdprior.evaluation import encode
+
     out = Path(options.out)
     if out.suffix != ".npz":
         raise InputError(f"--out: {options.out} received; give a file that ends in .npz")

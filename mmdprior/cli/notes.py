@@ -12,17 +12,22 @@ __all__ = ["one_line_notes"]
 
 
 @contextlib.contextmanager
-def one_line_notes() -> Iterator[None]:
-    """Print what the package logs of data sets, and warnings about the input; hide other warnings."""
+def one_line_notes(*, quiet: bool = False, verbose: bool = False) -> Iterator[None]:
+    """Print what the package logs of data sets, and warnings about the input; hide other warnings.
+
+    Args:
+        quiet: print none of these.
+        verbose: print other warnings, too.
+    """
     log, handler = logging.getLogger(DATA_LOG), logging.Handler()
     handler.emit = lambda record: print(record.getMessage(), flush=True)  # type: ignore[method-assign]
     level = log.level
     log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("default", InputWarning)  # each text once
+            warnings.simplefilter("default" if verbose else "ignore")  # default: each text once
+            warnings.simplefilter("ignore" if quiet else "default", InputWarning)
             warnings.showwarning = _print_warning
             yield
     finally:

@@ -1,55 +1,56 @@
 """The argument parser of all commands."""
 
 import argparse
-import sys
-from pathlib import Path
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
-from mmdprior.errors import InputError
+from mmdprior.cli.options import add_verbosity
+from mmdprior.errors import InputError, nearest
 
-__all__ = ["Parser", "add_device", "picture_file", "positive", "print_error"]
-
-_PICTURES = (".png", ".pdf", ".svg")
+__all__ = ["Parser", "parse"]
 
 
 class Parser(argparse.ArgumentParser):
-    """Parser that raises `InputError` with one line instead of printing its usage."""
+    """Parser whose help states choices and defaults, and which raises `InputError` with one line."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
+    def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
+        """Add an argument, with its choices and its default in its help."""
+        choices, default = settings.get("choices"), settings.get("default")
+        about, mark, fallback = (settings.get("help") or "").partition(" (default: ")
+        text = [about] if about else []
+        if choices is not None:
+            settings.setdefault("metavar", names[-1].lstrip("-").upper().replace("-", "_"))
+            text.append(f"one of {', '.join(choices)}")
+        if not (default is None or default is False or default in ([], argparse.SUPPRESS)):
+            mark, words = " (default: ", default if isinstance(default, list) else [default]
+            fallback = f"{' '.join(map(str, words))})"
+        settings["help"] = f"{'; '.join(text)}{mark}{fallback}".replace("%", "%%")
+        return super().add_argument(*names, **settings)
 
     def error(self, message: str) -> NoReturn:
         """Raise `InputError`."""
-        raise InputError(f"{self.prog}: {message} (--help lists the options)")
+        raise InputError(f"{self.prog.rpartition(' ')[2]}: {message} (--help lists the options)")
 
 
-def positive(text: str) -> int:
-    """Parse an integer of at least 1."""
-    if not text.lstrip("-").isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} received; give an integer of at least 1")
-    return int(text)
-
-
-def picture_file(path: str) -> Path:
-    """Check that ``--out`` names a picture, and return its path.
-
-    Raises:
-        InputError: another suffix.
-    """
-    file = Path(path)
-    if file.suffix not in _PICTURES:
-        raise InputError(f"--out: {path} received; give a file that ends in .png, .pdf or .svg")
-    return file
-
-
-def add_device(parser: argparse.ArgumentParser, *, trust: str) -> None:
-    """Add ``--device`` and ``--trust`` to a parser.
+def parse(
+    name: str, add_options: Callable[[Parser], None], arguments: Sequence[str], description: str | None
+) -> argparse.Namespace:
+    """Return the options of a command; an unknown option or an invalid value raises `InputError`.
 
     Args:
-        parser: parser of the command.
-        trust: name of the files whose targets ``--trust`` allows to run.
+        name: name of the command.
+        add_options: adds its options to a parser.
+        arguments: words after the name.
+        description: first lines of its help.
     """
-    parser.add_argument("--device", default="auto", help="torch device (auto: cuda, else mps, else cpu)")
-    parser.add_argument("--trust", action="store_true", help=f"allow code that {trust} name to run")
-
-
-def print_error(line: str) -> None:
-    """Print a line to standard error, at once."""
-    print(line, file=sys.stderr, flush=True)
+    parser = Parser(prog=f"mmdprior {name}", description=description)
+    add_options(parser)
+    add_verbosity(parser)
+    options, unknown = parser.parse_known_intermixed_args(arguments)
+    if unknown:
+        hint = nearest(unknown[0], parser._option_string_actions)
+        raise InputError(f"{name}: {unknown[0]}: unknown option; {hint}")
+    return options

@@ -1,40 +1,46 @@
 """The part that the commands study and sweep share: run the runs of a plan, or print their commands."""
 
+import argparse
+import json
 import shlex
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from mmdprior.cli.parser import Parser, positive, print_error
-from mmdprior.comparison import Comparison, write_page
-from mmdprior.comparison.groups import group_runs
-from mmdprior.runs.execute import PlanResult, devices, execute, finished_runs, train_command
-from mmdprior.runs.plan import PlanKind, read_plan
-from mmdprior.runs.read import read_run
-from mmdprior.runs.rows import add_rows, find_rows
+from mmdprior.cli.options import print_error
+from mmdprior.errors import InputError
+
+if TYPE_CHECKING:
+    from mmdprior.runs.plan import PlanKind
 
 __all__ = ["main"]
 
 
-def main(kind: PlanKind, arguments: Sequence[str], description: str | None) -> int:
+def main(kind: "PlanKind", options: argparse.Namespace) -> int:
     """Run the unfinished runs of a plan, then print one table of the finished ones."""
-    parser = Parser(kind, description=description)
-    parser.add_argument("plan", help=f"YAML file of a {kind}")
-    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="changes to every run")
-    parser.add_argument("--runs", default="runs", help="folder in which the plan's folder is made (runs)")
-    parser.add_argument("--jobs", type=positive, help="runs at a time (one per CUDA device, otherwise one)")
-    parser.add_argument("--emit", action="store_true", help="print one command per run, and run nothing")
-    parser.add_argument("--table", action="store_true", help="compare the finished runs, and run nothing")
-    parser.add_argument("--rows", metavar="FILE", help="file of scores; runs with a line in it are skipped")
-    options = parser.parse_intermixed_args(arguments)
+    from mmdprior.cli.finished import compare_finished
+    from mmdprior.runs.execute import PlanResult, devices, execute, run_states, train_command
+    from mmdprior.runs.plan import read_plan
+    from mmdprior.runs.plan_schema import plan_schema
+    from mmdprior.runs.rows import add_rows, find_rows
+
+    if options.schema:
+        print(json.dumps(plan_schema(), indent=2))
+        return 0
+    if options.plan is None:
+        raise InputError(f"{kind}: missing a plan; give a YAML file")
     plan = read_plan(options.plan, options.overrides, kind)
     if options.emit:
         for run in plan.runs:
             print(shlex.join(["mmdprior", *train_command(run, options.runs)]))
         return 0
     rows = find_rows(plan, options.rows) if options.rows else {}
+    if options.dry_run:
+        for label, state in run_states(plan, options.runs, rows).items():
+            print(f"{label}: {state}")
+        return 0
     result = PlanResult((), None)
     if not options.table:
-        at_once = options.jobs or len(devices()) or 1
-        result = execute(plan, options.runs, at_once, print_error, skipped=rows)
+        log = (lambda line: None) if options.quiet else print_error
+        result = execute(plan, options.runs, options.jobs or len(devices()) or 1, log, skipped=rows)
     if options.rows:
         rows |= add_rows(plan, options.runs, options.rows)
     if result.signal is not None:
@@ -42,12 +48,5 @@ def main(kind: PlanKind, arguments: Sequence[str], description: str | None) -> i
         return 128 + result.signal
     for name in result.failed:
         print_error(f"error: {name}")
-    runs = rows | {
-        run.label: read_run(run.directory(options.runs)) for run in finished_runs(plan, options.runs)
-    }
-    print(f"{plan.name}: {len(runs)} of {len(plan.runs)} runs finished")
-    if runs:
-        comparison = Comparison(group_runs([runs[run.label] for run in plan.runs if run.label in runs]))
-        print(comparison)
-        write_page(comparison, plan.comparison(options.runs))
+    print(compare_finished(plan, options.runs, rows))
     return 2 if result.failed else 0

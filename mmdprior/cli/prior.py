@@ -2,33 +2,38 @@
 
 from collections.abc import Sequence
 
-from mmdprior.build.prior_view import view_prior
-from mmdprior.cli.parser import Parser, picture_file, positive
+from mmdprior.cli.options import picture_file, positive
+from mmdprior.cli.parser import Parser, parse
 from mmdprior.errors import InputError
-from mmdprior.figures.prior_figure import moments_table, pair_plot
-from mmdprior.regularizers.power import detection
-from mmdprior.seeding import stream
 
-__all__ = ["main"]
+__all__ = ["add_options", "main"]
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Draw the prior and print its moments; with ``--power``, simulate what the penalty detects."""
-    parser = Parser("prior", description=__doc__)
+def add_options(parser: Parser) -> None:
+    """Add the options of the command to a parser."""
     parser.add_argument(
         "source", help="YAML config, target file.py:object, or a prior as in YAML: '{name: uniform}'"
     )
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="changes to a config")
-    parser.add_argument("--out", default="prior.png", help="picture: .png, .pdf or .svg (prior.png)")
-    parser.add_argument("--dim", type=positive, help="dimensions of a prior that is no config (2)")
-    parser.add_argument("--n", type=positive, default=10_000, help="number of draws (10000)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the draws (0)")
+    parser.add_argument("--out", default="prior.png", help="picture: .png, .pdf or .svg")
+    parser.add_argument("--dim", type=positive, help="dimensions of a prior that is no config (default: 2)")
+    parser.add_argument("--n", type=positive, default=10_000, help="number of draws")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draws")
     parser.add_argument("--power", action="store_true", help="simulate what the penalty detects")
     parser.add_argument(
-        "--batch-size", type=positive, help="codes per batch for --power (the config's, or 256)"
+        "--batch-size", type=positive, help="codes per batch for --power (default: the config's, or 256)"
     )
-    parser.add_argument("--repeats", type=positive, default=200, help="batches for --power (200)")
-    options = parser.parse_intermixed_args(arguments)
+    parser.add_argument("--repeats", type=positive, default=200, help="batches for --power")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Draw the prior and print its moments; with ``--power``, simulate what the penalty detects."""
+    options = parse("prior", add_options, arguments, __doc__)
+    from mmdprior.build.prior_view import view_prior
+    from mmdprior.figures.prior_figure import moments_table, pair_plot
+    from mmdprior.regularizers.power import detection
+    from mmdprior.seeding import stream
+
     view = view_prior(options.source, options.overrides, dim=options.dim, batch_size=options.batch_size)
     out = picture_file(options.out)
     draws = view.prior.sample(options.n, stream(options.seed, "look"))

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmdprior.cli.factor_options import factor_scores
-from mmdprior.cli.parser import print_error
-from mmdprior.cli.score_options import parse
-from mmdprior.columns import Columns
-from mmdprior.metrics import Protocol
-from mmdprior.scoring import Scorer, draw, score_files
+from mmdprior.cli.options import print_error
+from mmdprior.cli.parser import parse
+from mmdprior.cli.score_options import add_options, check
 
-__all__ = ["main"]
+__all__ = ["add_options", "main"]
 
 _SETTINGS = (
     *("data", "split", "limit", "batch_size", "seed", "device", "posterior", "trust"),
@@ -20,7 +18,11 @@ _SETTINGS = (
 
 def main(arguments: Sequence[str]) -> int:
     """Score the inputs, print a table, and write JSON and figures where the options ask."""
-    options = parse(arguments, __doc__)
+    options = check(parse("score", add_options, arguments, __doc__))
+    from mmdprior.columns import Columns
+    from mmdprior.metrics import Protocol
+    from mmdprior.scoring import Scorer, draw, score_files
+
     protocol = Protocol(options.transform, options.folds, options.seeds)
     settings = {name: getattr(options, name) for name in _SETTINGS}
     columns = Columns(options.columns, options.drop)

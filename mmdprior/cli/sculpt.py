@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmdprior.cli import sculpt_options
-from mmdprior.cli.parser import print_error
+from mmdprior.cli.options import print_error
+from mmdprior.cli.parser import parse
+from mmdprior.cli.sculpt_options import add_options, check
 
-__all__ = ["main"]
+__all__ = ["add_options", "main"]
 
 
 def main(arguments: Sequence[str]) -> int:
     """Fit the map, write it, and print scores of held-out codes before and after."""
-    options = sculpt_options.parse(arguments, __doc__)
+    options = check(parse("sculpt", add_options, arguments, __doc__))
     from mmdprior.runs.complete import make_run
     from mmdprior.scoring.sculpt import sculpt
     from mmdprior.training.retention import last_checkpoint

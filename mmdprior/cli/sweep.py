@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from mmdprior.cli import plan
+from mmdprior.cli.parser import parse
+from mmdprior.cli.plan_options import add_options
 
-__all__ = ["main"]
+__all__ = ["add_options", "main"]
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; see `mmdprior.cli.plan`."""
-    return plan.main("sweep", arguments, __doc__)
+    return plan.main("sweep", parse("sweep", add_options, arguments, __doc__))

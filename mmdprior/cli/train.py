@@ -1,57 +1,60 @@
 """Train from a YAML config, or resume a run.
 
-SIGINT and SIGTERM end the training after the current step, with a checkpoint and status 130 or 143. A second
-signal ends it at once.
+SIGINT and SIGTERM end it after the current step, with a checkpoint. A second signal ends it at once.
 """
 
 import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout
-from pathlib import Path
 
-from mmdprior.cli.parser import print_error
-from mmdprior.cli.train_options import parse
-from mmdprior.config.json_schema import json_schema
-from mmdprior.runs.directory import RunDirectory
-from mmdprior.runs.signals import StopSignals
-from mmdprior.runs.start import open_run
-from mmdprior.training import Profile
-from mmdprior.training.retention import last_checkpoint
-from mmdprior.world import World
+from mmdprior.cli.options import print_error
+from mmdprior.cli.parser import parse
+from mmdprior.cli.train_options import add_options, check
 
-__all__ = ["main"]
+__all__ = ["add_options", "main"]
+
+_SETTINGS = ("resume", "directory", "runs", "trust", "dry_run", "quiet")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Train and print the run directory and the scores of the test split."""
-    options = parse(arguments, __doc__)
+    options = check(parse("train", add_options, arguments, __doc__))
+    from mmdprior.runs.directory import RunDirectory
+    from mmdprior.runs.signals import StopSignals
+    from mmdprior.runs.start import open_run
+    from mmdprior.runs.summary import final_lines, first_lines, stopped_line, summary
+    from mmdprior.training import Profile
+    from mmdprior.world import World
+
     if options.schema:
+        from mmdprior.config.json_schema import json_schema
+
         print(json.dumps(json_schema(), indent=2))
         return 0
     is_main = World.from_environment().main
     with ExitStack() as claims:
         claims.enter_context(redirect_stdout(sys.stdout if is_main else None))
-        place = {name: getattr(options, name) for name in ("resume", "directory", "runs", "trust")}
-        experiment = open_run(options.config, options.overrides, claims, print_error, **place)
+        settings = {name: getattr(options, name) for name in _SETTINGS}
+        experiment = open_run(options.config, options.overrides, claims, print_error, **settings)
         if experiment is None:
             print(f"run {options.directory} is finished; nothing to do")
             return 0
-        directory, trainer, config = experiment.directory or Path(), experiment.trainer, experiment.config
+        trainer = experiment.trainer
+        if options.dry_run:
+            print(summary(experiment))
+            return 0
+        run = RunDirectory(experiment.directory or ".")
         if is_main:
-            RunDirectory(directory).record_command(["mmdprior", "train", *arguments])
+            run.record_command(["mmdprior", "train", *arguments])
         if is_main and options.profile:
-            trainer.profiler = Profile(RunDirectory(directory).trace, trainer.device)
-        print(f"run {directory} on {trainer.device}")
-        print(f"penalty: {trainer.regularizer.describe()}", flush=True)
+            trainer.profiler = Profile(run.trace, trainer.device)
+        print(first_lines(experiment), flush=True)
         trainer.stop = stop = StopSignals(print_error)
         result = experiment.run(stop)
     if trainer.stopped:
-        print_error(f"stopped at step {trainer.step}; mmdprior train --resume {directory} continues")
+        print_error(stopped_line(experiment))
         return stop.status
-    if not is_main:
-        return 0
-    print(f"test split of {config.slots['data'].name or 'data'}, {config.name}, step {trainer.step}")
-    print(result)
-    print(f"checkpoint {last_checkpoint(directory)}")
+    if is_main:
+        print(final_lines(experiment, result))
     return 0

@@ -1,38 +1,35 @@
 """The options of the train command."""
 
 import argparse
-from collections.abc import Sequence
 
 from mmdprior.cli.parser import Parser
 from mmdprior.errors import InputError
 
-__all__ = ["parse"]
+__all__ = ["add_options", "check"]
 
 
-def parse(arguments: Sequence[str], description: str | None) -> argparse.Namespace:
-    """Parse the options and check that they go together.
+def add_options(parser: Parser) -> None:
+    """Add the options of the command to a parser."""
+    add = parser.add_argument
+    add("config", nargs="?", help="YAML config, or the name of a shipped one, such as cifar10/vae")
+    add("overrides", nargs="*", metavar="key.sub=value", help="changes to the config")
+    add("--resume", metavar="RUN", help="continue the run in this directory")
+    add("--runs", metavar="DIR", default="runs", help="folder in which the run directory is made")
+    add("--directory", metavar="DIR", help="start the run in this directory, or continue it unless finished")
+    add("--dry-run", action="store_true", help="build all parts, process one batch and write nothing")
+    add("--trust", action="store_true", help="allow code that the checkpoint names to run")
+    add("--profile", action="store_true", help="print the time per part of a step; write a trace")
+    add("--schema", action="store_true", help="print the JSON schema of configs and exit")
 
-    Raises:
-        InputError: an unknown option, or options that exclude each other.
-    """
-    parser = Parser("train", description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", nargs="?", help="YAML config")
-    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="changes to the config")
-    parser.add_argument("--resume", metavar="RUN", help="continue the run in this directory")
-    parser.add_argument("--runs", default="runs", help="folder in which the run directory is made (runs)")
-    parser.add_argument(
-        "--directory", metavar="DIR", help="start the run in this directory, or continue it unless finished"
-    )
-    parser.add_argument("--trust", action="store_true", help="allow code that the checkpoint names to run")
-    parser.add_argument(
-        "--profile", action="store_true", help="print the time per part of a step; write a trace"
-    )
-    parser.add_argument("--schema", action="store_true", help="print the JSON schema of configs and exit")
-    options = parser.parse_intermixed_args(arguments)
+
+def check(options: argparse.Namespace) -> argparse.Namespace:
+    """Return the options, or raise `InputError` for options that do not go together."""
     if options.schema:
         return options
     if (options.config is None) == (options.resume is None):
         raise InputError("train: give either a config or --resume RUN")
     if options.resume is not None and options.directory is not None:
         raise InputError("--directory: cannot be combined with --resume, which names the directory")
+    if options.resume is not None and options.dry_run:
+        raise InputError("--dry-run: cannot be combined with --resume; give a config")
     return options

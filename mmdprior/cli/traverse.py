@@ -4,16 +4,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdprior.cli.parser import Parser, add_device, positive
+from mmdprior.cli.options import add_device, positive
+from mmdprior.cli.parser import Parser, parse
 
-__all__ = ["main"]
+__all__ = ["add_options", "main"]
 
 _IMAGES = 2000
 """Images whose codes give the order of the dimensions and the starting point."""
 
 
+def add_options(parser: Parser) -> None:
+    """Add the options of the command to a parser."""
+    add = parser.add_argument
+    add("checkpoints", nargs="+", help="checkpoints, or run directories")
+    add("--out", default="traversals", metavar="DIR", help="folder")
+    add("--rows", type=positive, default=16, help="dimensions drawn, largest change first")
+    add("--columns", type=positive, default=9, help="quantiles of the prior per dimension")
+    add("--data", help="other images to start from: a folder, .npz, .npy, or a YAML section")
+    add("--no-data", action="store_true", help="start from the median of the prior")
+    add_device(parser, trust="the checkpoints")
+
+
 def main(arguments: Sequence[str]) -> int:
     """Write one grid and one animation per checkpoint, and all grids side by side."""
+    options = parse("traverse", add_options, arguments, __doc__)
     from mmdprior.build.restore import open_checkpoint
     from mmdprior.evaluation import FactorScores, encode
     from mmdprior.figures import PriorShape, factors_followed, side_by_side, traverse
@@ -21,19 +35,6 @@ def main(arguments: Sequence[str]) -> int:
     from mmdprior.metrics import active_dimensions
     from mmdprior.naming import short_names
 
-    parser = Parser("traverse", description=__doc__)
-    parser.add_argument("checkpoints", nargs="+", help="checkpoints, or run directories")
-    parser.add_argument("--out", default="traversals", metavar="DIR", help="folder (traversals)")
-    parser.add_argument(
-        "--rows", type=positive, default=16, help="dimensions drawn, largest change first (16)"
-    )
-    parser.add_argument(
-        "--columns", type=positive, default=9, help="quantiles of the prior per dimension (9)"
-    )
-    parser.add_argument("--data", help="other images to start from: a folder, .npz, .npy, or a YAML section")
-    parser.add_argument("--no-data", action="store_true", help="start from the median of the prior")
-    add_device(parser, trust="the checkpoints")
-    options = parser.parse_args(arguments)
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     names, drawn, score = short_names(options.checkpoints), {}, FactorScores(["mig"], chance=0)

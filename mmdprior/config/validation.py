@@ -1,6 +1,5 @@
 """Strict pydantic models, and their errors in one line."""
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, TypeVar
 import pydantic
 from pydantic_core import PydanticCustomError
 
-from mmdprior.errors import InputError, shorten
+from mmdprior.errors import InputError, nearest, shorten
 
 __all__ = [
     "OpenModel",
@@ -148,18 +147,3 @@ def _has(value: Any, key: int | str) -> bool:
     if isinstance(value, list):
         return isinstance(key, int) and key < len(value)
     return isinstance(value, Mapping) and key in value
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return a hint: the nearest known word, or all known words.
-
-    Example:
-        >>> from mmdprior.config.validation import nearest
-        >>> nearest("cosin", ["constant", "cosine"])
-        "did you mean 'cosine'?"
-        >>> nearest("step", ["linear", "sudden"])
-        'known: linear, sudden'
-    """
-    options = sorted(known)
-    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(options) or 'none'}"

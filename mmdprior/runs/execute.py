@@ -16,8 +16,18 @@ import torch
 from mmdprior.errors import reason
 from mmdprior.runs.plan import Plan, PlannedRun
 from mmdprior.runs.start import is_finished
+from mmdprior.training.retention import has_checkpoint
 
-__all__ = ["Job", "JobPool", "PlanResult", "devices", "execute", "finished_runs", "train_command"]
+__all__ = [
+    "Job",
+    "JobPool",
+    "PlanResult",
+    "devices",
+    "execute",
+    "finished_runs",
+    "run_states",
+    "train_command",
+]
 
 _POLL_SECONDS = 0.1
 _NOT_STARTED = 127
@@ -76,6 +86,26 @@ def finished_runs(plan: Plan, runs: str | Path) -> list[PlannedRun]:
         InputError: a directory holds a run of another config.
     """
     return [run for run in plan.runs if is_finished(run.load(), run.directory(runs))]
+
+
+def run_states(plan: Plan, runs: str | Path, skipped: Collection[str] = ()) -> dict[str, str]:
+    """Return the state of every run of a plan by its label: finished, in the rows, started or not started.
+
+    Args:
+        plan: checked plan.
+        runs: folder that contains the plan's folder.
+        skipped: labels of runs that count as finished.
+
+    Raises:
+        InputError: a directory holds a run of another config.
+    """
+    states = {}
+    for run in plan.runs:
+        directory = run.directory(runs)
+        started = "started" if has_checkpoint(directory) else "not started"
+        state = "finished" if is_finished(run.load(), directory) else started
+        states[run.label] = "in the rows" if run.label in skipped and state != "finished" else state
+    return states
 
 
 def train_command(run: PlannedRun, runs: str | Path) -> list[str]:

@@ -38,7 +38,7 @@ from mmdprior.config.validation import validate
 from mmdprior.errors import InputError, shorten
 from mmdprior.runs.directory import COMPARISON
 
-__all__ = ["Plan", "PlanKind", "PlannedRun", "is_plan", "read_plan"]
+__all__ = ["Plan", "PlanKind", "PlanSection", "PlannedRun", "RunSection", "is_plan", "read_plan"]
 
 PlanKind = Literal["study", "sweep"]
 
@@ -46,7 +46,7 @@ _NAME = r"^\w[\w.+-]*(/\w[\w.+-]*)*$"
 _LONGEST_LABEL = 60
 
 
-class _RunSection(Section):
+class RunSection(Section):
     """One run of a study. At the top level of a plan, the defaults of all runs."""
 
     config: str | None = Field(
@@ -56,7 +56,7 @@ class _RunSection(Section):
     seeds: list[int] | None = Field(None, min_length=1, description="One run per seed; [0] by default.")
 
 
-class _PlanSection(_RunSection):
+class PlanSection(RunSection):
     """A whole plan."""
 
     name: str = Field(pattern=_NAME, description="Name of the plan and of the folder of its runs.")
@@ -158,7 +158,7 @@ def read_plan(path: str | Path, overrides: Sequence[str] = (), kind: PlanKind | 
         _check_overridable(override.partition("=")[0].strip(), "overrides")
     try:
         check_keys(raw)
-        content = validate(_PlanSection, raw, "")
+        content = validate(PlanSection, raw, "")
         _check_kind(content, kind)
         folder = Path(path).parent
         by_point = [_planned_runs(content, point, overrides, folder) for point in _points(content)]
@@ -176,7 +176,7 @@ def read_plan(path: str | Path, overrides: Sequence[str] = (), kind: PlanKind | 
     return plan
 
 
-def _check_kind(content: _PlanSection, kind: PlanKind | None) -> None:
+def _check_kind(content: PlanSection, kind: PlanKind | None) -> None:
     is_sweep = content.grid is not None or content.points is not None
     if content.runs is None and not is_sweep:
         raise InputError(
@@ -208,7 +208,7 @@ class _Point:
     seeds: Sequence[int] | None = None
 
 
-def _points(content: _PlanSection) -> Iterator[_Point]:
+def _points(content: PlanSection) -> Iterator[_Point]:
     """Yield the runs of a plan, in the order of the file."""
     if content.runs is None:
         yield from _sweep_points(content.grid or {}, content.points or [{}])
@@ -218,7 +218,7 @@ def _points(content: _PlanSection) -> Iterator[_Point]:
         mapping = {"config": value} if isinstance(value, str) else value
         if not isinstance(mapping, Mapping):
             raise InputError(f"{where}: {shorten(repr(value))} received; give a config file or a mapping")
-        run = validate(_RunSection, mapping, where)
+        run = validate(RunSection, mapping, where)
         yield _Point(name, where, run.config, run.overrides, run.seeds)
 
 
@@ -271,7 +271,7 @@ def _label(key: str, value: Any) -> str:
 
 
 def _planned_runs(
-    content: _PlanSection, point: _Point, overrides: Sequence[str], folder: Path
+    content: PlanSection, point: _Point, overrides: Sequence[str], folder: Path
 ) -> list[PlannedRun]:
     """Return one run per seed of a point."""
     if not re.fullmatch(_NAME, point.name) or point.name == COMPARISON:

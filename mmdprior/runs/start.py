@@ -31,6 +31,8 @@ def open_run(
     directory: str | None = None,
     runs: str = "runs",
     trust: bool = False,
+    dry_run: bool = False,
+    quiet: bool = False,
 ) -> Experiment | None:
     """Build the run that the options of ``mmdprior train`` describe.
 
@@ -43,16 +45,26 @@ def open_run(
         directory: directory to start the run in, or to continue it in.
         runs: folder in which a new run directory is made, without ``resume`` and ``directory``.
         trust: whether targets that the checkpoint names may run.
+        dry_run: whether the run is only built, without a directory.
+        quiet: whether the run shows no progress.
 
     Returns:
         The run, or None if ``directory`` holds the finished run of this config.
     """
+    experiment: Experiment | None
     if resume is not None:
-        return continue_run(resume, claims, log, trust=trust)
-    checked = load_config(str(config), overrides)
-    if directory is not None:
-        return enter_run(checked, Path(directory), claims, log)
-    return start_run(checked, runs, claims)
+        experiment = continue_run(resume, claims, log, trust=trust)
+    else:
+        checked = load_config(str(config), overrides)
+        if dry_run:
+            experiment = assemble(checked)
+        elif directory is not None:
+            experiment = enter_run(checked, Path(directory), claims, log)
+        else:
+            experiment = start_run(checked, runs, claims)
+    if experiment is not None and quiet:
+        experiment.trainer.progress = False
+    return experiment
 
 
 def start_run(config: Config, runs: str | Path, claims: ExitStack) -> Experiment:

@@ -144,7 +144,7 @@ class TestGoodInput:
         result = subprocess.run(
             [sys.executable, "-c", code, *scripts], cwd=tmp_path, capture_output=True, text=True, check=True
         )
-        assert all(f"usage: {name}" in result.stdout for name in COMMANDS)
+        assert all(f"usage: mmdprior {name}" in result.stdout for name in COMMANDS)
 
 
 class TestBadInput:

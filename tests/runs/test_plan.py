@@ -216,7 +216,7 @@ class TestRunning:
         assert len((first / "commands.txt").read_text().splitlines()) == 2
         assert (tmp_path / "r" / "p" / "comparison" / "index.html").is_file()
         pages = []
-        monkeypatch.setattr("mmdprior.cli.plan.write_page", lambda comparison, folder: pages.append(folder))
+        monkeypatch.setattr("mmdprior.cli.finished.write_page", lambda comparison, folder: pages.append(folder))
         assert main([*command, "--table"]) == 0
         assert pages == [tmp_path / "r" / "p" / "comparison"]
         assert main([*command, "trainer.steps=59"]) == 2
@@ -225,7 +225,7 @@ class TestRunning:
     def test_a_directory_of_another_config_is_refused_before_any_run_starts(
         self, plan_file, capsys, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr("mmdprior.cli.plan.write_page", lambda comparison, folder: None)
+        monkeypatch.setattr("mmdprior.cli.finished.write_page", lambda comparison, folder: None)
         other = plan_file(name="q", runs={"b": "base.yaml"}, overrides={"trainer.steps": 3})
         runs = ["--runs", str(tmp_path / "r")]
         assert main(["study", str(other), *runs]) == 0

@@ -1,0 +1,30 @@
+"""The options of the compare command."""
+
+import argparse
+
+from mmdprior.cli.options import add_device
+from mmdprior.cli.parser import Parser
+from mmdprior.errors import InputError
+
+__all__ = ["add_options", "check"]
+
+
+def add_options(parser: Parser) -> None:
+    """Add the options of the command to a parser."""
+    parser.add_argument("runs", nargs="+", help="run directories, or folders that contain some at any depth")
+    parser.add_argument(
+        "--out", metavar="DIR", help="write index.html, comparison.md and comparison.json here"
+    )
+    parser.add_argument("--json", metavar="OUT", help="write every score of every run here")
+    parser.add_argument("--select", action="store_true", help="correlate scores without and with labels")
+    parser.add_argument("--tensorboard", action="store_true", help="write overlays to DIR/tensorboard")
+    parser.add_argument("--complete", action="store_true", help="write missing reports, from the checkpoints")
+    parser.add_argument("--data", help="for --complete: where the data are now, if they moved")
+    add_device(parser, trust="the checkpoints")
+
+
+def check(options: argparse.Namespace) -> argparse.Namespace:
+    """Return the options, or raise `InputError` for options that do not go together."""
+    if options.tensorboard and not options.out:
+        raise InputError("--tensorboard: needs a folder; give --out DIR")
+    return options

@@ -1,0 +1,13 @@
+#!/usr/bin/env python3
+"""Run `mmdprior init` from a checkout."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mmdprior.cli.init import main
+from mmdprior.cli.run import run
+
+if __name__ == "__main__":
+    sys.exit(run(main, sys.argv[1:]))
