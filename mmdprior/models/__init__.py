@@ -3,6 +3,8 @@
     ================================  ===============================================================
     `ConvEncoder`, `ConvDecoder`      the convolutional pair of the literature, for images and signals
     `ResNetEncoder`, `ResNetDecoder`  residual networks for images
+    `MixerEncoder`, `MixerDecoder`    MLP-Mixer on patches of images
+    `DCTEncoder`, `DCTDecoder`        residual MLP on the lowest frequencies of images and signals
     `MLPEncoder`, `MLPDecoder`        fully connected networks for vectors, signals and images
     `LinearEncoder`, `LinearDecoder`  one linear layer
     `DeterministicPosterior`          the encoder's outputs are the codes
@@ -43,9 +45,11 @@ Example:
 from mmdprior.deprecation import moved
 from mmdprior.models.autoencoder import Autoencoder, evaluation_mode
 from mmdprior.models.conv import ConvDecoder, ConvEncoder
+from mmdprior.models.dct import DCTDecoder, DCTEncoder
 from mmdprior.models.independent_components import fit_fastica
 from mmdprior.models.likelihood import BernoulliLikelihood, GaussianLikelihood, LaplaceLikelihood, Likelihood
 from mmdprior.models.linear_skip import PCA, add_linear_skip, fit_pca
+from mmdprior.models.mixer import MixerDecoder, MixerEncoder
 from mmdprior.models.mlp import LinearDecoder, LinearEncoder, MLPDecoder, MLPEncoder
 from mmdprior.models.posterior import DeterministicPosterior, GaussianPosterior, Posterior
 from mmdprior.models.quantiser import FSQ, QLAE, Quantiser, UniformQuantiser
@@ -56,6 +60,8 @@ __all__ = [
     "BernoulliLikelihood",
     "ConvDecoder",
     "ConvEncoder",
+    "DCTDecoder",
+    "DCTEncoder",
     "DeterministicPosterior",
     "FSQ",
     "GaussianLikelihood",
@@ -66,6 +72,8 @@ __all__ = [
     "LinearEncoder",
     "MLPDecoder",
     "MLPEncoder",
+    "MixerDecoder",
+    "MixerEncoder",
     "PCA",
     "Posterior",
     "QLAE",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mmdprior.models.layers import check_sizes, halved_sides
+from mmdprior.models.layers import check_sizes, halved_sides, patch_sides
 
 __all__ = ["ResNetDecoder", "ResNetEncoder"]
 
@@ -23,9 +23,12 @@ class ResNetEncoder(nn.Module):
         num_params: number of outputs per image, the parameters of the posterior.
         channels: channels of each stage; each stage halves height and width, rounded down.
         blocks: number of residual blocks per stage.
+        patch: side in pixels of the patches that take the place of pixels in the first stage; 1, the default,
+            for pixels.
 
     Raises:
-        InputError: ``image_shape`` is not that of images, or too small for this number of stages.
+        InputError: ``image_shape`` is not that of images or too small for this number of stages, or a side
+            is no multiple of ``patch``.
 
     Example:
         >>> import torch
@@ -41,12 +44,14 @@ class ResNetEncoder(nn.Module):
         num_params: int,
         channels: Sequence[int] = _CHANNELS,
         blocks: int = 2,
+        patch: int = 1,
     ) -> None:
         super().__init__()
         check_sizes("blocks", [blocks])
         widths = check_sizes("channels", channels)
-        sides = halved_sides(image_shape, len(widths), "stages", axes=[2])[-1]
-        layers: list[nn.Module] = [nn.Conv2d(image_shape[0], widths[0], 3, padding=1)]
+        sides = _stage_sides(image_shape, len(widths), patch)[-1]
+        size, stride, padding = (3, 1, 1) if patch == 1 else (patch, patch, 0)
+        layers: list[nn.Module] = [nn.Conv2d(image_shape[0], widths[0], size, stride, padding)]
         before = widths[0]
         for width in widths:
             layers += [_Block(before if i == 0 else width, width) for i in range(blocks)]
@@ -70,9 +75,12 @@ class ResNetDecoder(nn.Module):
         latent_dim: number of latent dimensions d.
         channels: channels of the encoder's stages, in the encoder's order.
         blocks: number of residual blocks per stage.
+        patch: side in pixels of the patches that take the place of pixels in the first stage; 1, the default,
+            for pixels.
 
     Raises:
-        InputError: ``image_shape`` is not that of images, or too small for this number of stages.
+        InputError: ``image_shape`` is not that of images or too small for this number of stages, or a side
+            is no multiple of ``patch``.
 
     Example:
         >>> import torch
@@ -88,11 +96,12 @@ class ResNetDecoder(nn.Module):
         latent_dim: int,
         channels: Sequence[int] = _CHANNELS,
         blocks: int = 2,
+        patch: int = 1,
     ) -> None:
         super().__init__()
         check_sizes("blocks", [blocks])
         widths = check_sizes("channels", channels)[::-1]
-        small, *larger = halved_sides(image_shape, len(widths), "stages", axes=[2])[::-1]
+        small, *larger = _stage_sides(image_shape, len(widths), patch)[::-1]
         self.feature_shape = (widths[0], *small)
         self.first = nn.Linear(latent_dim, math.prod(self.feature_shape))
         layers: list[nn.Module] = []
@@ -102,11 +111,12 @@ class ResNetDecoder(nn.Module):
             layers += [_Block(width, width) for _ in range(blocks)]
             before = width
         self.stages = nn.Sequential(*layers, _norm(before), nn.SiLU())
-        self.last = nn.Conv2d(before, image_shape[0], 3, padding=1)
+        self.last = nn.Conv2d(before, image_shape[0] * patch**2, 3, padding=1)
+        self.to_pixels = nn.PixelShuffle(patch)
 
     def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
         """Return one value per pixel: its logit or its mean, depending on the likelihood."""
-        return self.last(self.stages(self.first(z).unflatten(1, self.feature_shape)))
+        return self.to_pixels(self.last(self.stages(self.first(z).unflatten(1, self.feature_shape))))
 
 
 class _Block(nn.Module):
@@ -130,6 +140,13 @@ class _Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
         return self.skip(x) + self.branch(x)
+
+
+def _stage_sides(image_shape: tuple[int, ...], stages: int, patch: int) -> list[tuple[int, ...]]:
+    """Return the sides in patches before and after each stage."""
+    if patch != 1:
+        image_shape = (image_shape[0], *patch_sides(image_shape, patch))
+    return halved_sides(image_shape, stages, "stages", axes=[2])
 
 
 def _norm(channels: int) -> nn.GroupNorm:

@@ -4,9 +4,13 @@ from mmdprior.models import (
     Autoencoder,
     ConvDecoder,
     ConvEncoder,
+    DCTDecoder,
+    DCTEncoder,
     DeterministicPosterior,
     LinearDecoder,
     LinearEncoder,
+    MixerDecoder,
+    MixerEncoder,
     MLPDecoder,
     MLPEncoder,
     ResNetDecoder,
@@ -16,6 +20,9 @@ from mmdprior.models import (
 PAIRS = {
     "conv": (ConvEncoder, ConvDecoder, {"channels": [4, 8, 8], "hidden": 16}),
     "resnet": (ResNetEncoder, ResNetDecoder, {"channels": [4, 8], "blocks": 1}),
+    "patched_resnet": (ResNetEncoder, ResNetDecoder, {"channels": [4, 8], "blocks": 1, "patch": 2}),
+    "mixer": (MixerEncoder, MixerDecoder, {"width": 8, "depth": 1, "patch": 4}),
+    "dct": (DCTEncoder, DCTDecoder, {"frequencies": 6, "width": 16, "depth": 1}),
     "mlp": (MLPEncoder, MLPDecoder, {"hidden": [16]}),
     "linear": (LinearEncoder, LinearDecoder, {}),
 }

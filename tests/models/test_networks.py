@@ -2,16 +2,30 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from helpers.networks import PAIRS, autoencoder
+from scipy.fft import dctn
 
 from mmdprior import InputError
-from mmdprior.models import ConvEncoder, GaussianPosterior, ResNetEncoder
+from mmdprior.models import (
+    ConvEncoder,
+    DCTDecoder,
+    DCTEncoder,
+    GaussianPosterior,
+    MixerDecoder,
+    MixerEncoder,
+    ResNetDecoder,
+    ResNetEncoder,
+)
+from mmdprior.models.dct import _Cosines
 
 SIDES = [("conv", (side, side)) for side in (8, 28, 32, 33, 45, 50, 64, 127, 128)]
 SIDES += [("conv", sides) for sides in ((8, 200), (33, 20), (120, 31), (96,), (9,), (1001,))]
 SIDES += [("resnet", sides) for sides in ((32, 32), (64, 64), (28, 28), (48, 33), (5, 70))]
+SIDES += [("patched_resnet", (36, 28)), ("mixer", (8, 28)), ("mixer", (32, 32))]
+SIDES += [("dct", sides) for sides in ((32, 32), (5, 70), (9,), (3, 33))]
 SIDES += [(name, sides) for name in ("mlp", "linear") for sides in ((7, 7), (3, 9), (20,), ())]
 
 
@@ -52,6 +66,16 @@ def test_every_parameter_gets_a_gradient_and_rows_are_independent_in_training_mo
         (lambda: ResNetEncoder((3, 48), 2), "signals received; .* accepts images, give .*: conv or mlp$"),
         (lambda: ResNetEncoder((3,), 2), "vectors received; .* accepts images, give model.name: mlp$"),
         (lambda: ResNetEncoder((3, 32, 32), 2, channels=[4] * 6), "channels: 6 stages"),
+        (
+            lambda: ResNetEncoder((3, 32, 32), 2, channels=[4] * 4, patch=4),
+            "channels: 4 stages received; a side of 8",
+        ),
+        (lambda: ResNetDecoder((3, 32, 30), 2, patch=4), "patch: 4 received; a side of 30 is no multiple"),
+        (lambda: MixerEncoder((1, 28, 28), 2, patch=8), "patch: 8 received; a side of 28 is no multiple"),
+        (lambda: MixerDecoder((3, 48), 2), "signals received; .* accepts images, give .*: conv or mlp$"),
+        (lambda: MixerEncoder((1, 8, 8), 2, patch=0), "patch: .*every width must be at least 1"),
+        (lambda: DCTDecoder((31,), 2), "vectors received; .* accepts images and signals, give .*: mlp$"),
+        (lambda: DCTEncoder((1, 8, 8), 2, depth=0), "every width must be at least 1"),
     ],
 )
 def test_rejects_sizes_that_the_network_cannot_have(build, message):
@@ -79,3 +103,27 @@ def test_weights_of_earlier_releases_load_with_the_same_names_and_shapes(name):
         upsampled = torch.nn.functional.interpolate(torch.arange(9.0).view(1, 1, 3, 3), size=(6, 6))
         doubled = torch.nn.functional.interpolate(torch.arange(9.0).view(1, 1, 3, 3), scale_factor=2)
         assert torch.equal(upsampled, doubled)
+
+
+@pytest.mark.parametrize("shape", [(2, 12, 9), (3, 16, 16), (1, 20)])
+def test_cosine_transform_is_that_of_scipy_and_its_inverse_projects(shape, generator):
+    images = torch.rand(4, *shape, generator=generator)
+    transform = _Cosines(shape, 7)
+    axes = tuple(range(2, images.ndim))
+    expected = dctn(images.double().numpy() - 0.5, axes=axes, norm="ortho")
+    expected = expected[(..., *(slice(7) for _ in axes))] * transform.weight.double().numpy()
+    coefficients = transform(images)
+    np.testing.assert_allclose(coefficients.unflatten(1, transform.shape), expected, atol=1e-5)
+    again = transform(transform.inverse(coefficients) + 0.5)
+    np.testing.assert_allclose(again, coefficients, atol=1e-5)
+
+
+def test_mixer_patches_are_at_the_place_of_their_pixels():
+    """With all layers but the last at zero, an output bias makes every patch the same picture."""
+    decoder = MixerDecoder((2, 8, 12), 3, patch=4, width=4, depth=1)
+    with torch.no_grad():
+        decoder.last.weight.zero_()
+        decoder.last.bias.copy_(torch.arange(32.0))
+        picture = decoder(torch.zeros(1, 3))[0]
+    tile = torch.arange(32.0).view(2, 4, 4)
+    assert torch.equal(picture, tile.repeat(1, 2, 3))
