@@ -45,6 +45,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--factors", help=".npy, or .npz:key, of the factors of --codes")
     parser.add_argument("--dims", type=int, default=10, help="number of PCA codes")
     parser.add_argument("--reference", help="checkout of google-research/disentanglement_lib")
+    parser.add_argument("--device", default="cpu", help="device of the codes; the reference runs on the CPU")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument(
         "--without-dci", action="store_true", help="leave out DCI, which takes most of the time"
@@ -91,13 +92,14 @@ def compare(codes, factors, module, options):
     dci = () if options.without_dci else DCI
     groups = {"classical without DCI": CLASSICAL, **{f"DCI {p}": dci for p in options.probe if dci}}
     groups |= {"others": OTHERS}
-    warm_up(codes, factors)
+    scored = codes if options.device == "cpu" else torch.as_tensor(codes, device=options.device)
+    warm_up(scored, factors)
     reference = {}  # runs by names of scores: the probes of DCI share theirs
     for title, names in groups.items():
         protocol = SupervisedProtocol(
             irs_bins=20, probe=title[4:] if title.startswith("DCI") else "histogram"
         )
-        runs = [timed(codes, factors, names, protocol, seed) for seed in range(options.seeds)]
+        runs = [timed(scored, factors, names, protocol, seed) for seed in range(options.seeds)]
         ours = {name: np.mean([scores[name] for scores, _ in runs]) for name in names}
         seconds = np.median([s for _, s in runs])
         print(f"  {title}: {seconds:.3f} CPU seconds")
@@ -118,8 +120,10 @@ def compare(codes, factors, module, options):
 
 
 def warm_up(codes, factors):
-    """Import everything that the scores import."""
+    """Import everything that the scores import, and load the kernels of a device."""
     rows = np.random.default_rng(0).permutation(len(codes))[:300]
+    if isinstance(codes, torch.Tensor) and codes.is_cuda:
+        timed(codes, factors, [*CLASSICAL, *OTHERS], SupervisedProtocol(irs_bins=20), 0)
     timed(codes[rows], factors[rows], None, SupervisedProtocol(probe="gradient_boosted"), 0)
 
 

@@ -8,7 +8,8 @@ bench.py sculpt --out sculpt.jsonl                               # print a table
 bench.py sculpt --out sculpt.jsonl --figure frontier.png --others cifar10_d32.json    # and other runs
 
 A RUN is a run directory, or a checkpoint. Every row is one line of JSON in --out. Rows that exist are
-skipped, so an interrupted command continues. One row takes one to four minutes of one CPU thread.
+skipped, so an interrupted command continues. One row takes one to four minutes of one CPU thread, and less
+on a GPU (--device cuda).
 """
 
 import argparse
@@ -66,6 +67,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--priors", nargs="+", default=["gaussian"], choices=list(PRIORS))
     parser.add_argument("--sizes", nargs="+", type=int, default=[0], help="training codes; 0 for all")
     parser.add_argument("--seed", type=int, default=0, help="seed of maps and scores")
+    parser.add_argument("--device", default="cpu", help="device of networks, maps and scores (cpu)")
     parser.add_argument("--figure", help="draw PSNR against the highest LPS of the rows with 32 dimensions")
     parser.add_argument(
         "--others", help="JSON: [PSNR, deviation, LPS, deviation] by name of other runs to draw"
@@ -115,33 +117,40 @@ def rows(path: str, done: set[tuple[Any, ...]], options: argparse.Namespace) -> 
     ]
     if not wanted:
         return
-    trained = open_checkpoint(path, device="cpu")
+    trained = open_checkpoint(path, device=options.device)
     images = trained.images(split="test")
-    train, held_out = (codes_of(trained, split) for split in ("train", "validation"))
-    codes, error = encode_and_reconstruct(trained.model, images)
+    train, held_out = (codes_of(trained, split, options.device) for split in ("train", "validation"))
+    codes, error = encode_and_reconstruct(trained.model, images, device=options.device)
+    tested = codes.latent.sample.to(options.device)
     judges: dict[str, Judge] = {}
     for method, prior, size in wanted:
-        judge = judges.setdefault(prior, Judge(PRIORS[prior](train.shape[1]), large=not options.sizes[0]))
+        if prior not in judges:
+            intended = PRIORS[prior](train.shape[1]).to(options.device)
+            judges[prior] = Judge(intended, large=not options.sizes[0])
+        judge = judges[prior]
         row = {"run": run, "method": method, "prior": prior, "codes": size, "seed": options.seed}
+        row |= {} if options.device == "cpu" else {"device": torch.cuda.get_device_name()}
         row |= {"d": train.shape[1], "psnr": error.psnr}
         if method == AS_TRAINED:
-            yield row | judge.scores(codes.latent.sample, options.seed)
+            yield row | judge.scores(tested, options.seed)
             continue
-        start = time.process_time()
+        clock = time.process_time if options.device == "cpu" else time.perf_counter
+        start = clock()
         fitted = METHODS[method](train[: size or None], held_out, judge.prior, options.seed)
-        row["fit seconds"] = time.process_time() - start
+        row["fit seconds"] = clock() - start
         bijection = fitted.bijection if isinstance(fitted, FittedBijection) else fitted
         if isinstance(fitted, FittedBijection):
             row |= {"held-out loss": fitted.held_out_loss, "warnings": fitted.warnings}
         trained.model.flow = bijection
-        after, error_after = encode_and_reconstruct(trained.model, images)
+        after, error_after = encode_and_reconstruct(trained.model, images, device=options.device)
         trained.model.flow = None
         row["psnr"] = error_after.psnr
-        yield row | nearness(bijection, codes.latent.sample) | judge.scores(after.latent.sample, options.seed)
+        mapped = after.latent.sample.to(options.device)
+        yield row | nearness(bijection, tested) | judge.scores(mapped, options.seed)
 
 
-def codes_of(run: TrainedRun, split: Any) -> Tensor:
-    return encode(run.model, run.images(split=split)).latent.sample
+def codes_of(run: TrainedRun, split: Any, device: str) -> Tensor:
+    return encode(run.model, run.images(split=split), device=device).latent.sample.to(device)
 
 
 def name_of(path: str) -> str:

@@ -25,7 +25,7 @@ class Judge:
     """Scores codes against a prior. Null distributions are simulated once per object.
 
     Args:
-        prior: intended prior.
+        prior: intended prior; the scores are computed on its device.
         large: whether the match of 10,000 codes is computed, which takes minutes.
     """
 
@@ -48,7 +48,7 @@ class Judge:
     @torch.no_grad()
     def matches(self, z: Tensor, seed: int = 0) -> dict[str, float]:
         """Return the match by the evaluation kernel and by pairs of dimensions, in null deviations."""
-        z = z[torch.randperm(len(z), generator=stream(seed, "shuffled rows"))]
+        z = z[torch.randperm(len(z), generator=stream(seed, "shuffled rows")).to(z.device)]
         found = {}
         for n in self.sizes:
             batches = [part for part in z.split(n)[:_BATCHES] if len(part) == n]

@@ -52,9 +52,9 @@ def copula(train: Tensor, held_out: Tensor, prior: Prior, seed: int) -> Bijectio
 
 def fast_ica(train: Tensor, held_out: Tensor, prior: Prior, seed: int) -> Bijection:
     """Return the independent components of scikit-learn's FastICA, each of variance 1."""
-    ica = FastICA(whiten="unit-variance", random_state=seed, max_iter=500).fit(train.double().numpy())
+    ica = FastICA(whiten="unit-variance", random_state=seed, max_iter=500).fit(train.double().cpu().numpy())
     matrix, mean = torch.from_numpy(ica.components_), torch.from_numpy(ica.mean_)
-    return FixedLinear(train.shape[1], matrix, mean)
+    return FixedLinear(train.shape[1], matrix, mean).to(train.device)
 
 
 METHODS: dict[str, Method] = {
