@@ -3,16 +3,27 @@
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmdprior.errors import InputError, reason
+from mmdprior.files import expand
 
 __all__ = ["absolute_target", "import_target"]
+
+_PREFIX = "mmdprior_target_"
+"""Start of the names of modules that are files."""
+_imported: dict[str, Path] = {}
+"""Modules that files have imported from their own folders, by name, with the folder."""
 
 
 def import_target(target: str, path: str = "target") -> Any:
     """Import ``package.module:Object`` or ``path/to/file.py:object``; the code of the module runs.
+
+    While a file is loaded, its own folder is on the search path, so that it can import its neighbours. A file
+    in a package may use relative imports.
 
     Args:
         target: module or file, a colon, and a name in it, which may have dots.
@@ -49,8 +60,8 @@ def absolute_target(target: str, folder: Path) -> str:
     place, colon, attribute = target.rpartition(":")
     if not place.endswith(".py"):
         return target
-    next_to_yaml = folder / Path(place).expanduser()
-    file = next_to_yaml if next_to_yaml.is_file() else Path(place).expanduser()
+    path = Path(expand(place))
+    file = folder / path if (folder / path).is_file() else path
     return f"{file.resolve()}{colon}{attribute}"
 
 
@@ -62,11 +73,22 @@ def _import_module(name: str) -> Any:
 
 
 def _import_file(file: Path) -> Any:
-    name = f"mmdprior_target_{file.resolve().as_posix().replace('/', '_').replace('.', '_')}"
+    name = f"{_PREFIX}{file.resolve().as_posix().replace('/', '_').replace('.', '_')}"
     if name in sys.modules:
         return sys.modules[name]
     if not file.is_file():
         raise FileNotFoundError(f"no such file: {file}")
+    with _neighbours(file.resolve()) as package:
+        try:
+            return _run_file(file, name)
+        except ImportError as error:
+            if package is None or "relative import" not in str(error):
+                raise
+            # A file of a package is imported as such, which runs the package's __init__.py, too.
+            return importlib.import_module(package)
+
+
+def _run_file(file: Path, name: str) -> Any:
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ImportError(f"not a Python file: {file}")
@@ -78,3 +100,40 @@ def _import_file(file: Path) -> Any:
         del sys.modules[name]
         raise
     return module
+
+
+@contextmanager
+def _neighbours(file: Path) -> Iterator[str | None]:
+    """Return a context manager in which a file can import its neighbours, and its own package by name.
+
+    The folder of the file, and the one that contains its outermost package, come first on the search path. It
+    gives the dotted name of a file in a package, otherwise None.
+    """
+    root = file.parent
+    while (root / "__init__.py").is_file():
+        root = root.parent
+    folders = list(dict.fromkeys([file.parent, root]))
+    _forget_others(folders)
+    before = {*sys.modules}
+    sys.path[:0] = map(str, folders)
+    importlib.invalidate_caches()
+    try:
+        yield None if root == file.parent else ".".join(file.relative_to(root).with_suffix("").parts)
+    finally:
+        for folder in folders:
+            sys.path.remove(str(folder))
+        for name in sys.modules.keys() - before:
+            place = getattr(sys.modules[name], "__file__", None)
+            owner = next((folder for folder in folders if place and folder in Path(place).parents), None)
+            if owner is not None and not name.startswith(_PREFIX):
+                _imported[name] = owner
+
+
+def _forget_others(folders: Sequence[Path]) -> None:
+    """Forget neighbours of other files whose name, such as ``utils``, is also in these folders."""
+    for name, folder in list(_imported.items()):
+        top = name.split(".")[0]
+        clash = any((place / f"{top}.py").is_file() or (place / top).is_dir() for place in folders)
+        if folder not in folders and clash:
+            del _imported[name]
+            sys.modules.pop(name, None)

@@ -4,23 +4,25 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from mmdprior.data.parquet import PARQUET_SUFFIX
 from mmdprior.data.table import TABLE_SUFFIXES
 from mmdprior.errors import InputError
+from mmdprior.scoring.onnx import ONNX_SUFFIX
+from mmdprior.scoring.weights import WEIGHTS_SUFFIX, state_dicts
+from mmdprior.torch_files import load_torch_file
 
 __all__ = ["FileKind", "file_kind"]
 
-FileKind = Literal["checkpoint", "codes", "torchscript", "exported"]
+FileKind = Literal["checkpoint", "codes", "torchscript", "exported", "onnx"]
 
 _EXPORTED = ("models/", "archive_format", "serialized_exported_program.json")
 """Members of a file written by ``torch.export.save``."""
 
 
 def file_kind(path: str) -> FileKind:
-    """Return whether a file is a checkpoint of this package, codes, TorchScript or an exported program.
+    """Return whether a file is a checkpoint of this package, codes, TorchScript, an exported program or ONNX.
 
     A file that cannot be read counts as a checkpoint, whose reader raises the error.
 
@@ -30,8 +32,10 @@ def file_kind(path: str) -> FileKind:
     file = Path(path)
     if not file.is_file():
         raise InputError(f"{path}: no such file; give a checkpoint, a file of codes or a saved model")
-    if file.suffix == ".safetensors":
+    if file.suffix == WEIGHTS_SUFFIX:
         raise _weights_only(path)
+    if file.suffix.lower() == ONNX_SUFFIX:
+        return "onnx"
     with file.open("rb") as content:
         start = content.read(6)
     if file.suffix.lower() in (".npy", ".npz", PARQUET_SUFFIX, *TABLE_SUFFIXES) or start == b"\x93NUMPY":
@@ -45,7 +49,7 @@ def file_kind(path: str) -> FileKind:
         return "torchscript"
     if any(name.startswith(_EXPORTED) for name in below):
         return "exported"
-    return _kind_of_tensors(file, is_zip=bool(names))
+    return _kind_of_tensors(file)
 
 
 def _members(file: Path) -> list[str]:
@@ -56,18 +60,17 @@ def _members(file: Path) -> list[str]:
         return []
 
 
-def _kind_of_tensors(file: Path, *, is_zip: bool) -> FileKind:
+def _kind_of_tensors(file: Path) -> FileKind:
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
-    except Exception:  # torch raises many types for a bad file
+        content = load_torch_file(file)
+    except InputError:
         return "checkpoint"
     if isinstance(content, Tensor):
         return "codes"
     if isinstance(content, dict) and "config" not in content:
         if {"mean", "codes"} & content.keys():
             return "codes"
-        state = content.get("state_dict", content)
-        if isinstance(state, dict) and state and all(isinstance(v, Tensor) for v in state.values()):
+        if state_dicts(content):
             raise _weights_only(str(file))
     return "checkpoint"
 

@@ -14,10 +14,12 @@ from mmdprior.build.dry_run import dry_run
 from mmdprior.build.restore import TrainedRun
 from mmdprior.config.load import make_config, parse_value
 from mmdprior.errors import InputError, shorten
-from mmdprior.scoring.external import PosteriorName, read_weights
+from mmdprior.models import Autoencoder
+from mmdprior.scoring.outputs import PosteriorName
+from mmdprior.scoring.weights import weights_for
 from mmdprior.training.checkpoint import FORMAT_VERSION
 
-__all__ = ["open_pair"]
+__all__ = ["open_pair", "pair_of"]
 
 _PARTS = ("encoder", "decoder")
 
@@ -40,8 +42,9 @@ def open_pair(
         encoder: ``package.module:Class`` or ``file.py:Class``, or YAML with arguments. It maps images in
             [0, 1] to (n, d) codes, or to means and log-variances, (n, 2 d).
         decoder: the same for the module that maps (n, d) codes to images in [0, 1].
-        weights: state dicts (``.pt`` or ``.safetensors``): none, one for the encoder and one for the decoder,
-            or one file whose keys start with ``encoder.`` and ``decoder.``; its other keys are ignored.
+        weights: files or folders of weights, see `mmdprior.scoring.weights.read_weights`: none, one for the
+            encoder and one for the decoder, or one of both. The two parts are found by names and shapes, or
+            as keys that start with ``encoder.`` and ``decoder.``.
         data: YAML of the images, such as ``{name: image_folder, root: DIR, size: 64}``.
         latent_dim: number of dimensions d.
         posterior: meaning of the outputs of the encoder.
@@ -71,7 +74,7 @@ def open_pair(
     train = open_splits(config.slots["data"], config.data).train
     builder = Builder(config)
     model = builder.model(train.image_shape)
-    for part, state in _states(weights).items():
+    for part, state in _states(model, weights).items():
         _load(getattr(model, part), state, f"--weights: not those of --{part}")
     cpu = torch.device("cpu")
     dry_run(model, builder.regularizer(), train, latent_dim=latent_dim, batch_size=2, device=cpu)
@@ -88,6 +91,12 @@ def open_pair(
     )
 
 
+def pair_of(options: Any) -> TrainedRun:
+    """Open the encoder and the decoder that the options of a command name."""
+    arguments = (options.encoder, options.decoder, options.weights, options.data, options.latent_dim)
+    return open_pair(*arguments, posterior=options.posterior, device=options.device)
+
+
 def _slot(text: str, option: str) -> dict[str, Any]:
     """Return a target on the command line as YAML has it."""
     description = parse_value(text, option) if text.lstrip().startswith("{") else {"target": text}
@@ -96,30 +105,28 @@ def _slot(text: str, option: str) -> dict[str, Any]:
     return description
 
 
-def _states(files: Sequence[str]) -> dict[str, Mapping[str, Tensor]]:
+def _states(model: Autoencoder, files: Sequence[str]) -> dict[str, Mapping[str, Tensor]]:
     """Return the state dicts of both parts; an empty dict without files."""
-    if not files:
-        return {}
-    states = [read_weights(Path(file)) for file in files]
-    if len(states) == 2:
-        return dict(zip(_PARTS, states, strict=True))
-    if len(states) > 2:
-        raise InputError(f"--weights: {len(states)} files received; give one, or encoder and decoder")
-    split: dict[str, Mapping[str, Tensor]] = {
-        part: {
-            key.removeprefix(f"{part}."): value
-            for key, value in states[0].items()
-            if key.startswith(f"{part}.")
-        }
-        for part in _PARTS
-    }
-    missing = [part for part, state in split.items() if not state]
-    if missing:
+    if len(files) > 2:
+        raise InputError(f"--weights: {len(files)} files received; give one, or encoder and decoder")
+    if len(files) == 2:
+        parts = dict(zip(_PARTS, files, strict=True))
+        return {part: weights_for(getattr(model, part), file) for part, file in parts.items()}
+    return {part: _of_part(getattr(model, part), file, part) for file in files for part in _PARTS}
+
+
+def _of_part(module: nn.Module, file: str, part: str) -> Mapping[str, Tensor]:
+    """Return the weights of a part in the file of both."""
+    state = weights_for(module, file)
+    if state.keys() == module.state_dict().keys():
+        return state
+    own = {key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(f"{part}.")}
+    if not own:
         raise InputError(
-            f"--weights: {files[0]} has no keys that start with '{missing[0]}.'; "
-            "give one file for the encoder and one for the decoder"
+            f"--weights: {file} has no keys that start with '{part}.'; give one file for the encoder and one "
+            "for the decoder"
         )
-    return split
+    return own
 
 
 def _load(module: nn.Module, state: Mapping[str, Tensor], message: str) -> None:

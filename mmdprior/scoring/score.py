@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
+
 from mmdprior.build.builder import Builder
 from mmdprior.build.data import SplitName, images_from, split_to_score
 from mmdprior.build.device import choose_device
@@ -21,15 +23,23 @@ from mmdprior.figures import save_figures
 from mmdprior.latent import Latent
 from mmdprior.metrics import PriorMatch, Protocol
 from mmdprior.metrics.checks import check_codes
-from mmdprior.metrics.group_labels import GroupLabels
+from mmdprior.metrics.group_labels import BLOCKS, GroupLabels
 from mmdprior.metrics.supervised.factors import Factors
 from mmdprior.metrics.supervised.scores import available_scores
 from mmdprior.models import Autoencoder
 from mmdprior.naming import short_names
-from mmdprior.scoring.external import PosteriorName, load_encoder, load_program
+from mmdprior.scoring.external import load_encoder, load_program
 from mmdprior.scoring.factors import NO_FACTORS, factors_of_codes, factors_of_images
 from mmdprior.scoring.file_kind import file_kind
+from mmdprior.scoring.foreign_codes import (
+    encode_foreign,
+    first_images,
+    foreign_encoder,
+    groups_of_positions,
+)
+from mmdprior.scoring.foreign_encoder import EncoderOptions
 from mmdprior.scoring.groups import groups_of_codes, groups_of_images
+from mmdprior.scoring.outputs import PosteriorName
 from mmdprior.scoring.table import ScoreTable
 from mmdprior.training import read_checkpoint
 
@@ -39,6 +49,8 @@ _log = logging.getLogger(DATA_LOG)
 
 _IMAGES = 10_000
 """Images that are encoded unless ``limit`` sets another number."""
+_ROWS, _FEWEST = 100_000, 100
+"""Positions that are scored, and fewest images, unless ``limit`` sets another number of images."""
 
 Scored = tuple[Evaluation, Codes]
 """Scores, and the codes that were scored."""
@@ -57,8 +69,9 @@ class Scorer:
         batch_size: images per encoding batch.
         seed: seed of posterior noise, splits and predictors.
         device: torch device, or ``auto``.
-        posterior: meaning of the outputs of encoders trained elsewhere; None for deterministic codes, with a
-            note if the number of outputs is even.
+        posterior: meaning of the outputs of encoders trained elsewhere, where they have no names; None reads
+            a tensor as codes, and a pair as means and log-variances or standard deviations.
+        encoder_options: weights, calls and outputs of encoders trained elsewhere.
         columns: choice of the columns of files of codes.
         trust: whether targets that a checkpoint names, and models that contain code, may run.
         protocol: LPS protocol: transform, folds, seeds.
@@ -95,6 +108,7 @@ class Scorer:
     block_length: int | None = None
     factors: str | None = None
     factor_scores: FactorScores | None = None
+    encoder_options: EncoderOptions = field(default_factory=EncoderOptions)
 
     def file(self, path: str) -> Scored:
         """Score a file of any kind, recognised by its content, or the last checkpoint of a run directory."""
@@ -162,40 +176,45 @@ class Scorer:
         )
         return self._supervised(scored, images, model, table, config)
 
-    def encoder(self, target: str, weights: str | None) -> Scored:
+    def encoder(self, target: str, weights: str | None = None) -> Scored:
         """Score an encoder trained elsewhere on ``data``; see `mmdprior.scoring.external.load_encoder`."""
         images = self._images("an encoder")
-        model = load_encoder(target, weights, self._posterior, images.image_shape)
-        return self._encode(model.to(choose_device(self.device)), images)
+        return self._encode(self._load_encoder(target, weights, images), images)
+
+    def encode(self, target: str, weights: str | None = None) -> Codes:
+        """Return the codes of an encoder trained elsewhere for all images of ``data``, or for ``limit``."""
+        images = self._images("an encoder")
+        model = self._load_encoder(target, weights, images)
+        return encode_foreign(
+            model, thin(images, self.limit), self.batch_size, self.seed, choose_device(self.device)
+        )
 
     def program(self, path: str) -> Scored:
-        """Score a TorchScript file or an exported program on ``data``."""
-        if not self.trust:  # raise for missing trust before missing data
-            load_program(path, self._posterior, (1, 1, 1), choose_device("cpu"), trust=False)
-        images, device = self._images(path), choose_device(self.device)
-        model = load_program(path, self._posterior, images.image_shape, device, trust=self.trust)
+        """Score a TorchScript file, an exported program or an ONNX graph on ``data``."""
+        if not self.trust and file_kind(path) != "onnx":  # raise for missing trust before missing data
+            load_program(path, None, torch.zeros(0), trust=False)
+        images = self._images(path)
+        probe = first_images(images, choose_device(self.device))
+        model = load_program(path, self.posterior, probe, trust=self.trust, options=self.encoder_options)
         return self._encode(model, images)
 
-    @property
-    def _posterior(self) -> PosteriorName:
-        return self.posterior or "deterministic"
-
-    def _note_outputs(self, codes: Codes) -> None:
-        """Log how the outputs of an encoder were read, where they may have another meaning."""
-        outputs = codes.latent.dim
-        if self.posterior is None and outputs % 2 == 0:
-            _log.info(
-                "encoder: %d outputs read as %d deterministic codes; give --posterior gaussian if they are "
-                "(mean, log_var)",
-                outputs,
-                outputs,
-            )
+    def _load_encoder(self, target: str, weights: str | None, images: ImageSet) -> Autoencoder:
+        probe = first_images(images, torch.device("cpu"))
+        model = load_encoder(target, weights, self.posterior, probe, self.encoder_options)
+        return model.to(choose_device(self.device))
 
     def _encode(self, model: Autoencoder, images: ImageSet) -> Scored:
-        device, groups = choose_device(self.device), groups_of_images(self.groups, images, self._limit)
-        thinned, table = self._thinned(images), self._table(images)
-        codes = encode(model, thinned, batch_size=self.batch_size, seed=self.seed, device=device)
-        self._note_outputs(codes)
+        positions = foreign_encoder(model).positions
+        if positions > 1 and (self.groups == BLOCKS or self.factors not in (None, NO_FACTORS)):
+            raise InputError(
+                "--spatial: positions cannot have factors or blocks; leave --factors, --groups out"
+            )
+        limit = self._limit if positions == 1 else self.limit or max(_FEWEST, _ROWS // positions)
+        groups, table = groups_of_images(self.groups, images, limit), self._table(images)
+        thinned, device = self._thinned(images, limit), choose_device(self.device)
+        codes = encode_foreign(model, thinned, self.batch_size, self.seed, device)
+        if positions > 1:
+            return self._score(codes, groups_of_positions(groups, len(thinned), positions))
         return self._supervised(self._score(codes, groups), images, model, table)
 
     def _score(self, codes: Codes, groups: GroupLabels) -> Scored:
@@ -280,8 +299,8 @@ class Scorer:
             raise InputError(f"--data: missing; {model} needs images to encode")
         return images_from(self.data, self.split)
 
-    def _thinned(self, images: ImageSet) -> ImageSet:
-        scored = thin(images, self._limit)
+    def _thinned(self, images: ImageSet, limit: int | None = None) -> ImageSet:
+        scored = thin(images, limit or self._limit)
         if len(scored) < len(images):
             _log.info("limit: %d of %d images are scored, evenly spaced", len(scored), len(images))
         return scored

@@ -39,7 +39,7 @@ from mmdprior.priors import Prior
 from mmdprior.results import Result, to_plain
 from mmdprior.scoring.code_scores import CodeScores, shuffled_rows
 from mmdprior.scoring.file_kind import file_kind
-from mmdprior.scoring.foreign_pair import open_pair
+from mmdprior.scoring.foreign_pair import pair_of
 from mmdprior.seeding import stream
 from mmdprior.training.checkpoint import write_checkpoint
 
@@ -309,7 +309,7 @@ def sculpt(options: Any, out: Path, log: Callable[[str], None]) -> Sculpted:
     figure = None if options.figure is None else picture_path(options.figure)
     if options.source is None:
         # The data of the pair are those of its config.
-        result, content = replace(sculptor, data=None).run(_pair(options))
+        result, content = replace(sculptor, data=None).run(pair_of(options))
     elif not Path(options.source).is_dir() and file_kind(options.source) == "codes":
         if Path(options.out).suffix != ".pt":
             raise InputError(f"--out: {options.out} received; the map of a file of codes needs a .pt file")
@@ -326,12 +326,6 @@ def sculpt(options: Any, out: Path, log: Callable[[str], None]) -> Sculpted:
         drawing = image_figure(in_rows(torch.cat([before, after])), [], title="prior draws, before and after")
         save_figure(drawing, figure)
     return result
-
-
-def _pair(options: Any) -> TrainedRun:
-    """Open the encoder and the decoder that the options name."""
-    arguments = (options.encoder, options.decoder, options.weights, options.data, options.latent_dim)
-    return open_pair(*arguments, posterior=options.posterior, device=options.device)
 
 
 def picture_path(path: str) -> Path:

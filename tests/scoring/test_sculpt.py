@@ -267,7 +267,11 @@ def test_mistakes_in_a_pair(pair, change, message, capsys):
 def test_weights_of_another_layout(pair, tmp_path, capsys):
     options, state = pair
     torch.save({f"net.{key}": value for key, value in state.items()}, tmp_path / "net.pt")
-    assert main(["sculpt", *options, "--weights", f"{tmp_path}/net.pt", *SHORT]) == 2
+    assert main(["sculpt", *options, "--weights", f"{tmp_path}/net.pt", *SHORT]) == 0
+    model = load_model(tmp_path / "out.pt", trust=True)
+    assert torch.equal(model.encoder[1].weight, state["encoder.1.weight"])
+    torch.save({key.replace(".", "_"): value for key, value in state.items()}, tmp_path / "other.pt")
+    assert main(["sculpt", *options, "--weights", f"{tmp_path}/other.pt", *SHORT]) == 2
     assert "no keys that start with 'encoder.'" in capsys.readouterr().err
     torch.save({**state, "encoder.1.weight": torch.zeros(7, 7)}, tmp_path / "bad.pt")
     assert main(["sculpt", *options, "--weights", f"{tmp_path}/bad.pt", *SHORT]) == 2
