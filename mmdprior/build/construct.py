@@ -14,6 +14,7 @@ from mmdprior.config.signature import CONTRACTS, SUPPLIED, is_part_itself
 from mmdprior.config.slots import Slot
 from mmdprior.data import ImageSet, Source, Splits
 from mmdprior.errors import InputError, reason
+from mmdprior.files import expand
 from mmdprior.priors import Prior, as_prior
 from mmdprior.priors.prior import check_draws
 
@@ -80,9 +81,15 @@ class SlotBuilder:
         def build(value: Any) -> Any:
             if isinstance(value, list):
                 return [build(entry) for entry in value]
+            if isinstance(value, str):
+                return expand(value)  # ~ and environment variables of paths
             return self.build(value) if isinstance(value, Slot) else value
 
-        return {key: build(value) for key, value in slot.arguments.items()}
+        arguments = {}
+        for key, value in slot.arguments.items():
+            with error_path(f"{slot.path}.{key}"):
+                arguments[key] = build(value)
+        return arguments
 
     def _call(self, slot: Slot, factory: Any, arguments: Mapping[str, Any]) -> Any:
         """Call a factory with its arguments and those that the builder supplies."""
@@ -148,7 +155,12 @@ class SlotBuilder:
 
 
 def _base_dim(slot: Slot, dim: int) -> int:
-    """Return the dimension of the prior inside another: the columns of an affine map, otherwise dim."""
+    """Return the dimension of the prior inside another: the columns of an affine map, the dimensions that
+    factors leave, otherwise dim."""
+    if slot.name == "factors":
+        factors = slot.arguments["factors"]
+        entries = [entry for entry in factors.values() if isinstance(entry, Mapping)]
+        return max(1, dim - sum(len(entry.get("dims", ())) for entry in entries))
     matrix = slot.arguments.get("matrix")
     return len(matrix[0]) if isinstance(matrix, list) and matrix and isinstance(matrix[0], list) else dim
 

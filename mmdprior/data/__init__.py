@@ -47,6 +47,7 @@ from mmdprior.data.factor_images import FactorImages
 from mmdprior.data.factor_table import FactorTable
 from mmdprior.data.image_folder import image_folder
 from mmdprior.data.known_factors import KnownFactors
+from mmdprior.data.labelled import labelled_subset
 from mmdprior.data.mpi3d import mpi3d
 from mmdprior.data.shapes3d import shapes3d
 from mmdprior.data.smallnorb import smallnorb
@@ -82,6 +83,7 @@ __all__ = [
     "cars3d",
     "dsprites",
     "image_folder",
+    "labelled_subset",
     "make_splits",
     "mpi3d",
     "shapes3d",

@@ -32,6 +32,7 @@ class Batch:
         images: (n, C, H, W) float in [0, 1]; (n, C, T) or (n, p) for signals or vectors.
         labels: (n, k) labels; k is 0 without labels.
         indices: row numbers in the training set of the whole global batch, on the CPU.
+        labelled: this rank's rows of the labelled batch of the step; None without one.
 
     Example:
         >>> from mmdprior.data import ResidentBatches, sprites
@@ -43,6 +44,7 @@ class Batch:
     images: Float[Tensor, "n *sample"]
     labels: Tensor
     indices: Tensor
+    labelled: "Batch | None" = None
 
 
 class Batches(ABC):

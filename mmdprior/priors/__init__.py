@@ -2,8 +2,10 @@
 
 from mmdprior.priors.atomic import Bernoulli, Corners, Grid
 from mmdprior.priors.compose import Affine, Product, Rotation, Transform
+from mmdprior.priors.conditional import ClassMixture, ConditionalPrior, Factors, PerClass
 from mmdprior.priors.copula import Chain, Correlated, Tree
 from mmdprior.priors.empirical import FromCallable, FromDistribution, PriorLike, Samples, as_prior
+from mmdprior.priors.factor import Factor
 from mmdprior.priors.factorized import (
     Beta,
     Factorized,
@@ -28,9 +30,13 @@ __all__ = [
     "Beta",
     "Chain",
     "Circle",
+    "ClassMixture",
+    "ConditionalPrior",
     "Corners",
     "Correlated",
+    "Factor",
     "Factorized",
+    "Factors",
     "FromCallable",
     "FromDistribution",
     "FullGaussian",
@@ -44,6 +50,7 @@ __all__ = [
     "LowRankGaussian",
     "Marginal",
     "Moments",
+    "PerClass",
     "Pinwheel",
     "Prior",
     "PriorLike",

@@ -13,7 +13,7 @@ from mmdprior.priors.arguments import number_table, positive_int, positive_numbe
 from mmdprior.priors.marginals import MixtureMarginal, NormalMarginal
 from mmdprior.priors.prior import Marginal, Moments, Prior
 
-__all__ = ["GaussianMixture"]
+__all__ = ["GaussianMixture", "probabilities"]
 
 _MAX_MEANS = 4096
 """Most means of a layout. The density of n codes forms an (n, means, d) tensor."""
@@ -57,7 +57,7 @@ class GaussianMixture(Prior):
         super().__init__(dim)
         self.register_buffer("means", table)
         self.register_buffer("scales", self._scales(scale, k))
-        self.register_buffer("weights", _probabilities(weights, k))
+        self.register_buffer("weights", probabilities(weights, k))
         self.means: Tensor
         self.scales: Tensor
         self.weights: Tensor
@@ -200,8 +200,16 @@ class GaussianMixture(Prior):
         return scales.expand(k, self.dim).clone()
 
 
-def _probabilities(weights: object, k: int) -> Tensor:
-    """Return k probabilities that sum to one, equal by default."""
+def probabilities(weights: object, k: int) -> Tensor:
+    """Return k probabilities that sum to one, equal by default.
+
+    Args:
+        weights: the probabilities; None for equal ones.
+        k: number of probabilities.
+
+    Raises:
+        InputError: another number of weights, negative ones, or another sum.
+    """
     if weights is None:
         return torch.full((k,), 1.0 / k)
     probabilities = to_tensor("weights", weights)

@@ -12,18 +12,23 @@ from mmdprior.regularizers.baselines.rae import RAE
 from mmdprior.regularizers.baselines.sigreg import SIGReg
 from mmdprior.regularizers.baselines.sliced_wasserstein import SlicedWasserstein
 from mmdprior.regularizers.baselines.wae_gan import WAEGAN
+from mmdprior.regularizers.conditional_mmd import ConditionalMMD
 from mmdprior.regularizers.estimators import Biased, Block, Estimator, KnownPrior, Unbiased
 from mmdprior.regularizers.kl import KL
+from mmdprior.regularizers.label_penalty import LabelPenalty
 from mmdprior.regularizers.mmd import MMD, mmd
 from mmdprior.regularizers.predictability import Predictability
-from mmdprior.regularizers.regularizer import NoPenalty, Regularizer
+from mmdprior.regularizers.regularizer import Labelled, NoPenalty, Regularizer
 from mmdprior.regularizers.sum import SumOfPenalties, Weighted
+from mmdprior.regularizers.supervised import CrossEntropy, LinearHead, SquaredError
 
 __all__ = [
     "BetaTC",
     "Biased",
     "Block",
+    "ConditionalMMD",
     "CramerWold",
+    "CrossEntropy",
     "DHSIC",
     "DIP",
     "Decorrelation",
@@ -32,6 +37,9 @@ __all__ = [
     "Info",
     "KL",
     "KnownPrior",
+    "LabelPenalty",
+    "Labelled",
+    "LinearHead",
     "MMD",
     "Nash",
     "NoPenalty",
@@ -40,6 +48,7 @@ __all__ = [
     "Regularizer",
     "SIGReg",
     "SlicedWasserstein",
+    "SquaredError",
     "SumOfPenalties",
     "Unbiased",
     "VICReg",

@@ -4,7 +4,9 @@ import inspect
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -14,7 +16,28 @@ from mmdprior.errors import InputError, InputWarning
 from mmdprior.latent import Latent
 from mmdprior.tracing import is_traced
 
-__all__ = ["NoPenalty", "Regularizer", "check_codes", "codes_of", "loss_of_auxiliary"]
+__all__ = [
+    "Labelled",
+    "NoPenalty",
+    "Regularizer",
+    "check_codes",
+    "codes_of",
+    "loss_of_auxiliary",
+    "penalty_of",
+]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Codes of the labelled batch of a step, and their labels.
+
+    Attributes:
+        latent: codes.
+        labels: (n, k) labels of the same rows; NaN, or negative in integer labels, where missing.
+    """
+
+    latent: Latent
+    labels: Tensor
 
 
 class Regularizer(nn.Module, ABC):
@@ -40,12 +63,16 @@ class Regularizer(nn.Module, ABC):
       that draws random numbers has the argument ``step``, which is another number in every update.
     - ``before_training(model=..., images=..., examples=...)`` receives the autoencoder and training images,
       for penalties on more than the codes.
+    - ``set_labels(names, labels)`` receives the names of the label columns and the labels that training uses.
+    - ``on_labelled = True`` marks a penalty on labelled codes: where a run has a labelled batch besides the
+      unlabelled one (``data.labelled``), ``latent`` and ``labels`` are those of the labelled batch.
 
     A regularizer owns no optimizer and no device: the loop moves it with ``.to(device)``.
     `mmdprior.testing.check_regularizer` verifies all of this.
 
     Attributes:
         terms: parts of the last value by name, detached 0-dim tensors.
+        on_labelled: whether the penalty is evaluated on the labelled batch of a step, if there is one.
         auxiliary_steps: updates of the auxiliary modules per update of the model.
         auxiliary_learning_rate: default step size of Adam for the auxiliary modules.
         auxiliary_betas: default decay rates of Adam for the auxiliary modules.
@@ -93,6 +120,7 @@ class Regularizer(nn.Module, ABC):
         >>> check_regularizer(Adversarial(3), dim=3)
     """
 
+    on_labelled: ClassVar[bool] = False
     auxiliary_steps: int = 1
     auxiliary_learning_rate: float = 1e-3
     auxiliary_betas: tuple[float, float] = (0.5, 0.9)
@@ -137,6 +165,14 @@ class Regularizer(nn.Module, ABC):
                 are fewer.
         """
 
+    def set_labels(self, names: Sequence[str], labels: Tensor) -> None:
+        """Receive the labels of the data before training; ignored by default.
+
+        Args:
+            names: one name per label column; empty for data without labels.
+            labels: (n, k) labels that training uses, those of the labelled subset if there is one.
+        """
+
     def describe(self) -> str:
         """Return a one-line description of the penalty."""
         return type(self).__name__
@@ -153,6 +189,32 @@ class Regularizer(nn.Module, ABC):
             step: number of the update, for a loss that draws random numbers.
         """
         return torch.zeros((), device=latent.sample.device)
+
+
+def penalty_of(
+    penalty: Regularizer,
+    latent: Latent | Tensor,
+    *,
+    step: int,
+    labels: Tensor | None,
+    labelled: Labelled | None,
+) -> Float[Tensor, ""]:
+    """Return the value of a penalty at a step, on the batch or on the labelled batch.
+
+    Args:
+        penalty: a regularizer; a sum passes the labelled batch on to its penalties.
+        latent: codes of the global batch.
+        step: training step.
+        labels: labels of the batch.
+        labelled: the labelled batch; None where the batch itself is labelled.
+    """
+    if labelled is None:
+        return penalty(latent, step=step, labels=labels)
+    if penalty.on_labelled:
+        return penalty(labelled.latent, step=step, labels=labelled.labels)
+    if "labelled" in inspect.signature(penalty.forward).parameters:
+        return penalty(latent, step=step, labels=labels, labelled=labelled)
+    return penalty(latent, step=step, labels=labels)
 
 
 def loss_of_auxiliary(penalty: Regularizer, latent: Latent, step: int) -> Float[Tensor, ""]:

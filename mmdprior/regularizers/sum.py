@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
 from mmdprior.priors.arguments import positive_number
-from mmdprior.regularizers.regularizer import Regularizer, loss_of_auxiliary
+from mmdprior.regularizers.regularizer import Labelled, Regularizer, loss_of_auxiliary, penalty_of
 from mmdprior.tracing import may_store_results
 
 __all__ = ["SumOfPenalties", "Weighted"]
@@ -102,6 +102,11 @@ class SumOfPenalties(Regularizer):
         for entry in self._entries():
             entry.penalty.before_training(model=model, images=images, examples=examples)
 
+    def set_labels(self, names: Sequence[str], labels: Tensor) -> None:
+        """Pass the labels of the data to every penalty."""
+        for entry in self._entries():
+            entry.penalty.set_labels(names, labels)
+
     def describe(self) -> str:
         """Return a one-line description of the penalty."""
         return "; ".join(f"{entry.weight:g} x [{entry.penalty.describe()}]" for entry in self._entries())
@@ -112,11 +117,20 @@ class SumOfPenalties(Regularizer):
             entry.penalty.check(dim=dim, stochastic=stochastic)
 
     def forward(
-        self, latent: Latent | Tensor, *, step: int = 0, labels: Tensor | None = None
+        self,
+        latent: Latent | Tensor,
+        *,
+        step: int = 0,
+        labels: Tensor | None = None,
+        labelled: Labelled | None = None,
     ) -> Float[Tensor, ""]:
-        """Return the weighted sum."""
+        """Return the weighted sum; penalties on labelled codes are those of the labelled batch."""
         entries = self._entries()
-        values = [entry.factor(step) * entry.penalty(latent, step=step, labels=labels) for entry in entries]
+        values = [
+            entry.factor(step)
+            * penalty_of(entry.penalty, latent, step=step, labels=labels, labelled=labelled)
+            for entry in entries
+        ]
         if may_store_results():
             self._set_terms(entries, [value.detach() for value in values])
         return torch.stack(values).sum()

@@ -10,8 +10,10 @@ from mmdprior.priors import (
     Beta,
     Chain,
     Circle,
+    ClassMixture,
     Corners,
     Correlated,
+    Factors,
     FromCallable,
     FromDistribution,
     FullGaussian,
@@ -23,6 +25,7 @@ from mmdprior.priors import (
     Laplace,
     Logistic,
     LowRankGaussian,
+    PerClass,
     Pinwheel,
     Product,
     Rectified,
@@ -57,6 +60,14 @@ CORRELATION = [[1.0, 0.7, -0.4], [0.7, 1.0, 0.1], [-0.4, 0.1, 1.0]]
 FACTOR = [[1.0, 0.0], [0.5, -1.0], [0.0, 2.0], [0.3, 0.3]]
 MATRIX = [[1.0, 0.5, 0.0], [0.0, 2.0, -1.0], [0.3, 0.0, 1.0]]
 SIGNED = [[0.0, -2.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.0, -1.0]]
+
+
+FACTORS = {
+    "shape": {"dims": [0], "kind": "discrete", "levels": 3, "noise": 0.2},
+    "angle": {"dims": [4, 2], "kind": "circular", "levels": 10},
+    "x": {"dims": [1], "kind": "continuous", "low": -2.0, "high": 5.0},
+    "digit": {"dims": [5, 6, 7, 8], "kind": "discrete", "levels": 4, "weights": [0.1, 0.2, 0.3, 0.4]},
+}
 
 
 def mixed():
@@ -109,6 +120,10 @@ PRIORS = {
     "placed_product": lambda: Product(
         [FullGaussian(COVARIANCE), Uniform(1), Laplace(1)], dims=[[4, 0, 2], [1], [3]]
     ),
+    "factors": lambda: Factors(9, FACTORS, Uniform(1)),
+    "per_class": lambda: PerClass([Gaussian(2, mean=-3.0), Laplace(2)], weights=[0.3, 0.7]),
+    "per_class_bounded": lambda: PerClass([Ball(2), Uniform(2, 2.0, 3.0)]),
+    "class_mixture": lambda: ClassMixture(GaussianMixture(MEANS, [0.3, 0.6], [0.25, 0.75])),
     "affine": lambda: Affine(mixed(), MATRIX, shift=[0.0, 1.0, -1.0]),
     "affine_wide": lambda: Affine(Laplace(2), [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]),
     "affine_gaussian": lambda: Affine(FullGaussian(COVARIANCE), MATRIX, shift=0.5),

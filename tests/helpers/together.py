@@ -18,11 +18,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from helpers.baseline_catalogue import BASELINES
 
 from mmdprior import KL, MMD
-from mmdprior.data import Augmentation, Batch, InMemory, ResidentBatches
+from mmdprior.data import Augmentation, Batch, InMemory, ResidentBatches, Subset
 from mmdprior.kernels import ANOVA
 from mmdprior.models import QLAE, Autoencoder, GaussianPosterior, UniformQuantiser
-from mmdprior.priors import Gaussian
-from mmdprior.regularizers import Predictability, Regularizer, SumOfPenalties
+from mmdprior.priors import Factors, Gaussian
+from mmdprior.regularizers import ConditionalMMD, LinearHead, Predictability, Regularizer, SumOfPenalties
 from mmdprior.training import Constant, Logger, Numerics, Target, Trainer, join
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +78,10 @@ def penalty(case, world):
         return KL()
     if case in BASELINES:
         return BASELINES[case](DIM)
+    if case == "labelled":
+        prior = Factors(DIM, {"label_0": {"dims": [1], "kind": "continuous", "low": 0, "high": 95}})
+        parts = [MMD(prior, seed=0), ConditionalMMD(prior, seed=0), LinearHead(prior, seed=0)]
+        return SumOfPenalties(parts)
     if case == "learned":
         return SumOfPenalties([Predictability(DIM, [8], seed=0), MMD(Gaussian(DIM), seed=0)])
     mmd = MMD(Gaussian(DIM), ANOVA(), seed=0, queue=8 if case == "queue" else 0)
@@ -101,20 +105,23 @@ def train(case, dtype, parts, world, device):
     model = Autoencoder(encoder, Decoder(), GaussianPosterior(), quantiser=quantiser).to(device, dtype)
     regularizer = penalty(case, world).to(device, dtype)
     learned = [p for module in regularizer.auxiliary_modules() for p in module.parameters()]
+    shared = [p for p in regularizer.parameters() if all(p is not other for other in learned)]
+    few = Subset(images, torch.arange(0, 96, 3)) if case == "labelled" else None
     losses = LossRecorder()
     trainer = Trainer(
         model=model,
         regularizer=regularizer,
         batches=ConvertedBatches(images, 32, 3, device, Augmentation(True, 2), world, dtype=dtype),
-        optimizer=torch.optim.Adam(model.parameters(), lr=1e-3, foreach=False),
+        optimizer=torch.optim.Adam([*model.parameters(), *shared], lr=1e-3, foreach=False),
         auxiliary_optimizer=torch.optim.Adam(learned, lr=1e-3) if learned else None,
-        steps=FEW_STEPS if case in BASELINES or case in QUANTISERS else STEPS,
+        steps=FEW_STEPS if case in BASELINES or case in QUANTISERS or case == "labelled" else STEPS,
         device=device,
         weight=10.0,
         weight_schedule=Target("penalty/kl", 0.5, rate=0.1) if case == "target" else Constant(),
         gradient_clip=5.0,
         numerics=Numerics(accumulate=parts),
         world=world,
+        labelled=few and ConvertedBatches(few, 8, 3, device, Augmentation(), world, dtype=dtype),
         logger=losses,
         log_every=1,
         progress=False,
