@@ -1,11 +1,14 @@
-"""Atomic writing of text files."""
+"""Atomic writing of text files, and paths with environment variables."""
 
 import os
+import re
 from pathlib import Path
 
 from mmdprior.errors import InputError, reason
 
-__all__ = ["write_whole"]
+__all__ = ["expand", "write_whole"]
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))")
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -35,3 +38,29 @@ def write_whole(path: Path, text: str) -> None:
         raise InputError(f"{path}: not written ({cause}); free some disk space") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def expand(path: str) -> str:
+    """Return a path with ``~`` and environment variables, ``$NAME`` or ``${NAME}``, replaced.
+
+    Args:
+        path: path as a user writes it.
+
+    Raises:
+        InputError: a variable is not set.
+
+    Example:
+        >>> import os
+        >>> from mmdprior.files import expand
+        >>> os.environ["DATA"] = "/data"
+        >>> expand("$DATA/images"), expand("${DATA}2"), expand("plain")
+        ('/data/images', '/data2', 'plain')
+    """
+    if os.path.exists(path):  # a name with a dollar sign
+        return path
+    for match in _VARIABLE.finditer(path):
+        name = match[1] or match[2]
+        if name not in os.environ:
+            raise InputError(f"{path!r} received; set the environment variable {name}, or give another path")
+    filled = _VARIABLE.sub(lambda match: os.environ[match[1] or match[2]], path)
+    return os.path.expanduser(filled)

@@ -11,6 +11,7 @@ from mmdprior.data import thin
 from mmdprior.data.codes import read_codes
 from mmdprior.errors import InputError
 from mmdprior.evaluation import encode
+from mmdprior.files import expand
 from mmdprior.training import is_checkpoint, read_checkpoint
 
 __all__ = ["read_assets"]
@@ -56,9 +57,9 @@ def read_assets(source: Config | Slot) -> dict[str, Tensor]:
 
 def _read(path: str) -> Tensor:
     """Read an (m, d) array, or encode the training images of a checkpoint with its model."""
-    file = checkpoint_file(path)
+    file = checkpoint_file(expand(path))
     if not is_checkpoint(file):
-        return read_codes(path)
+        return read_codes(expand(path))
     content = read_checkpoint(file)
     try:
         config = config_of(content, path, trust=False)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from mmdprior.build.assets import read_assets
 from mmdprior.build.builder import Builder
 from mmdprior.build.construct import SlotBuilder
+from mmdprior.config.base import shipped_names
 from mmdprior.config.load import load_config, parse_value
 from mmdprior.config.slots import check_slot
 from mmdprior.errors import InputError
@@ -40,7 +41,7 @@ def view_prior(
     """Build the prior of a config, or a prior that is named.
 
     Args:
-        source: path of a YAML config, or a prior as `named_prior` reads it.
+        source: path of a YAML config, the name of a shipped one, or a prior as `named_prior` reads it.
         overrides: ``key.sub=value`` texts for a config.
         dim: number of dimensions of a named prior; 2 by default.
         batch_size: number of codes per batch; by default that of the config, or 256 for a named prior.
@@ -54,7 +55,7 @@ def view_prior(
         >>> view.prior.dim, view.batch_size
         (3, 256)
     """
-    if source.endswith((".yaml", ".yml")):
+    if source.endswith((".yaml", ".yml")) or source in shipped_names():
         config = load_config(source, overrides)
         builder = Builder(config, read_assets(config))
         penalty = _mmd_of(builder.regularizer())

@@ -20,6 +20,7 @@ _SETTINGS = ("resume", "directory", "runs", "trust", "dry_run", "quiet")
 def main(arguments: Sequence[str]) -> int:
     """Train and print the run directory and the scores of the test split."""
     options = check(parse("train", add_options, arguments, __doc__))
+    from mmdprior.config.json_schema import json_schema
     from mmdprior.runs.directory import RunDirectory
     from mmdprior.runs.signals import StopSignals
     from mmdprior.runs.start import open_run
@@ -28,8 +29,6 @@ def main(arguments: Sequence[str]) -> int:
     from mmdprior.world import World
 
     if options.schema:
-        from mmdprior.config.json_schema import json_schema
-
         print(json.dumps(json_schema(), indent=2))
         return 0
     is_main = World.from_environment().main

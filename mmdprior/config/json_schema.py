@@ -18,6 +18,12 @@ _TARGET = {
     "pattern": ":",
     "description": "package.module:Object or path/to/file.py:object",
 }
+_BASE = {
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+    "description": "YAML config with the settings that this one does not state; of several, later ones win.",
+}
+_PART = {"anyOf": [{"required": ["name"]}, {"required": ["target"]}]}
+_NETWORKS = ("encoder", "decoder")
 
 
 def json_schema() -> dict[str, Any]:
@@ -34,17 +40,23 @@ def json_schema() -> dict[str, Any]:
         ['name', 'dim', 'low', 'high']
     """
     properties = _properties(Config)
+    properties["base"] = _BASE
     properties |= {name: _section(section) for name, section in SECTIONS.items()}
     definitions = {
         f"{kind}.{name}": _definition(kind, name) for kind, names in NAMES.items() for name in sorted(names)
+    }
+    complete = {
+        "required": ["name", "data", "model", "regularizer", "trainer"],
+        "properties": {name: _required(section) for name, section in SECTIONS.items()},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "mmdprior config",
         "type": "object",
         "properties": properties,
-        "required": ["name", "data", "model", "regularizer", "trainer"],
         "additionalProperties": False,
+        "if": {"required": ["base"]},  # a config with a base states only what differs
+        "else": complete,
         "$defs": {**definitions, **{kind: _slot(kind) for kind in NAMES}},
     }
 
@@ -52,25 +64,30 @@ def json_schema() -> dict[str, Any]:
 def _section(section: type[Section]) -> dict[str, Any]:
     """Return a section, with the keys of its flat slot among its own."""
     keys = _properties(section)
-    required = [key for key, field in section.model_fields.items() if field.is_required()]
-    kind = None
-    if section is ModelSection:
-        kind, flat = "encoder", ["encoder", "decoder"]
-    elif section.flat is not None:
-        kind, flat = section.slot_of(section.flat).kind, [section.flat]
-        del keys[section.flat]
-    schema = {
-        "type": "object",
-        "description": inspect.cleandoc(section.__doc__ or ""),
-        "properties": keys,
-        "required": required if kind is None else [key for key in required if key not in flat],
-    }
+    keys.pop(section.flat or "", None)
+    schema = {"type": "object", "description": inspect.cleandoc(section.__doc__ or ""), "properties": keys}
+    kind = _flat_kind(section)
     if kind is None:
         return {**schema, "additionalProperties": False}
-    variants = _variants(kind, keys)
-    if section is ModelSection:  # a target stands for one network, so a model has two in place of a name
-        variants["anyOf"][-1] = {"required": flat, "propertyNames": {"enum": list(keys)}}
-    return {**schema, **variants}
+    slot = _mapping(kind, keys)
+    slot["properties"] = {**slot["properties"], **keys}
+    return {**schema, **slot}
+
+
+def _required(section: type[Section]) -> dict[str, Any]:
+    """Return what a section needs in a config without a base."""
+    flat = [*_NETWORKS] if section is ModelSection else [section.flat]
+    required = [key for key, field in section.model_fields.items() if field.is_required() and key not in flat]
+    if section is ModelSection:
+        return {"required": required, "if": _without("name"), "then": {"required": flat}}
+    return {"required": required, **(_PART if section.flat else {})}
+
+
+def _flat_kind(section: type[Section]) -> str | None:
+    """Return the kind of the slot whose keys are among those of a section."""
+    if section is ModelSection:
+        return "encoder"
+    return None if section.flat is None else section.slot_of(section.flat).kind
 
 
 def _slot(kind: str) -> dict[str, Any]:
@@ -80,17 +97,35 @@ def _slot(kind: str) -> dict[str, Any]:
         keys = _properties(arguments_model(NAMES[kind]["weighted"], kind))
         del keys["penalty"]
         kind = "regularizer"
-    mapping = {"type": "object", "properties": keys, **_variants(kind, keys)}
-    return {"anyOf": [{"enum": sorted(NAMES[kind])}, mapping]} if NAMES[kind] else mapping
+    mapping = {"type": "object", **_mapping(kind, keys), **_PART}
+    mapping["properties"] |= keys
+    if not NAMES[kind]:
+        return mapping
+    return {"if": {"type": "string"}, "then": {"enum": sorted(NAMES[kind])}, "else": mapping}
 
 
-def _variants(kind: str, keys: Iterable[str]) -> dict[str, Any]:
-    """Return one variant per name, which also allows other keys, and one for targets."""
-    variants: list[dict[str, Any]] = []
+def _mapping(kind: str, keys: Iterable[str]) -> dict[str, Any]:
+    """Return the schema of a part and its arguments: the name decides which ones there are.
+
+    An editor then reports the wrong argument, and not that the mapping fits none of all parts.
+
+    Args:
+        kind: kind of the slot.
+        keys: further keys, next to the arguments.
+    """
+    arguments = []
     for name, factory in sorted(NAMES[kind].items()):
         allowed = [*keys, "name", *arguments_model(factory, kind).model_fields]
-        variants.append({"$ref": f"#/$defs/{kind}.{name}", "propertyNames": {"enum": allowed}})
-    return {"anyOf": [*variants, {"properties": {"target": _TARGET}, "required": ["target"]}]}
+        part = {"$ref": f"#/$defs/{kind}.{name}", "propertyNames": {"enum": allowed}}
+        named = {"properties": {"name": {"const": name}}, "required": ["name"]}
+        arguments.append({"if": named, "then": part})
+    about = "Name of the part; its arguments follow on the same level."
+    names = {"name": {"enum": sorted(NAMES[kind]), "description": about}} if NAMES[kind] else {}
+    return {"properties": {**names, "target": _TARGET}, "allOf": arguments}
+
+
+def _without(key: str) -> dict[str, Any]:
+    return {"not": {"required": [key]}}
 
 
 def _definition(kind: str, name: str) -> dict[str, Any]:
@@ -130,4 +165,22 @@ def _with_references(schema: Any, models: Mapping[str, Any]) -> Any:
         schema = {**model, **{key: value for key, value in schema.items() if key != "$ref"}}
     if isinstance(schema.get("slot"), str):
         schema = {"$ref": f"#/$defs/{schema['slot']}", **{k: v for k, v in schema.items() if k != "slot"}}
-    return {key: _with_references(value, models) for key, value in schema.items()}
+    return _without_unions({key: _with_references(value, models) for key, value in schema.items()})
+
+
+def _without_unions(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema without ``anyOf``, where possible: editors report only that no member of it fits."""
+    members = schema.get("anyOf")
+    if members is None:
+        return schema
+    rest = {key: value for key, value in schema.items() if key != "anyOf"}
+    if all(isinstance(member.get("type"), str) for member in members):
+        others = [{key: value for key, value in member.items() if key != "type"} for member in members]
+        merged = {key: value for other in others for key, value in other.items()}
+        # No key has two values, and none restricts the values of another type.
+        if sum(map(len, others)) == len(merged) and not merged.keys() & {"const", "enum"}:
+            return {"type": [member["type"] for member in members], **merged, **rest}
+    not_null = [member for member in members if member != {"type": "null"}]
+    if len(not_null) == 1:
+        return {"if": {"not": {"type": "null"}}, "then": not_null[0], **rest}
+    return schema

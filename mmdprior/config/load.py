@@ -1,49 +1,25 @@
 """From a YAML file and overrides to a checked config, and back."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from mmdprior.config.base import Layers, find_config, read_layers
 from mmdprior.config.schema import SECTIONS, Config
+from mmdprior.config.text import check_keys, parse_value, read_mapping
 from mmdprior.config.validation import validate
 from mmdprior.errors import InputError
 
 __all__ = ["check_keys", "dump_config", "load_config", "make_config", "parse_value", "read_mapping"]
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML that rejects duplicate keys and reads 1e-3 as a number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping; a duplicate key raises `InputError`."""
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise InputError(f"line {line}: duplicate key {key!r} received; keep one")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.1, which PyYAML implements, reads 1e-3 as text.
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Load a YAML file, apply overrides, and check the result.
 
     Args:
-        path: the YAML file.
+        path: the YAML file, which may have a ``base``, or the name of a shipped config.
         overrides: ``key.sub=value`` texts, applied in order. Keys reach any depth and into lists by index,
             values are YAML, and absent sections are created.
 
@@ -64,40 +40,26 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         >>> load_config("demo.yaml", ["trainer.steps=5", "regularizer.prior.low=-2"]).trainer.steps
         5
     """
-    raw = read_mapping(path)
+    file = find_config(path)
+    layers = read_layers(file)
     for override in overrides:
-        _apply(raw, override)
-    return make_config(raw, Path(path).parent, str(path))
+        _apply(layers.content, override)
+    return make_config(layers.content, file.parent, str(file), layers.places)
 
 
-def read_mapping(path: str | Path) -> dict[str, Any]:
-    """Load a YAML file of sections, safely, without checks of its content.
-
-    Args:
-        path: the YAML file.
-
-    Raises:
-        InputError: a file that is missing, cannot be read, or holds no YAML mapping.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give a YAML config") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable ({error})") from None
-    raw = parse_value(text, str(path))
-    if not isinstance(raw, dict):
-        raise InputError(f"{path}: {type(raw).__name__} received; give a mapping of sections")
-    return raw
-
-
-def make_config(raw: Mapping[str, Any], folder: Path = Path(), source: str = "config") -> Config:
+def make_config(
+    raw: Mapping[str, Any],
+    folder: Path = Path(),
+    source: str = "config",
+    places: Mapping[str, str] | None = None,
+) -> Config:
     """Check a mapping and return it as a config.
 
     Args:
         raw: the content of a YAML file.
         folder: folder of that file, where relative targets are looked up first.
         source: name of that file, with which errors begin.
+        places: file that sets a value, by key path, where that is another one; none by default.
 
     Raises:
         InputError: the first error, in one line.
@@ -109,48 +71,8 @@ def make_config(raw: Mapping[str, Any], folder: Path = Path(), source: str = "co
     except RecursionError:
         raise InputError(f"{source}: nested too deeply, or an anchor that contains itself") from None
     except InputError as error:
-        raise InputError(f"{source}: {error}") from None
-
-
-def check_keys(value: Any, path: str = "") -> None:
-    """Raise `InputError` for keys that are not strings, such as numbers and dates.
-
-    Args:
-        value: a YAML value.
-        path: its key path, for errors.
-    """
-    entries: Iterable[tuple[Any, Any]] = enumerate(value) if isinstance(value, list) else ()
-    if isinstance(value, Mapping):
-        entries = value.items()
-    for key, entry in entries:
-        if not isinstance(key, str) and isinstance(value, Mapping):
-            raise InputError(f"{path or 'config'}: key {key!r} received; give strings as keys")
-        check_keys(entry, f"{path}.{key}" if path else str(key))
-
-
-def parse_value(text: str, source: str) -> Any:
-    """Return the value of a YAML text, read safely.
-
-    Args:
-        text: YAML.
-        source: name of the text, with which errors begin.
-
-    Raises:
-        InputError: text that is not YAML, or a duplicate key.
-    """
-    try:
-        return yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}: " if mark is not None else ""
-        detail = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise InputError(f"{source}: {place}not YAML ({detail})") from None
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
-    except RecursionError:
-        raise InputError(f"{source}: nested too deeply") from None
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{source}: not usable YAML ({error})") from None
+        place = Layers({}, dict(places or {})).place_of(str(error).partition(": ")[0])
+        raise InputError(f"{place or source}: {error}") from None
 
 
 def dump_config(config: Config) -> str:

@@ -32,6 +32,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from mmdprior.config.base import find_config
 from mmdprior.config.load import check_keys, load_config, parse_value, read_mapping
 from mmdprior.config.schema import Config, Section
 from mmdprior.config.validation import validate
@@ -50,7 +51,8 @@ class RunSection(Section):
     """One run of a study. At the top level of a plan, the defaults of all runs."""
 
     config: str | None = Field(
-        None, description="YAML config, relative to the plan or to the working directory."
+        None,
+        description="YAML config, relative to the plan or to the working directory, or a shipped one.",
     )
     overrides: dict[str, Any] = Field({}, description="Values by key.sub, as on the command line.")
     seeds: list[int] | None = Field(None, min_length=1, description="One run per seed; [0] by default.")
@@ -146,13 +148,14 @@ def read_plan(path: str | Path, overrides: Sequence[str] = (), kind: PlanKind | 
     """Read a plan and check the config of every run.
 
     Args:
-        path: YAML file.
+        path: YAML file, or the name of a shipped plan.
         overrides: ``key.sub=value`` texts for all runs.
         kind: the kind that the plan must have; None accepts both.
 
     Raises:
         InputError: one line with the file, the run and what is wrong.
     """
+    path = find_config(path)
     raw = read_mapping(path)
     for override in overrides:
         _check_overridable(override.partition("=")[0].strip(), "overrides")
@@ -282,8 +285,10 @@ def _planned_runs(
     seeds = point.seeds or content.seeds or [0]
     if len(set(seeds)) < len(seeds):
         raise InputError(f"seeds: {seeds} received; give each seed once")
-    relative = folder / Path(config).expanduser()
-    file = relative if relative.is_file() else Path(config).expanduser()
+    try:
+        file = find_config(config, folder)
+    except InputError:  # reported with the name of the run, once all runs are known
+        file = Path(config)
     texts = (
         *_override_texts(content.overrides, "overrides"),
         *_override_texts(point.overrides, point.where),

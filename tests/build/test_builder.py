@@ -33,7 +33,11 @@ from mmdprior.runs import assemble
 from mmdprior.runs.plan import is_plan
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SHIPPED = [path for path in sorted(CONFIGS.rglob("*.yaml")) if not is_plan(read_mapping(path))]
+SHIPPED = [
+    path
+    for path in sorted(CONFIGS.rglob("*.yaml"))
+    if path.stem != "base" and not is_plan(read_mapping(path))
+]
 
 
 @pytest.fixture(scope="module")
