@@ -71,6 +71,25 @@ class Section(StrictModel):
         return plain, {key: value for key, value in values.items() if key not in keys}
 
 
+class LabelledSettings(StrictModel):
+    """``data.labelled``: the part of the training images whose labels penalties may use."""
+
+    count: Positive | None = Field(None, description="Number of labelled images.")
+    fraction: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="Labelled share of the training images, in place of count."
+    )
+    batch_size: Positive = Field(64, description="Labelled images per step, at most all of them.")
+    stratify: bool = Field(True, description="Choose them evenly over the values of the labels.")
+    seed: int = Field(0, description="Seed of the choice; independent of the run's seed.")
+
+    @pydantic.model_validator(mode="after")
+    def _check_size(self) -> "LabelledSettings":
+        if (self.count is None) == (self.fraction is None):
+            received = "neither" if self.count is None else "both"
+            raise problem(f"{received} received; give count or fraction", "count")
+        return self
+
+
 class DataSection(Section):
     """``data``: where the images come from, how they are split and batched."""
 
@@ -100,6 +119,11 @@ class DataSection(Section):
         True,
         description="Standardise each feature of vectors, and each channel of signals, by mean and standard "
         "deviation of the training split, inside the model. Images are never standardised.",
+    )
+    labelled: LabelledSettings | None = Field(
+        None,
+        description="Part of the training images whose labels penalties use, in a batch of their own per "
+        "step; null for the labels of all images.",
     )
     flip: bool = Field(False, description="Flip each training image horizontally with probability 0.5.")
     shift: pydantic.NonNegativeInt = Field(

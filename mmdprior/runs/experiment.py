@@ -20,7 +20,16 @@ from mmdprior.build.factor_scores import check_factor_scores, final_scores, imag
 from mmdprior.config.load import dump_config
 from mmdprior.config.schema import Config
 from mmdprior.config.slots import Slot
-from mmdprior.data import Augmentation, Batches, ImageSet, ResidentBatches, Splits, StreamingBatches, thin
+from mmdprior.data import (
+    Augmentation,
+    Batches,
+    ImageSet,
+    ResidentBatches,
+    Splits,
+    StreamingBatches,
+    labelled_subset,
+    thin,
+)
 from mmdprior.data.batches import fits_in_memory
 from mmdprior.data.source import load_into_memory, sample_kind
 from mmdprior.errors import InputError, InputWarning
@@ -248,6 +257,7 @@ class _Parts:
         splits: training, validation and test images.
         stored: the same splits, before they were loaded into memory.
         batches: training batches of this rank.
+        labelled: batches of the labelled images; None where all labels may be used.
         model: autoencoder on ``device``.
         world: ranks that train together.
         device: device of the run.
@@ -259,6 +269,7 @@ class _Parts:
     splits: Splits
     stored: Splits
     batches: Batches
+    labelled: Batches | None
     model: Autoencoder
     world: World
     device: torch.device
@@ -270,12 +281,13 @@ def _build(config: Config, resume: Mapping[str, Any] | None, world: World, devic
     regularizer = builder.regularizer().to(device)
     prior = builder.intended_prior()
     stored, splits, batches = _data(config, device, world)
+    labelled = _labelled_batches(config, splits.train, device, world)
     check_group_label(config.evaluation.groups, splits.validation.label_names, "evaluation.groups")
     check_factor_scores(config, splits.validation)
     # A new model computes its linear skip from the training images. A resumed one finds it in the checkpoint.
     images = splits.train if resume is None else None
     model = builder.model(splits.train.image_shape, images).to(device)
-    prepare(regularizer, model, splits.train)
+    prepare(regularizer, model, splits.train, None if labelled is None else labelled.images)
     dry_run(
         model,
         regularizer,
@@ -294,7 +306,7 @@ def _build(config: Config, resume: Mapping[str, Any] | None, world: World, devic
         quantities = observed(zero, zero, regularizer.terms, model.likelihood, splits.train.image_shape)
         with error_path("regularizer.schedule"):
             schedule.check(quantities.keys())
-    return _Parts(builder, regularizer, prior, splits, stored, batches, model, world, device)
+    return _Parts(builder, regularizer, prior, splits, stored, batches, labelled, model, world, device)
 
 
 def _logger(config: Config, directory: Path | None, resume: Mapping[str, Any] | None) -> Logger:
@@ -323,6 +335,7 @@ def _trainer(
         model=model,
         regularizer=regularizer,
         batches=parts.batches,
+        labelled=parts.labelled,
         optimizer=_optimizer(config, model, regularizer),
         auxiliary_optimizer=auxiliary_optimizer(
             regularizer, config.trainer.auxiliary_learning_rate, config.trainer.auxiliary_betas
@@ -412,6 +425,22 @@ def _data(config: Config, device: torch.device, world: World) -> tuple[Splits, S
         load_into_memory(stored.test),
     )
     return stored, splits, ResidentBatches(splits.train, size, seed, device, augmentation, world)
+
+
+def _labelled_batches(config: Config, train: ImageSet, device: torch.device, world: World) -> Batches | None:
+    """Return the batches of the labelled images; None without ``data.labelled``."""
+    settings = config.data.labelled
+    if settings is None:
+        return None
+    few = labelled_subset(
+        train, settings.count, settings.fraction, stratify=settings.stratify, seed=settings.seed
+    )
+    size = min(settings.batch_size, len(few))
+    with error_path("data.labelled"):
+        if size % world.size:
+            raise InputError(f"batch_size: {size} received; give a multiple of the {world.size} processes")
+        augmentation = Augmentation(config.data.flip, config.data.shift)
+        return ResidentBatches(few, size, config.seed, device, augmentation, world)
 
 
 def _check_sizes(config: Config, splits: Splits, world: World) -> None:

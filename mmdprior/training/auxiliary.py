@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmdprior.data import ImageSet
+from mmdprior.data.labelled import labels_of
 from mmdprior.data.source import to_float
 from mmdprior.latent import Latent
 from mmdprior.models import Autoencoder
@@ -19,13 +20,16 @@ from mmdprior.world import World
 __all__ = ["LearnedParts", "auxiliary_optimizer", "prepare"]
 
 
-def prepare(regularizer: Regularizer, model: Autoencoder, images: ImageSet) -> None:
-    """Pass the model and the training images to a regularizer.
+def prepare(
+    regularizer: Regularizer, model: Autoencoder, images: ImageSet, labelled: ImageSet | None = None
+) -> None:
+    """Pass the model, the training images and their labels to a regularizer.
 
     Args:
         regularizer: the penalty.
         model: the autoencoder.
         images: the training images.
+        labelled: the images whose labels may be used; all by default.
     """
 
     def examples(count: int) -> Tensor:
@@ -34,6 +38,9 @@ def prepare(regularizer: Regularizer, model: Autoencoder, images: ImageSet) -> N
         return to_float(images.gather(rows)[0]).to(next(model.parameters()).device)
 
     regularizer.before_training(model=model, images=len(images), examples=examples)
+    if any(penalty.on_labelled for penalty in _single_penalties(regularizer)):
+        labelled = images if labelled is None else labelled
+        regularizer.set_labels(labelled.label_names, labels_of(labelled))
 
 
 def auxiliary_optimizer(

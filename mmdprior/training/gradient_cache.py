@@ -28,6 +28,8 @@ from torch.nn.parallel import DistributedDataParallel
 from mmdprior.data import Batch
 from mmdprior.models import Autoencoder
 from mmdprior.regularizers import Regularizer
+from mmdprior.regularizers.regularizer import penalty_of
+from mmdprior.training.labelled import labelled_codes
 from mmdprior.training.losses import Losses, decoder_inputs
 from mmdprior.training.settings import Precision, autocast
 from mmdprior.world import World
@@ -105,8 +107,10 @@ class GradientCache:
         mark("encoder")
         parts = batch.images.chunk(self.parts)
         images = [part.contiguous(memory_format=self.memory_format) for part in parts]
-        states, outputs = self._encode(images)
-        params = torch.cat(outputs).requires_grad_()
+        few = [] if batch.labelled is None else [batch.labelled.images]
+        states, outputs = self._encode([*images, *few])
+        params = torch.cat(outputs[: len(images)]).requires_grad_()
+        few_params = outputs[-1].requires_grad_() if few else None
         latent = self.network.posterior(self.world.gather(params), noise)
         inputs, quantisation = decoder_inputs(self.network, latent, noise)
         codes = inputs[self.world.rows(len(inputs))]  # each rank decodes its own rows
@@ -116,7 +120,11 @@ class GradientCache:
 
         mark("penalty")
         penalised = self.network.through_flow(latent.detach() if self.flow_only else latent)
-        penalty = self.regularizer(penalised, step=step, labels=self.world.gather(batch.labels))
+        labelled = labelled_codes(
+            self.network, few_params, batch, noise, self.world, flow_only=self.flow_only
+        )
+        labels = self.world.gather(batch.labels)
+        penalty = penalty_of(self.regularizer, penalised, step=step, labels=labels, labelled=labelled)
 
         # The graph of the reconstruction loss was freed part by part. (codes * codes_gradient).sum() replaces
         # it: its gradient with respect to the codes is codes_gradient.
@@ -125,7 +133,9 @@ class GradientCache:
         (loss if quantisation is None else loss + quantisation).backward()
 
         # Pass 2: encode again with a graph and back-propagate dL/dP to the encoder.
-        self._encoder_backward(images, states, _grad_or_zeros(params))
+        gradients = list(_grad_or_zeros(params).chunk(self.parts))
+        gradients += [] if few_params is None else [_grad_or_zeros(few_params)]
+        self._encoder_backward([*images, *few], states, gradients)
         return Losses.of(reconstruction, penalty, weight, penalised, self.world).plus(quantisation)
 
     def _encode(self, images: list[Tensor]) -> tuple[list[_RNGState], list[Tensor]]:
@@ -156,11 +166,13 @@ class GradientCache:
             gradients.append(_grad_or_zeros(z))
         return total, torch.cat(gradients)
 
-    def _encoder_backward(self, images: list[Tensor], states: list[_RNGState], gradient: Tensor) -> None:
-        """Encode each part with a graph and back-propagate its rows of ``gradient``, which is dL/dP."""
-        parts = zip(images, states, gradient.chunk(self.parts), strict=True)
+    def _encoder_backward(
+        self, images: list[Tensor], states: list[_RNGState], gradients: list[Tensor]
+    ) -> None:
+        """Encode each part with a graph and back-propagate its gradient, dL/dP."""
+        parts = zip(images, states, gradients, strict=True)
         for index, (part, state, part_gradient) in enumerate(parts):
-            last = index == self.parts - 1
+            last = index == len(images) - 1
             # Dropout must drop the same units as in pass 1; otherwise dL/dP belongs to different outputs.
             with self._all_reduce_if(last, self.network.encoder), _replay_rng(state, self.device):
                 with autocast(self.precision, self.device):

@@ -17,6 +17,7 @@ from mmdprior.data import Batch, Batches
 from mmdprior.errors import InputError, reason
 from mmdprior.models import Autoencoder
 from mmdprior.regularizers import Regularizer
+from mmdprior.regularizers.regularizer import penalty_of
 from mmdprior.seeding import stream
 from mmdprior.training.auxiliary import LearnedParts, prepare
 from mmdprior.training.averaging import WeightAverage
@@ -30,6 +31,7 @@ from mmdprior.training.checkpoint import (
 )
 from mmdprior.training.distributed import average_gradients, broadcast_state, replicate
 from mmdprior.training.gradient_cache import GradientCache
+from mmdprior.training.labelled import labelled_codes, with_labelled
 from mmdprior.training.loggers import Logger
 from mmdprior.training.losses import Guard, Losses, decoder_inputs, observed
 from mmdprior.training.profiling import Profiler, Timer
@@ -80,6 +82,8 @@ class Trainer:
         stop: called after every step. Once it returns True, the last checkpoint is written and the run
             returns with ``stopped`` set.
         progress: show a progress bar on a terminal, and a line per minute anywhere else.
+        labelled: batches of the labelled part of the training images, for penalties on labels; None where
+            these use the labels of ``batches``.
 
     Example:
         >>> from mmdprior import MMD
@@ -127,6 +131,7 @@ class Trainer:
     profiler: Profiler = field(default_factory=Profiler)
     stop: Callable[[], bool] = lambda: False
     progress: bool = True
+    labelled: Batches | None = None
 
     def __post_init__(self) -> None:
         self.step = 0
@@ -134,7 +139,8 @@ class Trainer:
         self.stale = 0
         self.steps_per_second = math.nan
         self.stopped = False
-        prepare(self.regularizer, self.model, self.batches.images)
+        labelled = None if self.labelled is None else self.labelled.images
+        prepare(self.regularizer, self.model, self.batches.images, labelled)
         # Ranks may have initialised differently (global RNG, files): all start from the state of rank 0.
         broadcast_state(self.model, self.world)
         broadcast_state(self.regularizer, self.world)
@@ -186,7 +192,7 @@ class Trainer:
         progress = Progress(self.steps, self.step, shown=self.progress)
         mark = self.profiler.begin
         mark("data")
-        for batch in self.batches.stream(self.step):
+        for batch in with_labelled(self.batches, self.labelled, self.step):
             losses = self._step(batch)
             mark("logging")
             progress.update(self.step)
@@ -251,7 +257,7 @@ class Trainer:
         mark("encoder")
         images = batch.images.contiguous(memory_format=self.numerics.memory_format)
         with autocast(self.numerics.precision, self.device):
-            params = network.posterior_params(images)
+            params, few = self._encode(images, batch.labelled)
         # The penalty is a function of the whole batch, not a mean over rows: every rank computes it on the
         # codes of all ranks. The gather is differentiable; with DDP's average the gradient is exact.
         latent = network.posterior(self.world.gather(params), noise)
@@ -269,12 +275,21 @@ class Trainer:
         # The penalty is on the continuous codes behind the flow, if there is one. Without a quantiser the
         # decoder received those before it, so nothing is inverted.
         penalised = network.through_flow(latent.detach() if self.flow_only else latent)
-        penalty = self.regularizer(penalised, step=self.step, labels=labels)
+        labelled = labelled_codes(network, few, batch, noise, self.world, flow_only=self.flow_only)
+        penalty = penalty_of(self.regularizer, penalised, step=self.step, labels=labels, labelled=labelled)
 
         mark("backward")
         loss = reconstruction + weight * penalty
         (loss if quantisation is None else loss + quantisation).backward()
         return Losses.of(reconstruction, penalty, weight, penalised, self.world).plus(quantisation)
+
+    def _encode(self, images: Tensor, labelled: Batch | None) -> tuple[Tensor, Tensor | None]:
+        """Return the posterior parameters of images and of the labelled images, from one pass."""
+        if labelled is None:
+            return self._network.posterior_params(images), None
+        few = labelled.images.contiguous(memory_format=self.numerics.memory_format)
+        params = self._network.posterior_params(torch.cat([images, few]))
+        return params[: len(images)], params[len(images) :]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the content of a checkpoint: all that resuming the run and rebuilding the model need."""

@@ -17,8 +17,8 @@ from mmdprior.models import (
     GaussianPosterior,
     UniformQuantiser,
 )
-from mmdprior.priors import Gaussian
-from mmdprior.regularizers import Predictability, Regularizer
+from mmdprior.priors import Factors, Gaussian
+from mmdprior.regularizers import ConditionalMMD, Predictability, Regularizer, SumOfPenalties
 from mmdprior.seeding import stream
 from mmdprior.training import GradientCache, Numerics, Trainer
 
@@ -61,6 +61,7 @@ class LearnedScale(Regularizer):
         return (spread - 1).square().sum()
 
 
+CONDITIONAL = Factors(DIM, {"size": {"dims": [1], "kind": "continuous", "low": 1.0, "high": 2.0}})
 PENALTIES = {
     "kl": lambda: KL(),
     "capacity": lambda: KL(capacity=3.0, capacity_steps=10),
@@ -68,18 +69,24 @@ PENALTIES = {
     "anova": lambda: MMD(Gaussian(DIM), ANOVA(), seed=0),
     "predictability": lambda: Predictability(DIM, seed=0),
     "learned": LearnedScale,
+    "labelled": lambda: SumOfPenalties([MMD(CONDITIONAL, seed=0), ConditionalMMD(CONDITIONAL, seed=0)]),
 } | {name: lambda make=make: make(DIM) for name, make in BASELINES.items()}
 
 
-def make_batch(n=256, dtype=torch.float64):
+def make_batch(n=256, dtype=torch.float64, labelled=False):
+    """Return a batch, with a labelled batch on request."""
     g = torch.Generator().manual_seed(1)
-    images = torch.rand(n, 1, SIDE, SIDE, generator=g, dtype=dtype)
-    return Batch(images, 1 + torch.rand(n, 1, generator=g, dtype=dtype), torch.arange(n))
+
+    def rows(n):
+        images = torch.rand(n, 1, SIDE, SIDE, generator=g, dtype=dtype)
+        return images, 1 + torch.rand(n, 1, generator=g, dtype=dtype), torch.arange(n)
+
+    return Batch(*rows(n), Batch(*rows(24)) if labelled else None)
 
 
 def make_trainer(model, regularizer, numerics):
     """Return a trainer whose `_backward` and `_cache` are called directly."""
-    data = InMemory(torch.zeros(4, 1, SIDE, SIDE, dtype=torch.uint8))
+    data = InMemory(torch.zeros(4, 1, SIDE, SIDE, dtype=torch.uint8), torch.ones(4, 1), ("size",))
     parameters = [*model.parameters(), *regularizer.parameters()]
     optimizer = torch.optim.SGD([p for p in parameters if p.requires_grad], lr=1e-3)
     return Trainer(
@@ -103,7 +110,7 @@ def gradient(name, parts, dtype=torch.float64, stochastic=True, dropout=0.0, bat
     model = Autoencoder(encoder, Decoder(), posterior, quantiser=quantiser).to(dtype)
     regularizer = PENALTIES[name]().to(dtype)
     trainer = make_trainer(model, regularizer, Numerics(accumulate=parts))
-    losses = backward(trainer, make_batch(dtype=dtype) if batch is None else batch)
+    losses = backward(trainer, make_batch(256, dtype, name == "labelled") if batch is None else batch)
     gradients = [p.grad for part in (model, regularizer) for p in part.parameters() if p.grad is not None]
     return losses, torch.cat([g.flatten() for g in gradients]), model
 
