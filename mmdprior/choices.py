@@ -5,13 +5,33 @@ The file imports nothing of the package, so that the help of a command does not 
 
 from typing import Literal
 
-__all__ = ["FactorKind", "FitObjective", "PredictorName", "Probe", "ScoreName", "SplitName", "Transform"]
+__all__ = [
+    "BinKind",
+    "FactorKind",
+    "FitObjective",
+    "PosteriorName",
+    "PredictorName",
+    "Probe",
+    "ScoreName",
+    "Spatial",
+    "SplitName",
+    "Transform",
+]
+
+BinKind = Literal["lloyd", "uniform", "quantile", "allocated", "box", "own"]
+"""Cells of quantised codes."""
 
 SplitName = Literal["all", "train", "validation", "test"]
 """Parts of a data set."""
 
 Transform = Literal["standardise", "rank_gaussian", "none"]
 """Transformations of each code dimension before LPS."""
+
+PosteriorName = Literal["deterministic", "gaussian", "gaussian_std"]
+"""Meaning of an encoder's outputs: codes, means and log-variances, or means and standard deviations."""
+
+Spatial = Literal["flatten", "pool", "positions"]
+"""What becomes of the positions of spatial codes."""
 
 PredictorName = Literal["linear", "additive", "mlp", "experts", "information", "trees"]
 """Predictors of LPS."""

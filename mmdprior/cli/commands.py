@@ -18,6 +18,7 @@ COMMANDS = {
     "traverse": "draw what each latent dimension of a checkpoint changes",
     "sample": "decode draws from a prior",
     "sculpt": "give a checkpoint or codes another prior, at the same PSNR",
+    "quantise": "quantise the codes of a checkpoint: bits against PSNR",
     "prior": "draw a prior and state what the penalty can detect",
     "study": "run a study: named configs, each with its seeds",
     "sweep": "run a sweep: a grid or a list of settings, each with its seeds",

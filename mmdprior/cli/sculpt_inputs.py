@@ -1,4 +1,4 @@
-"""The options of the sculpt command that name a model."""
+"""The options of commands that take a checkpoint, or an encoder and a decoder trained elsewhere."""
 
 import argparse
 
@@ -9,10 +9,10 @@ from mmdprior.errors import InputError
 __all__ = ["add_inputs", "check_inputs"]
 
 
-def add_inputs(parser: Parser) -> None:
-    """Add these options to a parser."""
+def add_inputs(parser: Parser, source: str) -> None:
+    """Add these options to a parser, with the help of the input that is a file or a folder."""
     add = parser.add_argument
-    add("source", nargs="?", help="a checkpoint or run directory, or codes (.npy .npz .csv)")
+    add("source", nargs="?", help=source)
     add("--encoder", help="encoder trained elsewhere: package.module:Class or file.py:Class")
     add("--decoder", help="its decoder, which returns images in [0, 1]")
     add("--weights", nargs="+", default=[], help="their weights: one file, or encoder and decoder")
@@ -20,11 +20,11 @@ def add_inputs(parser: Parser) -> None:
     add("--posterior", choices=("deterministic", "gaussian"), default="deterministic", help="of the encoder")
 
 
-def check_inputs(options: argparse.Namespace) -> None:
-    """Check that there is either a file, or an encoder with all that it needs."""
+def check_inputs(options: argparse.Namespace, command: str, source: str) -> None:
+    """Check that there is either a file, named ``source`` in the error, or an encoder with all it needs."""
     pair = {name: getattr(options, name) for name in ("encoder", "decoder", "data", "latent_dim")}
     if (options.source is None) == (options.encoder is None):
-        raise InputError("sculpt: give either a checkpoint or codes, or --encoder and --decoder")
+        raise InputError(f"{command}: give either {source}, or --encoder and --decoder")
     missing = [f"--{name.replace('_', '-')}" for name, value in pair.items() if value is None]
     if options.source is None and missing:
         raise InputError(f"--encoder: needs {' and '.join(missing)}; add it")

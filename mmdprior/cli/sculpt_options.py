@@ -16,7 +16,7 @@ __all__ = ["add_options", "check"]
 def add_options(parser: Parser) -> None:
     """Add the options of the command to a parser."""
     add = parser.add_argument
-    add_inputs(parser)
+    add_inputs(parser, source="a checkpoint or run directory, or codes (.npy .npz .csv)")
     add(
         "--prior",
         help="a prior: a name, '{name: uniform, low: -2}', or file.py:object (default: its own)",
@@ -41,7 +41,7 @@ def add_options(parser: Parser) -> None:
 
 def check(options: argparse.Namespace) -> argparse.Namespace:
     """Return the options, or raise `InputError` for options that do not go together."""
-    check_inputs(options)
+    check_inputs(options, "sculpt", "a checkpoint or codes")
     if Path(options.out).suffix not in ("", ".pt"):
         raise InputError(f"--out: {options.out} received; give a file that ends in .pt, or a folder")
     return options

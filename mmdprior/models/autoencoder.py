@@ -113,7 +113,7 @@ class Autoencoder(nn.Module):
 
         Signals and vectors are in the units of the data. A quantiser is applied to the codes first.
         """
-        return self.likelihood.mean(self.decoder(self.before_flow(self.quantised(z))))
+        return self.decode_values(self.quantised(z))
 
     def decode_indices(self, indices: Int[Tensor, "n d"]) -> Float[Tensor, "n *sample"]:
         """Return the mean images of the levels of the quantiser.
@@ -126,7 +126,15 @@ class Autoencoder(nn.Module):
         """
         if self.quantiser is None:
             raise InputError("model.quantiser: missing; only a model with one decodes indices")
-        return self.likelihood.mean(self.decoder(self.before_flow(self.quantiser.values(indices))))
+        return self.decode_values(self.quantiser.values(indices))
+
+    def decode_values(self, values: Float[Tensor, "n d"]) -> Float[Tensor, "n *sample"]:
+        """Return the mean images of codes that are not quantised again.
+
+        Args:
+            values: what a quantiser returns, or continuous codes that bypass the quantiser of the model.
+        """
+        return self.likelihood.mean(self.decoder(self.before_flow(values)))
 
     def forward(
         self, images: Float[Tensor, "n *sample"], generator: torch.Generator | None = None

@@ -165,14 +165,14 @@ class UniformQuantiser(Quantiser):
 
     Codes outside of the bounds belong to the outer cells. For a box prior, give its ``low`` and ``high``. If
     the codes follow the prior, every level is equally likely, and the mean squared error is that of a uniform
-    cell, ((high - low) / L)^2 / 12. With ``straight_through`` the gradient passes unchanged, also outside of
-    the bounds.
+    cell, ((high - low) / L)^2 / 12. In training the gradient of codes outside of the bounds is zero, as that
+    of clamped codes. Otherwise they could move away without an effect on the decoder.
 
     Args:
         dim: number of code dimensions d.
         levels: number of levels of every dimension, or one number per dimension.
-        train: what the decoder receives in training; see `Quantiser`. ``noise`` is added to codes clamped to
-            the bounds.
+        train: what the decoder receives in training; see `Quantiser`. With ``noise``, codes clamped to the
+            bounds plus noise.
         low: lower bound of every dimension; with ``robust`` the one before training.
         high: upper bound of every dimension; with ``robust`` the one before training.
         bounds: ``fixed``, or ``robust`` for bounds per dimension that follow the codes in training: the
@@ -236,10 +236,8 @@ class UniformQuantiser(Quantiser):
         return self.low + (indices + 0.5) * self.cell_width()
 
     def continuous(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Return codes clamped to the bounds for ``noise``, with the gradient of the codes."""
-        if self.train_by != "noise":
-            return z
-        return z + (torch.minimum(torch.maximum(z, self.low), self.high) - z).detach()
+        """Return codes clamped to the bounds; the codes themselves with ``after``."""
+        return z if self.train_by == "after" else torch.minimum(torch.maximum(z, self.low), self.high)
 
     def cell_width(self) -> Tensor:
         """Return the width of the cells of every dimension."""

@@ -12,10 +12,10 @@ from mmdprior.build.data import open_splits
 from mmdprior.build.device import choose_device
 from mmdprior.build.dry_run import dry_run
 from mmdprior.build.restore import TrainedRun
+from mmdprior.choices import PosteriorName
 from mmdprior.config.load import make_config, parse_value
 from mmdprior.errors import InputError, shorten
 from mmdprior.models import Autoencoder
-from mmdprior.scoring.outputs import PosteriorName
 from mmdprior.scoring.weights import weights_for
 from mmdprior.training.checkpoint import FORMAT_VERSION
 
