@@ -1,6 +1,19 @@
 """Short unique names for paths, as tables and figures show them."""
 
-__all__ = ["short_names"]
+import re
+
+__all__ = ["plain_name", "short_names"]
+
+
+def plain_name(text: str) -> str:
+    """Return text as the name of a file or folder: letters, digits, ``.``, ``-`` and ``_`` only.
+
+    Example:
+        >>> from mmdprior.naming import plain_name
+        >>> plain_name("{target: nets.py:Encoder, width: 64}"), plain_name("a/../z.npy")
+        ('target_nets.py_Encoder_width_64', 'a_.._z.npy')
+    """
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("_.") or "input"
 
 
 def short_names(paths: list[str]) -> dict[str, str]:

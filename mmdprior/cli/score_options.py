@@ -6,9 +6,9 @@ from mmdprior.choices import PredictorName, SplitName, Transform
 from mmdprior.cli.factor_options import add_factors
 from mmdprior.cli.options import add_device, positive
 from mmdprior.cli.parser import Parser
-from mmdprior.cli.score_inputs import add_inputs, check
+from mmdprior.cli.score_inputs import add_inputs
 
-__all__ = ["add_options", "check"]
+__all__ = ["add_options"]
 
 
 def add_options(parser: Parser) -> None:
@@ -39,5 +39,6 @@ def add_options(parser: Parser) -> None:
     add("--block-length", type=positive, help="rows per block (default: estimated from the autocorrelation)")
     add_factors(parser)
     add("--json", metavar="OUT", help="write the scores here; keyed by path for several files")
+    add("--rows", metavar="OUT", help="append the scores to this .jsonl file, which compare reads")
     add("--figures", metavar="DIR", help="write figures here, one folder per input")
     add_device(parser, trust="checkpoints and saved models")

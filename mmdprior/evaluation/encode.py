@@ -1,7 +1,9 @@
 """Encode a data set. All scores of the codes are computed from the result."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -46,6 +48,19 @@ class Codes:
     labels: Tensor
     label_names: tuple[str, ...]
     factors: KnownFactors | None = None
+
+    def save(self, path: str | Path) -> None:
+        """Write mean, labels, label_names and, of a stochastic encoder, sample and log_var to one file.
+
+        Args:
+            path: ``.npz`` file, whose folder is created.
+        """
+        arrays = {"mean": self.latent.mean, "labels": self.labels}
+        if self.latent.log_var is not None:
+            arrays |= {"sample": self.latent.sample, "log_var": self.latent.log_var}
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        plain = {name: tensor.cpu().numpy() for name, tensor in arrays.items()}
+        np.savez(path, label_names=np.array(self.label_names, dtype=str), **plain)  # type: ignore[arg-type]
 
 
 @torch.no_grad()

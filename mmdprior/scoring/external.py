@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmdprior.choices import PosteriorName
 from mmdprior.config.load import parse_value
 from mmdprior.config.targets import import_target
 from mmdprior.errors import InputError, reason, shorten
@@ -13,7 +14,6 @@ from mmdprior.models import Autoencoder
 from mmdprior.scoring.file_kind import file_kind
 from mmdprior.scoring.foreign_encoder import EncoderOptions, as_model
 from mmdprior.scoring.onnx import OnnxEncoder, in_batches
-from mmdprior.scoring.outputs import PosteriorName
 from mmdprior.scoring.weights import weights_for
 
 __all__ = ["build_module", "load_encoder", "load_program"]

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mmdprior.choices import PosteriorName, Spatial
 from mmdprior.errors import DATA_LOG, InputError, reason, shorten
 from mmdprior.models import Autoencoder, DeterministicPosterior, GaussianPosterior
-from mmdprior.scoring.outputs import PosteriorName, Spatial, read_outputs, without_positions
+from mmdprior.scoring.outputs import read_outputs, without_positions
 
 __all__ = ["EncoderOptions", "ForeignEncoder", "as_model"]
 

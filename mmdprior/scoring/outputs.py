@@ -9,15 +9,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from mmdprior.choices import PosteriorName, Spatial
 from mmdprior.errors import InputError, reason, shorten
 
-__all__ = ["Moments", "PosteriorName", "Spatial", "read_outputs", "squeezed", "without_positions"]
-
-PosteriorName = Literal["deterministic", "gaussian", "gaussian_std"]
-"""Meaning of an encoder's outputs: codes, means and log-variances, or means and standard deviations."""
-
-Spatial = Literal["flatten", "pool", "positions"]
-"""What becomes of the positions of spatial codes."""
+__all__ = ["Moments", "read_outputs", "squeezed", "without_positions"]
 
 _Spread = Literal["log_var", "var", "std", "log_std"]
 

@@ -12,6 +12,7 @@ from mmdprior.build.data import SplitName, images_from, split_to_score
 from mmdprior.build.device import choose_device
 from mmdprior.build.factor_scores import final_scores, images_to_score
 from mmdprior.build.restore import checkpoint_file, config_of, model_from_checkpoint
+from mmdprior.choices import PosteriorName
 from mmdprior.columns import Columns
 from mmdprior.config.schema import Config
 from mmdprior.data import ImageSet, thin
@@ -27,7 +28,7 @@ from mmdprior.metrics.group_labels import BLOCKS, GroupLabels
 from mmdprior.metrics.supervised.factors import Factors
 from mmdprior.metrics.supervised.scores import available_scores
 from mmdprior.models import Autoencoder
-from mmdprior.naming import short_names
+from mmdprior.naming import plain_name, short_names
 from mmdprior.scoring.external import load_encoder, load_program
 from mmdprior.scoring.factors import NO_FACTORS, factors_of_codes, factors_of_images
 from mmdprior.scoring.file_kind import file_kind
@@ -39,7 +40,6 @@ from mmdprior.scoring.foreign_codes import (
 )
 from mmdprior.scoring.foreign_encoder import EncoderOptions
 from mmdprior.scoring.groups import groups_of_codes, groups_of_images
-from mmdprior.scoring.outputs import PosteriorName
 from mmdprior.scoring.table import ScoreTable
 from mmdprior.training import read_checkpoint
 
@@ -313,6 +313,7 @@ def score_files(
     json: str | None = None,
     figures: str | None = None,
     log: Callable[[str], None] = print,
+    score: Callable[[str], Scored] | None = None,
 ) -> ScoreTable:
     """Score several files; a file that fails does not stop the others.
 
@@ -322,11 +323,13 @@ def score_files(
         json: file for the scores, rewritten after every input, so that an interruption loses one input only.
         figures: folder for figures, with one folder per input.
         log: called with the error line of each input that fails.
+        score: function that scores one path; by default `Scorer.file`. With ``lambda path:
+            scorer.encoder(target, path)`` the paths are weights of one encoder.
     """
     table = ScoreTable()
     for path in dict.fromkeys(paths):
         try:
-            table.results[path], codes = scorer.file(path)
+            table.results[path], codes = (score or scorer.file)(path)
             if figures is not None:
                 draw(figures, path, paths, table.results[path], codes)
         except (InputError, OSError, RuntimeError, MemoryError) as error:
@@ -348,5 +351,5 @@ def draw(folder: str, path: str, paths: Sequence[str], result: Evaluation, codes
         result: scores of the input.
         codes: codes of the input.
     """
-    name = short_names(list(dict.fromkeys(paths)))[path].replace("/", "_")
+    name = plain_name(short_names(list(dict.fromkeys(paths)))[path])
     save_figures(result, codes, Path(folder) / name)

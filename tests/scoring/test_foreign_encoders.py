@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mmdprior import InputError
+from mmdprior.cli.main import main
 from mmdprior.scoring import Scorer
 from mmdprior.scoring.foreign_encoder import EncoderOptions, ForeignEncoder, as_model
 
@@ -274,3 +275,56 @@ class TestLibraries:
         codes = scorer(folder).encode(f"{tmp_path}/pythae_encoder.py:encoder", str(tmp_path / "model"))
         images = torch.from_numpy(np.load(folder / "x.npy"))[:, None].float() / 255
         assert torch.allclose(codes.latent.mean, model.encoder(images).embedding, atol=1e-5)
+
+
+class TestCommands:
+    def test_several_weights_give_one_table_and_rows_for_compare(self, folder, tmp_path, capsys):
+        files = []
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            state = {name: torch.randn_like(value) for name, value in vae(folder).state_dict().items()}
+            files.append(f"{tmp_path}/run_{seed}.pt")
+            torch.save({"ema": state, "net": state}, files[-1])
+        (tmp_path / "bad.pt").write_bytes(b"junk")
+        rows, command = f"{tmp_path}/rows.jsonl", ["score", "--encoder", f"{folder}/models.py:VAE"]
+        command += [
+            "--data",
+            f"{folder}/x.npy",
+            "--method",
+            "encode",
+            "--predictor",
+            "linear",
+            "--device",
+            "cpu",
+        ]
+        more = ["--rows", rows]
+        assert main([*command, "--weights", *files, f"{tmp_path}/bad.pt", "--key", "ema", *more]) == 2
+        printed = capsys.readouterr()
+        assert "run_1.pt mean   linear" in printed.out
+        assert "run_2.pt sample linear" in printed.out
+        (line,) = (line for line in printed.err.splitlines() if line.startswith("error"))
+        assert "bad.pt: no file that torch.save wrote" in line
+        assert main(["compare", rows]) == 0
+        assert "run_2.pt" in capsys.readouterr().out
+        assert main([*command, "--weights", files[0]]) == 2
+        assert "give --key ema or --key net" in capsys.readouterr().err
+
+    def test_encode_writes_codes_that_score_reads(self, folder, tmp_path, images):
+        out = f"{tmp_path}/codes.npz"
+        command = ["encode", "--encoder", f"{folder}/models.py:VAE", "--method", "encode", "--device", "cpu"]
+        assert main([*command, "--data", f"{folder}/x.npy", "--out", out]) == 0
+        with np.load(out) as codes:
+            expected = vae(folder).encode(images.flatten(1))[0].detach().numpy()
+            np.testing.assert_allclose(codes["mean"], expected, atol=1e-6)
+        assert main(["score", out, "--predictor", "linear"]) == 0
+
+    @pytest.mark.parametrize(
+        "arguments", [[], ["a.pt", "--encoder", "b:C"], ["--encoder", "b:C", "--weights", "1", "2"]]
+    )
+    def test_encode_needs_one_model(self, arguments, capsys):
+        assert main(["encode", *arguments, "--out", "z.npz"]) == 2
+        assert "give either a checkpoint, or --encoder" in capsys.readouterr().err
+
+    def test_rows_need_their_suffix(self, capsys):
+        assert main(["score", "z.npy", "--rows", "rows.csv"]) == 2
+        assert "--rows: rows.csv received; give a file that ends in .jsonl" in capsys.readouterr().err

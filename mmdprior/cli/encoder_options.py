@@ -1,0 +1,52 @@
+"""Options of commands that take an encoder trained elsewhere."""
+
+import argparse
+from typing import TYPE_CHECKING, get_args
+
+from mmdprior.choices import PosteriorName, Spatial
+from mmdprior.cli.parser import Parser
+
+if TYPE_CHECKING:
+    from mmdprior.scoring.foreign_encoder import EncoderOptions
+
+__all__ = ["add_encoder", "encoder_options"]
+
+
+def add_encoder(parser: Parser) -> None:
+    """Add the options to a parser."""
+    add = parser.add_argument
+    add("--encoder", help="encoder trained elsewhere: package.module:Class or file.py:Class")
+    add(
+        "--weights",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="its weights: files or folders, one per model",
+    )
+    add("--key", help="state dict in a file of weights, such as ema.net; or array in a file of codes")
+    add("--prefix", default="", help="load the weights with names that start so, without the prefix")
+    add("--method", help="method or submodule that encodes, such as encode (default: the module itself)")
+    add(
+        "--outputs",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="which outputs are codes, or mean and log_var: names, or positions from 0",
+    )
+    add(
+        "--posterior",
+        choices=get_args(PosteriorName),
+        help="outputs without names: codes, (mean, log_var) or (mean, std) (default: by their form)",
+    )
+    add("--spatial", choices=get_args(Spatial), help="what becomes of codes (n, c, h, w) or (n, t, d)")
+    add("--input-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="values of black and white (0 1)")
+    add("--input-mean", nargs="+", type=float, default=[], metavar="MEAN", help="per channel, subtracted")
+    add("--input-std", nargs="+", type=float, default=[], metavar="STD", help="per channel, divided by")
+
+
+def encoder_options(options: argparse.Namespace) -> "EncoderOptions":
+    """Return how the encoder is called and read."""
+    from mmdprior.scoring.foreign_encoder import EncoderOptions
+
+    names = ("key", "prefix", "method", "outputs", "spatial", "input_range", "input_mean", "input_std")
+    return EncoderOptions(**{name: getattr(options, name) for name in names})
