@@ -23,6 +23,7 @@ from mmdprior.metrics.lps import lps, undefined_lps
 from mmdprior.metrics.prior_match import PriorMatch
 from mmdprior.metrics.protocol import Protocol
 from mmdprior.metrics.result import LPSResult
+from mmdprior.metrics.semantics import Semantics, semantics
 from mmdprior.metrics.supervised.disentanglement import Disentanglement
 from mmdprior.models import Autoencoder
 from mmdprior.results import Result, finite_or_none
@@ -51,6 +52,8 @@ class Evaluation(Result):
             distribution, or None without a prior.
         independence: other measures of dependence, by representation.
         disentanglement: supervised scores of the mean codes, or None without known factors.
+        semantics: labels read off the dimensions that a conditional prior gives them; None for other priors
+            and data without these labels.
 
     Example:
         >>> import torch
@@ -73,6 +76,7 @@ class Evaluation(Result):
     match: float | None = None
     independence: Mapping[str, Independence] = field(default_factory=dict)
     disentanglement: Disentanglement | None = None
+    semantics: Semantics | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -100,6 +104,8 @@ class Evaluation(Result):
         if self.disentanglement is not None:
             scores = self.disentanglement.scores.items()
             values |= {f"disentanglement/{name}": score for name, score in scores}
+        if self.semantics is not None:
+            values |= {f"semantics/{name}": score for name, score in self.semantics.scalars().items()}
         return values
 
     def to_dict(self) -> dict[str, Any]:
@@ -121,6 +127,8 @@ class Evaluation(Result):
             plain["match"] = {"mmd_standardised": finite_or_none(self.match)}
         if self.disentanglement is not None:
             plain["disentanglement"] = self.disentanglement.to_dict()
+        if self.semantics is not None:
+            plain["semantics"] = self.semantics.to_dict()
         return plain
 
     def __str__(self) -> str:
@@ -146,6 +154,8 @@ class Evaluation(Result):
         lines += [f"independence, {name} codes\n{result}" for name, result in self.independence.items()]
         if self.disentanglement is not None:
             lines.append(f"disentanglement, mean codes\n{self.disentanglement}")
+        if self.semantics is not None:
+            lines.append(f"semantics, mean codes\n{self.semantics}")
         return "\n".join(lines)
 
 
@@ -378,7 +388,10 @@ def add_reconstruction(
         grouping = make_grouping(_labels_of(codes, groups), block_length, sample)
         sample = sample[grouping.independent_rows(match.seed).to(sample.device)]
     score = None if match is None else match(sample)
-    return replace(evaluation, reconstruction=error, match=score)
+    meaning = None
+    if match is not None:
+        meaning = semantics(codes.latent.mean, codes.labels, codes.label_names, match.prior, seed=match.seed)
+    return replace(evaluation, reconstruction=error, match=score, semantics=meaning)
 
 
 def _suffix(representation: str) -> str:

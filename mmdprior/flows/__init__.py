@@ -3,6 +3,7 @@
     ==================================================  ======================================================
     `Bijection`                                         the contract
     `fit_bijection`                                     fit a bijection that sends codes to a prior
+    `fit_conditional`                                   put labels on dimensions, from few labelled codes
     `Chain`, `Blocks`, `Inverse`                        compose bijections
     `whitening`, `FixedLinear`, `InvertibleLinear`      linear maps
     `ActNorm`, `Permutation`                            scale and shift; reorder
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmdprior.flows.bijection import Bijection, Blocks, Chain, Inverse
+    from mmdprior.flows.conditional import fit_conditional
     from mmdprior.flows.coupling import AffineCoupling, SplineCoupling, coupling_flow, trainable_flow
     from mmdprior.flows.exact import BallMap, MixtureMap
     from mmdprior.flows.fit import FittedBijection, Objective, fit_bijection
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from mmdprior.flows.marginals import MarginalMap
     from mmdprior.flows.optimise import Evaluation, FlowSettings
     from mmdprior.flows.positions import PerPosition, position_rows
+    from mmdprior.flows.readers import ReaderSettings
     from mmdprior.flows.saved import bijection_from_spec, load_bijection, save_bijection
     from mmdprior.flows.spline import MonotoneSpline
     from mmdprior.flows.targets import Dequantized, Hazy, dequantized, gaussian_to
@@ -68,11 +71,13 @@ __all__ = [
     "Objective",
     "PerPosition",
     "Permutation",
+    "ReaderSettings",
     "SplineCoupling",
     "bijection_from_spec",
     "coupling_flow",
     "dequantized",
     "fit_bijection",
+    "fit_conditional",
     "gaussian_to",
     "intrinsic_dimension",
     "load_bijection",
@@ -105,11 +110,13 @@ _MODULES = {
     "Objective": "fit",
     "PerPosition": "positions",
     "Permutation": "linear",
+    "ReaderSettings": "readers",
     "SplineCoupling": "coupling",
     "bijection_from_spec": "saved",
     "coupling_flow": "coupling",
     "dequantized": "targets",
     "fit_bijection": "fit",
+    "fit_conditional": "conditional",
     "gaussian_to": "targets",
     "intrinsic_dimension": "manifold",
     "load_bijection": "saved",

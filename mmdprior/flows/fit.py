@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.choices import FitObjective as Objective
@@ -35,7 +36,16 @@ from mmdprior.regularizers import MMD
 from mmdprior.results import Result, to_plain
 from mmdprior.seeding import stream
 
-__all__ = ["FittedBijection", "Objective", "fit_bijection"]
+__all__ = [
+    "FittedBijection",
+    "Objective",
+    "check_codes",
+    "correlation",
+    "density_warnings",
+    "fit_bijection",
+    "gaussian_nats",
+    "new_flow",
+]
 
 
 _PRIOR_SETTINGS = FlowSettings(
@@ -195,11 +205,11 @@ def fit_bijection(
     options = _Options(settings, prior_settings, objective, flow, seed, report)
     parts, history, text, warnings = fit(w, w_held_out, target, options)
     bijection = Chain([first, *parts]).eval()
-    best, gaussian = min(e.held_out for e in history), _gaussian_nats(w_held_out)
+    best, gaussian = min(e.held_out for e in history), gaussian_nats(w_held_out)
     likelihood = objective not in ("mmd", "sliced")
     # The losses are those of whitened codes; log |det| of the whitening leads to the units of the codes.
     log_det = float(first.forward_and_log_det(train[:1])[1])
-    warnings += _warnings(first, dimension, (gaussian - best) / dim if likelihood else 0.0, len(train))
+    warnings += density_warnings(first, dimension, (gaussian - best) / dim if likelihood else 0.0, len(train))
     z = apply(bijection, held_out)
     error = (apply(bijection.inverse, z) - held_out).abs() / held_out.std(0)
     return FittedBijection(
@@ -209,7 +219,7 @@ def fit_bijection(
         history=history,
         held_out_loss=best - log_det if likelihood else best,
         gaussian_loss=gaussian - log_det,
-        correlation=_correlation(z, held_out),
+        correlation=correlation(z, held_out),
         inverse_error=float(error.max()),
         dimension=dimension,
         warnings=warnings,
@@ -228,7 +238,7 @@ def _target(prior: PriorLike | None, dim: int, dequantize: bool, device: torch.d
     return dequantized(target).to(device) if dequantize else target
 
 
-def _gaussian_nats(w: Tensor) -> float:
+def gaussian_nats(w: Tensor) -> float:
     """Return the mean negative log-likelihood of codes under N(0, I), in nats."""
     return float(0.5 * w.square().sum(1).mean()) + 0.5 * w.shape[1] * math.log(2 * math.pi)
 
@@ -263,7 +273,7 @@ def _fit_to_gaussian(w: Tensor, held_out: Tensor, prior: Prior, options: _Option
 
     last = fit(prior) if options.objective == "two_maps" else gaussian_to(prior, fit)
     assert last is not None
-    flow = _new_flow(w, settings, seed) if options.flow is None else options.flow.to(w)
+    flow = new_flow(w, settings, seed) if options.flow is None else options.flow.to(w)
     history = train_flow(
         flow,
         minibatches(w, settings, seed),
@@ -286,7 +296,7 @@ def _fit_directly(w: Tensor, held_out: Tensor, prior: Prior, options: _Options) 
     draws = prior.sample(_PRIOR_DRAWS, stream(seed, "moments", device=prior.device)).to(w)
     linear = Inverse(whitening(draws)).eval()
     moved, moved_held_out = apply(linear, w), apply(linear, held_out)
-    flow = _new_flow(moved, settings, seed) if options.flow is None else options.flow.to(w)
+    flow = new_flow(moved, settings, seed) if options.flow is None else options.flow.to(w)
     if objective == "likelihood":
         if not bool(torch.isfinite(prior.log_prob(3 * draws[:1000])).all()):
             raise InputError(
@@ -329,7 +339,7 @@ def _kernel(objective: Objective, dim: int) -> Kernel:
     raise InputError(f"objective: {objective!r} received; give auto, likelihood, two_maps, mmd or sliced")
 
 
-def _new_flow(w: Tensor, settings: FlowSettings, seed: int) -> Bijection:
+def new_flow(w: Tensor, settings: FlowSettings, seed: int) -> Bijection:
     """Return untrained couplings; in one dimension, where there are none, a spline through quantiles."""
     dim = w.shape[1]
     if dim == 1:
@@ -352,7 +362,7 @@ def _map_to_draws(prior: Prior, options: _Options, warnings: list[str]) -> Bijec
         prior = hazy(prior).to(prior.device)
         warnings.append(f"draws of {name} fill fewer dimensions than {prior.dim}; normal noise was added")
     first = whitening(draws)
-    flow = _new_flow(apply(first, draws), settings, seed)
+    flow = new_flow(apply(first, draws), settings, seed)
     fixed = first(prior.sample(_PRIOR_DRAWS, stream(seed, "held out draws", device=prior.device)))
 
     def batch(step: int) -> Tensor:
@@ -377,9 +387,9 @@ def _split(
     device: torch.device | str | None,
 ) -> tuple[Tensor, Tensor]:
     """Return training and held-out codes in float32."""
-    train = _checked(codes, "codes", device)
+    train = check_codes(codes, "codes", device)
     if validation is not None:
-        held_out = _checked(validation, "validation", train.device)
+        held_out = check_codes(validation, "validation", train.device)
         if held_out.shape[1] != train.shape[1]:
             raise InputError(
                 f"validation: {held_out.shape[1]} dimensions received; the codes have {train.shape[1]}"
@@ -390,7 +400,16 @@ def _split(
     return train[order[count:]], train[order[:count]]
 
 
-def _checked(codes: Tensor | np.ndarray, name: str, device: torch.device | str | None) -> Tensor:
+def check_codes(
+    codes: Tensor | np.ndarray, name: str, device: torch.device | str | None = None
+) -> Float[Tensor, "n d"]:
+    """Return codes as a float32 tensor, after checking shape and values.
+
+    Args:
+        codes: (n, d) codes.
+        name: name of the argument in errors.
+        device: device of the result; that of the codes by default.
+    """
     tensor = to_numbers(codes, name) if isinstance(codes, np.ndarray) else torch.as_tensor(codes)
     tensor = tensor.detach().to(device if device is not None else tensor.device, torch.float32)
     smallest = _FEWEST_CODES if name == "codes" else 10
@@ -401,12 +420,13 @@ def _checked(codes: Tensor | np.ndarray, name: str, device: torch.device | str |
     return tensor
 
 
-def _correlation(z: Tensor, h: Tensor) -> np.ndarray:
+def correlation(z: Float[Tensor, "n d"], h: Float[Tensor, "n d"]) -> np.ndarray:
+    """Return the correlation of each dimension before and behind a map, (d,)."""
     a, b = (x.double() - x.double().mean(0) for x in (z, h))
     return ((a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0))).cpu().numpy()
 
 
-def _warnings(
+def density_warnings(
     first: FixedLinear, dimension: IntrinsicDimension, gain_per_dimension: float, n: int
 ) -> list[str]:
     """Return one line for every sign that the codes have no density, or that there are too few."""

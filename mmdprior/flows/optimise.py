@@ -193,9 +193,16 @@ def apply(function: Callable[[Tensor], Tensor], codes: Float[Tensor, "n d"]) -> 
 
 
 def minibatches(
-    codes: Float[Tensor, "n d"], settings: FlowSettings, seed: int
+    codes: Float[Tensor, "n d"], settings: FlowSettings, seed: int, noisy: int | None = None
 ) -> Callable[[int], Float[Tensor, "b d"]]:
-    """Return a function from a step to its batch: rows of reshuffled epochs, plus normal noise."""
+    """Return a function from a step to its batch: rows of reshuffled epochs, plus normal noise.
+
+    Args:
+        codes: rows to draw from.
+        settings: batch size, and standard deviation of the noise.
+        seed: seed of order and noise.
+        noisy: number of leading columns that get noise; all by default.
+    """
     size = min(settings.batch_size, len(codes))
     per_epoch = len(codes) // size
     order = torch.empty(0, dtype=torch.long)
@@ -207,6 +214,8 @@ def minibatches(
             order = torch.randperm(len(codes), generator=stream(seed, "order", epoch))
         rows = order[index * size : (index + 1) * size].to(codes.device)
         noise = torch.randn(size, codes.shape[1], generator=stream(seed, "noise", step), dtype=codes.dtype)
+        if noisy is not None:
+            noise[:, noisy:] = 0
         return codes[rows] + settings.noise * noise.to(codes.device)
 
     return batch

@@ -7,6 +7,7 @@ from mmdprior.metrics.lps import lps
 from mmdprior.metrics.prior_match import PriorMatch
 from mmdprior.metrics.protocol import Protocol
 from mmdprior.metrics.result import LPSResult
+from mmdprior.metrics.semantics import LabelScores, Semantics, semantics
 from mmdprior.metrics.supervised.alignment import Alignment, alignment
 from mmdprior.metrics.supervised.disentanglement import Disentanglement, disentanglement
 from mmdprior.metrics.supervised.table import SupervisedProtocol
@@ -17,8 +18,10 @@ __all__ = [
     "Disentanglement",
     "Independence",
     "LPSResult",
+    "LabelScores",
     "PriorMatch",
     "Protocol",
+    "Semantics",
     "SupervisedProtocol",
     "UDR",
     "active_dimensions",
@@ -28,5 +31,6 @@ __all__ = [
     "importance",
     "independence",
     "lps",
+    "semantics",
     "udr",
 ]

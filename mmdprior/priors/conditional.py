@@ -33,7 +33,7 @@ class ConditionalPrior(Prior):
     ``sample(n, given=labels)``.
 
     Attributes:
-        factors: the labels, in the order of the columns of ``given``, with the dimensions that depend on each.
+        factors: the labels, in the order of the columns of ``given``, each with its dimensions.
 
     Example:
         Codes whose mean is the label:

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmdprior.errors import InputError, nearest
 from mmdprior.priors.arguments import is_number, positive_int, positive_number
 
-__all__ = ["Factor", "FactorKind", "as_factors", "label_values"]
+__all__ = ["Factor", "FactorKind", "as_factors", "label_values", "labels_of_factors"]
 
 FactorKind = Literal["discrete", "ordinal", "circular", "continuous"]
 
@@ -158,7 +158,7 @@ class Factor:
         return (codes[:, None] - table).square().sum(2).argmin(1).to(codes.dtype)
 
     def support(self) -> tuple[Float[Tensor, "k"], Float[Tensor, "k"]]:
-        """Return all values and their probabilities; 64 values at equal distances where there are no levels."""
+        """Return all values and their probabilities; 64 values where there are no levels."""
         if self.levels is not None:
             values = torch.arange(self.levels, dtype=torch.float64)
             weights = self.weights or [1 / self.levels] * self.levels
@@ -237,6 +237,51 @@ def _factor(name: str, settings: Any) -> Factor:
         if key not in known:
             raise InputError(f"factors.{name}.{key}: unknown key; {nearest(str(key), known)}")
     return Factor(name, **settings)
+
+
+def labels_of_factors(factors: Sequence[Factor], names: Sequence[str], labels: Tensor) -> Tensor:
+    """Return the label columns of factors, after checking that the data have them and their values.
+
+    Args:
+        factors: the factors.
+        names: one name per label column.
+        labels: (n, k) labels; NaN, or negative in integer labels, where missing.
+
+    Raises:
+        InputError: the data have no such label, no row has it, or it has values that the factor has not.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.priors import Factor
+        >>> from mmdprior.priors.factor import labels_of_factors
+        >>> labels_of_factors([Factor("x", (0,), levels=8)], ("y", "x"), torch.tensor([[1, 5]])).tolist()
+        [[5]]
+    """
+    for factor in factors:
+        if factor.name not in names:
+            known = ", ".join(names) or "missing"
+            raise InputError(f"prior.factors: {factor.name!r} received; the labels of the data are {known}")
+    columns = labels[:, [list(names).index(factor.name) for factor in factors]]
+    values = label_values(columns.cpu(), torch.float64)
+    for factor, column in zip(factors, values.unbind(1), strict=True):
+        _check_values(factor, column[~column.isnan()])
+    return columns
+
+
+def _check_values(factor: Factor, values: Tensor) -> None:
+    where = f"prior.factors.{factor.name}"
+    if not len(values):
+        raise InputError(f"{where}: no training image has this label; leave it out, or label some")
+    low, high = float(values.min()), float(values.max())
+    last = factor.high if factor.levels is None else factor.levels - 1
+    first = factor.low if factor.levels is None else 0
+    if low < first or high > last:
+        expected = f"{first:g} to {last:g}"
+        raise InputError(f"{where}: values from {low:g} to {high:g} in the data; the prior has {expected}")
+    if factor.levels is not None and bool((values != values.round()).any()):
+        raise InputError(
+            f"{where}: values between integers in the data; give classes from 0, or kind: continuous"
+        )
 
 
 def label_values(labels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -10,7 +10,7 @@ from mmdprior.errors import InputError
 from mmdprior.latent import Latent
 from mmdprior.precision import full_precision_dtype
 from mmdprior.priors.conditional import ConditionalPrior
-from mmdprior.priors.factor import Factor, label_values
+from mmdprior.priors.factor import label_values, labels_of_factors
 from mmdprior.regularizers.regularizer import Regularizer, check_codes, codes_of
 
 __all__ = ["LabelPenalty"]
@@ -63,16 +63,8 @@ class LabelPenalty(Regularizer):
             InputError: the data have no such label, no row has it, or it has values that the prior does not
                 have.
         """
-        for factor in self.prior.factors:
-            if factor.name not in names:
-                known = ", ".join(names) or "missing"
-                raise InputError(
-                    f"prior.factors: {factor.name!r} received; the labels of the data are {known}"
-                )
+        labels_of_factors(self.prior.factors, names, labels)
         self._columns = [list(names).index(factor.name) for factor in self.prior.factors]
-        values = label_values(labels[:, self._columns].cpu(), torch.float64)
-        for factor, column in zip(self.prior.factors, values.unbind(1), strict=True):
-            _check_values(factor, column[~column.isnan()])
 
     def labelled(
         self, latent: Latent | Tensor, labels: Tensor | None
@@ -106,20 +98,3 @@ class LabelPenalty(Regularizer):
         means = latent.mean if isinstance(latent, Latent) else latent
         check_codes("latent", means)
         return means
-
-
-def _check_values(factor: Factor, values: Tensor) -> None:
-    """Check that observed values of a label are values of its factor."""
-    where = f"prior.factors.{factor.name}"
-    if not len(values):
-        raise InputError(f"{where}: no training image has this label; leave it out, or label some")
-    low, high = float(values.min()), float(values.max())
-    last = factor.high if factor.levels is None else factor.levels - 1
-    first = factor.low if factor.levels is None else 0
-    if low < first or high > last:
-        expected = f"{first:g} to {last:g}"
-        raise InputError(f"{where}: values from {low:g} to {high:g} in the data; the prior has {expected}")
-    if factor.levels is not None and bool((values != values.round()).any()):
-        raise InputError(
-            f"{where}: values between integers in the data; give classes from 0, or kind: continuous"
-        )

@@ -1,6 +1,6 @@
 """Supervised penalties on labelled codes: the rivals of a conditional prior.
 
-Reference: Locatello et al., "Disentangling Factors of Variation Using Few Labels", arXiv 1905.01258, section 3.
+Reference: Locatello et al., "Disentangling Factors of Variation Using Few Labels", arXiv 1905.01258.
 """
 
 from abc import abstractmethod

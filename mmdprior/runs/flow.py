@@ -8,9 +8,11 @@ from torch import Tensor
 from mmdprior.build.builder import Builder
 from mmdprior.config.schema import Config
 from mmdprior.data import ImageSet, Splits, thin
+from mmdprior.data.labelled import labels_of
 from mmdprior.evaluation import encode
-from mmdprior.flows import FittedBijection, FlowSettings, fit_bijection
-from mmdprior.priors import Prior
+from mmdprior.flows import FittedBijection, FlowSettings, fit_bijection, fit_conditional
+from mmdprior.priors import ConditionalPrior, Prior
+from mmdprior.priors.factor import labels_of_factors
 from mmdprior.training import Trainer
 
 __all__ = ["fit_flow"]
@@ -31,7 +33,8 @@ def fit_flow(config: Config, trainer: Trainer, splits: Splits, prior: Prior) -> 
         config: config of the run.
         trainer: trainer that has reached its last step.
         splits: images; the codes of the validation split choose the best step of the fit.
-        prior: distribution that the codes will follow.
+        prior: distribution that the codes will follow. A conditional one is reached given the labels of
+            ``data.labelled``, if there are any.
 
     Returns:
         The fit; None for a run without a flow, or whose flow is trained with the model or already fitted.
@@ -42,14 +45,17 @@ def fit_flow(config: Config, trainer: Trainer, splits: Splits, prior: Prior) -> 
     train, validation = (
         _codes(config, trainer, images) for images in (thin(splits.train, _MAX_CODES), splits.validation)
     )
-    fitted = fit_bijection(
-        train,
-        prior,
-        FlowSettings(**config.model.flow_fit.model_dump()),
-        flow=Builder(config).flow(),
-        validation=validation,
-        seed=config.seed,
-    )
+    settings, seed = FlowSettings(**config.model.flow_fit.model_dump()), config.seed
+    flow = Builder(config).flow()
+    if isinstance(prior, ConditionalPrior) and trainer.labelled is not None:
+        images = trainer.labelled.images
+        labels = labels_of_factors(prior.factors, images.label_names, labels_of(images))
+        labelled = _codes(config, trainer, images), labels
+        fitted = fit_conditional(
+            train, prior, *labelled, settings, flow=flow, validation=validation, seed=seed
+        )
+    else:
+        fitted = fit_bijection(train, prior, settings, flow=flow, validation=validation, seed=seed)
     for text in fitted.warnings:
         _logger.warning("model.flow: %s", text)
     trainer.logger.scalars(
