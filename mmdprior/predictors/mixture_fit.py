@@ -90,6 +90,7 @@ def fit_mixture(
     settings: FitSettings,
     *,
     mask: Bool[Tensor, "t D"] | None = None,
+    observe: Callable[[MixtureFit], bool] | None = None,
 ) -> MixtureFit:
     """Return the mixture after the last iteration of every target, and its path.
 
@@ -101,6 +102,8 @@ def fit_mixture(
         start: initial mixture.
         settings: method and its settings.
         mask: inputs that each target may use in EM; all of them by default.
+        observe: function that is called with the fit so far, at the start and after every iteration. The fit
+            ends where it returns True. Its time does not count.
 
     Example:
         >>> import torch
@@ -123,6 +126,9 @@ def fit_mixture(
         continues = fit.add(mixture, -joint.logsumexp(3).mean(1), settings.tol)
         if step:
             fit.seconds.append(time.perf_counter() - begun)
+        if observe is not None:
+            continues = continues and not observe(fit)
+            begun = time.perf_counter() - fit.seconds[-1]
         if not continues or step == settings.steps:
             break
         mixture, used = update(mixture, joint.softmax(3))

@@ -13,6 +13,8 @@ __all__ = ["Curvature", "ascending_step", "objective", "products", "softmax_regr
 
 _ENTRIES = 1 << 24
 """Outer products computed at a time, to bound memory."""
+_FEW = 8
+"""Number of weights up to which a product per weight is faster than products of all pairs of columns."""
 _MAX_HALVINGS = 6
 _TOLERANCE = 1e-12
 """Newton's method stops when a step is below this, relative to the largest coefficient."""
@@ -158,10 +160,12 @@ def _logits(x: Tensor, free: Tensor) -> Tensor:
 def weighted_grams(x: Float[Tensor, "p n D"], weights: Float[Tensor, "p n w"]) -> Float[Tensor, "p w D D"]:
     """Return X' diag(weights_w) X for every column w of weights.
 
-    All weights share the rows' outer products x_n x_n', of which only the D (D + 1) / 2 distinct entries are
-    computed, in blocks of rows, and summed by one matrix product.
+    Many weights share the rows' outer products x_n x_n', of which only the D (D + 1) / 2 distinct entries are
+    computed, in blocks of rows, and summed by one matrix product. Few weights take a product each.
     """
     p, width = x.shape[0], x.shape[2]
+    if weights.shape[2] <= _FEW:
+        return _few_grams(x, weights)
     upper = torch.triu_indices(width, width, device=x.device)
     distinct = x.new_zeros(p, weights.shape[2], upper.shape[1])
     block = max(1, _ENTRIES // (p * upper.shape[1]))
@@ -170,4 +174,15 @@ def weighted_grams(x: Float[Tensor, "p n D"], weights: Float[Tensor, "p n w"]) -
     grams = x.new_empty(*distinct.shape[:2], width, width)
     grams[..., upper[0], upper[1]] = distinct
     grams[..., upper[1], upper[0]] = distinct
+    return grams
+
+
+def _few_grams(x: Tensor, weights: Tensor) -> Tensor:
+    """Return X' diag(weights_w) X by one product per weight and block of rows."""
+    p, width = x.shape[0], x.shape[2]
+    grams = x.new_zeros(p, weights.shape[2], width, width)
+    block = max(1, _ENTRIES // (p * width))
+    for rows, row_weights in zip(x.split(block, 1), weights.split(block, 1), strict=True):
+        for index, weight in enumerate(row_weights.unbind(2)):
+            grams[:, index] += rows.mT @ (rows * weight[..., None])
     return grams

@@ -5,7 +5,8 @@ from statistics import median
 
 import pytest
 import torch
-from benches._symmetric import SymmetricMixture
+from benches.mixtures.symmetric import SymmetricMixture, draw
+from scipy.linalg import eigh
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch.nn import functional
 
@@ -14,55 +15,81 @@ from mmdprior.predictors.em import m_step
 from mmdprior.predictors.newton import softmax_regression, weighted_grams
 
 
-def symmetric(seed, scale, n=2000, dim=10):
-    """Draw data with |w| = 2, and a start with 30 % noise on the truth."""
-    g = torch.Generator().manual_seed(seed)
-    x = torch.randn(n, dim, generator=g, dtype=torch.float64)
-    b, w, db, dw = functional.normalize(torch.randn(4, dim, generator=g, dtype=torch.float64))
-    truth = SymmetricMixture(scale * b, 2 * w)
-    return x, truth.sample(x, g), SymmetricMixture(truth.b + 0.3 * scale * db, truth.w + 0.6 * dw)
+def derivative(function, mixture):
+    """Return the gradient in all coefficients, by autograd."""
+    theta = mixture.theta.clone().requires_grad_()
+    value = function(SymmetricMixture.of(theta, mixture.family)).sum()
+    return torch.autograd.grad(value, theta)[0]
 
 
-def gradients(function, mixture):
-    b, w = (part.clone().requires_grad_() for part in (mixture.b, mixture.w))
-    return torch.cat(torch.autograd.grad(function(SymmetricMixture(b, w)), (b, w)))
-
-
-@pytest.mark.parametrize("scale", [0.5, 2.0, 4.0])
-def test_em_is_mirror_descent_with_unit_step(scale):
+@pytest.mark.parametrize("family", ["linear", "logistic"])
+@pytest.mark.parametrize("snr", [0.5, 2.0, 4.0])
+def test_em_is_mirror_descent_with_unit_step(snr, family):
     """grad A(theta+) = grad A(theta) - grad L(theta)."""
-    x, y, mixture = symmetric(3, scale)
+    x, y, _, mixture = draw(family, range(2, 5), n=2000, dim=10, snr=snr)
     for _ in range(3):
         after = mixture.em_step(x, y)
-        left = gradients(lambda m: m.mirror(x), after)
-        right = gradients(lambda m: m.mirror(x), mixture) - gradients(lambda m: m.loss(x, y), mixture)
+        left = derivative(lambda m: m.mirror(x), after)
+        right = derivative(lambda m: m.mirror(x) - m.loss(x, y), mixture)
         assert float((left - right).abs().max()) < 1e-10
+        assert not torch.allclose(after.theta, mixture.theta, atol=1e-4)
         mixture = after
 
 
-def test_the_symmetric_loss_is_the_negative_log_likelihood():
-    x, y, mixture = symmetric(0, 2.0, n=50)
-    first = (x @ mixture.w).sigmoid()
+@pytest.mark.parametrize("family", ["linear", "logistic"])
+def test_the_symmetric_loss_is_the_negative_log_likelihood(family):
+    x, y, _, mixture = draw(family, range(2), n=50, dim=4, snr=2.0)
+    first = (x @ mixture.w[..., None]).squeeze(2).sigmoid()
+    at = (x @ mixture.b[..., None]).squeeze(2)
     density = torch.zeros_like(y)
     for sign, weight in ((1, first), (-1, 1 - first)):
-        density += weight * torch.exp(-((y - sign * (x @ mixture.b)).square()) / 2)
-    torch.testing.assert_close(mixture.loss(x, y), -density.log().mean())
-    torch.testing.assert_close(torch.cat(mixture.gradient(x, y)), gradients(lambda m: m.loss(x, y), mixture))
+        linear = torch.exp(-((y - sign * at).square()) / 2)
+        density += weight * (linear if family == "linear" else (y * sign * at).sigmoid())
+    torch.testing.assert_close(mixture.loss(x, y), -density.log().mean(1))
+    torch.testing.assert_close(mixture.gradient(x, y), derivative(lambda m: m.loss(x, y), mixture))
+
+
+@pytest.mark.parametrize("family", ["linear", "logistic"])
+def test_the_missing_information_is_a_difference_of_hessians(family):
+    x, y, _, mixture = draw(family, range(2), n=50, dim=3, snr=2.0)
+    complete, missing = mixture.missing_information(x, y)
+    for q in range(2):
+
+        def scalar(theta, name, q=q):
+            m = SymmetricMixture.of(theta[None], family)
+            return m.mirror(x[q : q + 1])[0] if name == "A" else m.loss(x[q : q + 1], y[q : q + 1])[0]
+
+        theta = mixture.theta[q]
+        mirror = torch.autograd.functional.hessian(lambda t: scalar(t, "A"), theta)
+        loss = torch.autograd.functional.hessian(lambda t: scalar(t, "L"), theta)
+        torch.testing.assert_close(complete[q], mirror)
+        torch.testing.assert_close(missing[q], mirror - loss)
+        largest = eigh(missing[q].numpy(), complete[q].numpy(), eigvals_only=True)[-1]
+        assert float(mixture.rate(x, y)[q]) == pytest.approx(largest)
+
+
+@pytest.mark.parametrize("family", ["linear", "logistic"])
+@pytest.mark.parametrize("snr", [0.5, 1.0, 2.0, 8.0])
+def test_em_converges_at_the_rate_of_the_missing_information(snr, family):
+    x, y, _, start = draw(family, range(2), n=1500, dim=3, snr=snr)
+    fixed = start.fixed_point(x, y, em_steps=30)
+    assert float(fixed.gradient(x, y).abs().max()) < 1e-9
+    predicted, measured = fixed.rate(x, y), fixed.measured_rate(x, y, iterations=25)
+    torch.testing.assert_close(measured, predicted, rtol=0.1, atol=0)
+    assert bool((predicted < 1).all())
 
 
 @pytest.mark.parametrize(("scale", "stated"), [(1.0, 14), (2.0, 7), (4.0, 5)])
 @pytest.mark.parametrize("newton_steps", [1, 50])
 def test_em_needs_the_stated_number_of_iterations(scale, stated, newton_steps):
     """Median iterations until the loss is within 1e-6 of the fixed point's, here within a factor 1.5."""
-    counts = []
-    for seed in range(6):
-        x, y, mixture = symmetric(seed, scale)
-        losses = [float(mixture.loss(x, y))]
-        while len(losses) < 2 or losses[-2] - losses[-1] > 1e-8:
-            mixture = mixture.em_step(x, y, newton_steps)
-            losses.append(float(mixture.loss(x, y)))
-        counts.append(next(i for i, loss in enumerate(losses) if loss <= losses[-1] + 1e-6))
-    assert stated / 1.5 <= median(counts) <= 1.5 * stated
+    x, y, _, mixture = draw("linear", range(6), n=2000, dim=10, snr=scale)
+    goal = mixture.fixed_point(x, y, em_steps=10).loss(x, y) + 1e-6
+    counts = torch.zeros(6)
+    while bool((above := mixture.loss(x, y) > goal).any()):
+        counts += above
+        mixture = mixture.em_step(x, y, newton_steps)
+    assert stated / 1.5 <= median(counts.tolist()) <= 1.5 * stated
 
 
 def zeros(x, experts, family="linear"):
@@ -80,17 +107,25 @@ def mixture_data(n=3000, dim=4, experts=3, problems=2, family="linear"):
     b = 2 * torch.randn(problems, 1, experts, dim + 1, dtype=torch.float64)
     variance = torch.full((problems, 1, experts), 0.25, dtype=torch.float64) if family == "linear" else None
     truth = Mixture(gate, b, variance)
+    if family == "multinomial":
+        b = torch.stack([b, torch.randn_like(b), torch.zeros_like(b)], 3)
+        truth = Mixture(gate, b, None)
+        classes = torch.distributions.Categorical(probs=truth.mean(x)[:, :, 0]).sample()
+        return x, classes.double()[..., None], truth
     chosen = torch.distributions.Categorical(logits=truth.log_gate(x)[:, :, 0]).sample()
     at = (x @ b[:, 0].mT).gather(2, chosen[..., None])
     y = at + 0.5 * torch.randn_like(at) if family == "linear" else torch.bernoulli((2 * at).sigmoid())
     return x, y, truth
 
 
-@pytest.mark.parametrize("family", ["linear", "logistic"])
+@pytest.mark.parametrize("family", ["linear", "logistic", "multinomial"])
 @pytest.mark.parametrize("newton_steps", [1, 20])
 def test_the_likelihood_increases_at_every_iteration(family, newton_steps):
-    x, y, truth = mixture_data(n=1500, family=family)
-    start = Mixture(0.5 * truth.gate, truth.experts + 0.5 * torch.randn_like(truth.experts), truth.variance)
+    x, y, truth = mixture_data(n=600, family=family)
+    noisy = truth.experts + 0.5 * torch.randn_like(truth.experts)
+    if family == "multinomial":
+        noisy[:, :, :, -1] = 0
+    start = Mixture(0.5 * truth.gate, noisy, truth.variance)
     steps = expectation_maximisation(x, y, start, ridge=0.0, newton_steps=newton_steps)
     path = [start.log_likelihood(x, y).sum(1)]
     path += [next(steps).log_likelihood(x, y).sum(1) for _ in range(15)]
@@ -156,8 +191,9 @@ def test_a_masked_input_has_no_coefficient():
     torch.testing.assert_close(fitted.gate[..., mask[0]], without.gate)
 
 
-def test_weighted_grams_in_blocks(monkeypatch):
+@pytest.mark.parametrize("columns", [1, 5, 40])
+def test_weighted_grams_in_blocks(monkeypatch, columns):
     monkeypatch.setattr("mmdprior.predictors.newton._ENTRIES", 100)
-    x, weights = torch.randn(2, 37, 4, dtype=torch.float64), torch.randn(2, 37, 5, dtype=torch.float64)
+    x, weights = torch.randn(2, 37, 4, dtype=torch.float64), torch.randn(2, 37, columns, dtype=torch.float64)
     expected = torch.einsum("pnw,pni,pnj->pwij", weights, x, x)
     torch.testing.assert_close(weighted_grams(x, weights), expected)

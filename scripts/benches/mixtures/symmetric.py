@@ -42,6 +42,10 @@ class SymmetricMixture:
         b, w = theta.chunk(2, 1)
         return cls(b, w, family)
 
+    def to(self, device: torch.device) -> "SymmetricMixture":
+        """Return the mixture on a device."""
+        return SymmetricMixture(self.b.to(device), self.w.to(device), self.family)
+
     @property
     def theta(self) -> Float[Tensor, "p E"]:
         """Coefficients of expert and gate in one vector."""
@@ -169,7 +173,8 @@ class SymmetricMixture:
     def _spectrum(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return eigenvalues of A''^-1 (A'' - L''), and eigenvectors of length 1 in A''."""
         complete, missing = self.missing_information(x, y)
-        factor = torch.linalg.cholesky(complete)
+        # Where the minimum is at infinity, A'' vanishes on the way to it.
+        factor = torch.linalg.cholesky(complete + 1e-13 * torch.eye(complete.shape[1]).to(complete))
         half = torch.linalg.solve_triangular(factor, missing, upper=False)
         rates, vectors = torch.linalg.eigh(torch.linalg.solve_triangular(factor, half.mT, upper=False))
         return rates, torch.linalg.solve_triangular(factor.mT, vectors, upper=True)
