@@ -15,7 +15,7 @@ from mmdprior.data.features import FEATURE_KEYS, kind_of_array, read_features, t
 from mmdprior.data.known_factors import KnownFactors
 from mmdprior.data.pixel_range import BYTES, PixelRange, infer_range
 from mmdprior.data.source import InMemory, SampleKind, Source
-from mmdprior.data.table import TABLE_SUFFIXES
+from mmdprior.data.table import is_table
 from mmdprior.errors import InputError, InputWarning, reason
 from mmdprior.precision import to_numbers
 
@@ -145,7 +145,7 @@ class _File:
 
 
 def _read(path: str, kind: SampleKind | None, drop: Sequence[str] | None) -> _File:
-    if Path(path).suffix.lower() in TABLE_SUFFIXES:
+    if is_table(path):
         if kind not in (None, "vectors"):
             raise InputError(f"kind: {kind!r} received for {path}; a table holds vectors")
         return _File(path, "vectors", read_features(path, drop))

@@ -11,17 +11,31 @@ from torch import Tensor
 
 from mmdprior.columns import Columns
 from mmdprior.data.arrays import read_array
-from mmdprior.data.parquet import PARQUET_SUFFIX, parquet_column, read_parquet
-from mmdprior.data.table import TABLE_SUFFIXES, read_column, read_lines, read_table
-from mmdprior.errors import InputError, reason
+from mmdprior.data.arrow import arrow_column, is_arrow, read_arrow
+from mmdprior.data.hierarchy import is_hierarchy, read_hierarchy, read_hierarchy_labels
+from mmdprior.data.table import is_table, read_column, read_lines, read_table
+from mmdprior.errors import InputError, shorten
 from mmdprior.latent import Latent
 from mmdprior.precision import to_numbers
+from mmdprior.torch_files import load_torch_file
 
-__all__ = ["read_codes", "read_labels", "read_latent"]
+__all__ = ["is_codes", "read_codes", "read_labels", "read_latent"]
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _ARRAY_SUFFIXES = (".npy", ".npz")
 _NPY_MAGIC = b"\x93NUMPY"
+
+
+def is_codes(path: str | Path) -> bool:
+    """Return whether a file or folder can only hold codes by its name: a table, arrays, a data set.
+
+    Example:
+        >>> from mmdprior.data.codes import is_codes
+        >>> is_codes("z.csv.gz"), is_codes("z.h5ad"), is_codes("model.pt")
+        (True, True, False)
+    """
+    is_array = Path(path).suffix.lower() in _ARRAY_SUFFIXES
+    return is_array or is_table(path) or is_arrow(path) or is_hierarchy(path)
 
 
 def read_codes(path: str | Path) -> Tensor:
@@ -34,8 +48,12 @@ def read_latent(
     limit: int | None = None,
     leave_out: str | None = None,
     columns: Columns = Columns(),  # noqa: B008, it is frozen
+    key: str | None = None,
 ) -> Latent:
-    """Read codes from a ``.npy``, ``.npz``, ``.pt``, ``.csv``, ``.tsv``, ``.txt`` or ``.parquet`` file.
+    """Read codes from a file of arrays (``.npy``, ``.npz``, ``.pt``), a table, or a data set.
+
+    Tables are ``.csv``, ``.tsv`` and ``.txt``, compressed or not, ``.parquet`` and ``.feather``. HDF5 and
+    AnnData files, Zarr stores and folders of Hugging Face data sets need the extra ``tables``.
 
     ``.npy`` and ``.pt`` files are memory-mapped, so that at most one copy of the codes is in memory.
     Floating dtypes are kept, others become float.
@@ -48,6 +66,8 @@ def read_latent(
         leave_out: name of a column of a table that holds no codes, such as labels.
         columns: choice of columns; by default all, but then a table with columns of labels, row numbers or
             times is refused.
+        key: name of the array or of the column of vectors that holds the codes, such as ``obsm/X_pca``; a
+            dotted path in nested dicts of a ``.pt`` file. None finds it.
 
     Raises:
         InputError: the file is missing, its content is not plain numbers with two axes, or it is unclear
@@ -60,8 +80,8 @@ def read_latent(
         >>> read_latent("codes.npy", limit=50).mean.shape
         torch.Size([50, 8])
     """
-    content = _read_file(Path(path), leave_out, columns)
-    if _is_table(Path(path)):
+    content = _read_file(Path(path), leave_out, columns, key)
+    if is_table(path) or is_arrow(path):
         columns = Columns()  # already chosen, by name
     if not isinstance(content, Mapping):
         mean = _to_codes(content, str(path), limit, columns)
@@ -76,15 +96,12 @@ def read_latent(
                 f"{path}: sample, mean and log_var of shapes {shapes} received; give equal shapes"
             )
         return Latent(sample, mean, log_var)
-    key = "mean" if "mean" in content else "codes" if "codes" in content else next(iter(content), "")
-    if key not in ("mean", "codes") and len(content) != 1:
-        raise InputError(f"{path}: arrays {sorted(content)} received; name the codes 'codes'")
-    mean = _to_codes(content[key], str(path), limit, columns)
+    name = "mean" if "mean" in content else "codes" if "codes" in content else next(iter(content), "")
+    if name not in ("mean", "codes") and len(content) != 1:
+        listed = shorten(", ".join(sorted(content)))
+        raise InputError(f"{path}: arrays {listed} received; give one of them to --key, or name it 'codes'")
+    mean = _to_codes(content[name], str(path), limit, columns)
     return Latent(mean, mean)
-
-
-def _is_table(path: Path) -> bool:
-    return path.suffix.lower() in (*TABLE_SUFFIXES, PARQUET_SUFFIX)
 
 
 def read_labels(path: str | Path, name: str | None = None) -> np.ndarray | Tensor | list[str] | None:
@@ -108,9 +125,11 @@ def read_labels(path: str | Path, name: str | None = None) -> np.ndarray | Tenso
         ['ann', 'bob']
     """
     file = Path(path)
-    if file.suffix.lower() == PARQUET_SUFFIX:
-        return parquet_column(file, name)
-    if file.suffix.lower() in TABLE_SUFFIXES:
+    if is_arrow(file):
+        return arrow_column(file, name)
+    if is_hierarchy(file) and name is not None:
+        return read_hierarchy_labels(file, name)
+    if is_table(file):
         return read_lines(file) if name is None else read_column(file, name)
     content = _read_any(file)
     if isinstance(content, Mapping):
@@ -133,16 +152,11 @@ def read_labels(path: str | Path, name: str | None = None) -> np.ndarray | Tenso
 
 def _read_any(path: Path) -> Any:
     """Return an array, a tensor, or all of them by name."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    with path.open("rb") as file:
-        start = file.read(len(_NPY_MAGIC))
-    if path.suffix in _ARRAY_SUFFIXES or start == _NPY_MAGIC or _is_npz(path):
+    if is_hierarchy(path):
+        return read_hierarchy(path)
+    if _has_arrays(path):
         return _map_array(path) if path.suffix == ".npy" else read_array(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for a bad file
-        raise InputError(f"{path}: not a plain tensor ({reason(error)})") from None
+    content = _load(path)
     if isinstance(content, Mapping):
         return {key: value for key, value in content.items() if isinstance(value, Tensor)}
     if not isinstance(content, Tensor):
@@ -150,18 +164,45 @@ def _read_any(path: Path) -> Any:
     return content
 
 
-def _read_file(path: Path, leave_out: str | None, columns: Columns) -> Any:
+def _read_file(path: Path, leave_out: str | None, columns: Columns, key: str | None) -> Any:
     """Return an array, a tensor, or several by name; the content counts more than the suffix."""
-    if _is_table(path):
-        read = read_parquet if path.suffix.lower() == PARQUET_SUFFIX else read_table
-        return read(path, leave_out, columns)
+    if is_arrow(path):
+        return read_arrow(path, leave_out, columns, key)
+    if is_hierarchy(path):
+        return read_hierarchy(path, key)
+    if is_table(path):
+        if key is not None:
+            raise InputError(f"--key: {key!r} received for {path}; a table has columns, give --columns")
+        return read_table(path, leave_out, columns)
+    if not _has_arrays(path):
+        return _read_tensors(path, key)
+    content = _map_array(path) if path.suffix == ".npy" else read_array(path)
+    return content if key is None else _picked(content, key, path)
+
+
+def _has_arrays(path: Path) -> bool:
+    """Return whether a file is of NumPy; raise `InputError` for a missing file."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     with path.open("rb") as file:
         start = file.read(len(_NPY_MAGIC))
-    if path.suffix in _ARRAY_SUFFIXES or start == _NPY_MAGIC or _is_npz(path):
-        return _map_array(path) if path.suffix == ".npy" else read_array(path)
-    return _read_tensors(path)
+    return path.suffix in _ARRAY_SUFFIXES or start == _NPY_MAGIC or _is_npz(path)
+
+
+def _picked(content: Any, key: str, path: Path) -> Any:
+    """Return an array by its name, or by its dotted path in nested dicts."""
+    value, rest = content, key
+    while isinstance(value, Mapping) and rest:
+        name = next((name for name in (rest, rest.partition(".")[0]) if name in value), None)
+        if name is None:
+            break
+        value, rest = value[name], rest[len(name) + 1 :]
+    if rest or isinstance(value, Mapping):
+        names = ", ".join(map(str, value)) if isinstance(value, Mapping) else "one array without a name"
+        raise InputError(f"--key: {key!r} received for {path}; it holds {shorten(names)}")
+    if not isinstance(value, np.ndarray | Tensor):
+        raise InputError(f"--key: {key!r} of {path} is {type(value).__name__}; give a tensor")
+    return value
 
 
 def _is_npz(path: Path) -> bool:
@@ -180,23 +221,27 @@ def _map_array(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     return loaded if isinstance(loaded, np.ndarray) else read_array(path)
 
 
-def _read_tensors(path: Path) -> Tensor | Mapping[str, Tensor]:
-    """Return the tensor of a ``.pt`` file, or its tensors by name if one of them is named as codes."""
-    is_zip = zipfile.is_zipfile(path)
+def _load(path: Path) -> Any:
     try:
-        if is_zip:
-            with zipfile.ZipFile(path) as archive:  # torch.load does not compare checksums
-                damaged = archive.testzip()
-            if damaged is not None:
-                raise zipfile.BadZipFile(f"checksum of {damaged} differs; the file is damaged")
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except Exception as error:  # torch raises many types for a bad file
-        raise InputError(f"{path}: not a plain tensor ({reason(error)})") from None
+        return load_torch_file(path)
+    except InputError as error:
+        raise InputError(f"{path}: not a plain tensor ({str(error).removeprefix(f'{path}: ')})") from None
+
+
+def _read_tensors(path: Path, key: str | None) -> Tensor | Mapping[str, Tensor]:
+    """Return the tensor of a ``.pt`` file, or its tensors by name if one of them is named as codes."""
+    content = _load(path)
+    if key is not None:
+        picked: Tensor = _picked(content, key, path)
+        return picked
     if isinstance(content, Tensor):
         return content
     tensors = isinstance(content, Mapping) and all(isinstance(v, Tensor) for v in content.values())
     if not tensors or not {"mean", "codes"} & content.keys():
-        raise InputError(f"{path}: {type(content).__name__} received; give one (n, d) tensor")
+        listed = f" with {shorten(', '.join(map(str, content)))}" if isinstance(content, Mapping) else ""
+        raise InputError(
+            f"{path}: {type(content).__name__}{listed} received; give one (n, d) tensor, or its name to --key"
+        )
     return content
 
 

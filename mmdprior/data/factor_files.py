@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from mmdprior.columns import counting_columns
+from mmdprior.data.arrow import arrow_cells, is_arrow
 from mmdprior.data.factor_images import open_hdf5
-from mmdprior.data.parquet import PARQUET_SUFFIX, parquet_cells
-from mmdprior.data.table import TABLE_SUFFIXES, read_cells
+from mmdprior.data.table import is_table, read_cells
 from mmdprior.errors import InputError, reason, shorten
+from mmdprior.torch_files import load_torch_file
 
 __all__ = ["LABEL_KEYS", "encode_columns", "read_columns", "read_factors", "split_location", "to_column"]
 
@@ -51,11 +52,11 @@ def read_factors(location: str, option: str = "--factors") -> dict[str, np.ndarr
         ([1.0, 2.0, nan], ['disc', 'square', 'disc'])
     """
     path, key = split_location(location)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{option}: {location!r} received; there is no file {path}")
     suffix = path.suffix.lower()
     try:
-        if suffix in (*TABLE_SUFFIXES, PARQUET_SUFFIX):
+        if is_table(path) or is_arrow(path):
             cells = _cells_by_column(path)
             return _chosen({name: to_column(column) for name, column in cells.items()}, key, path)
         if suffix in _HDF5_SUFFIXES:
@@ -127,7 +128,7 @@ def read_columns(path: Path, option: str) -> dict[str, list[str]]:
     """
     if not path.is_file():
         raise InputError(f"{option}: {str(path)!r} received; there is no such file")
-    if path.suffix.lower() not in (*TABLE_SUFFIXES, PARQUET_SUFFIX):
+    if not (is_table(path) or is_arrow(path)):
         raise InputError(f"{option}: {str(path)!r} received; give a .csv, .tsv, .txt or .parquet table")
     try:
         return _cells_by_column(path)
@@ -141,8 +142,8 @@ def _place(name: str, folder: Path | None) -> Path:
 
 
 def _cells_by_column(path: Path) -> dict[str, list[str]]:
-    if path.suffix.lower() == PARQUET_SUFFIX:
-        return parquet_cells(path)
+    if is_arrow(path):
+        return arrow_cells(path)
     header, rows = read_cells(path)
     return {name: [row[i] for row in rows] for i, name in enumerate(header)}
 
@@ -190,12 +191,11 @@ def _from_numpy(path: Path, key: str | None) -> dict[str, np.ndarray]:
 
 
 def _from_tensors(path: Path, key: str | None) -> dict[str, np.ndarray]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types
-        raise InputError(f"{path}: not plain tensors ({reason(error)})") from None
+    content = load_torch_file(path)
     if isinstance(content, Tensor):
         return _from_arrays([], lambda name: content.numpy(), key, path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: {type(content).__name__} received; give tensors by name")
     names = [name for name, value in content.items() if isinstance(value, Tensor)]
     return _from_arrays(names, lambda name: content[name].numpy(), key, path)
 

@@ -1,20 +1,35 @@
 """Tables of numbers in text files."""
 
+import bz2
 import csv
+import gzip
 import itertools
-from collections.abc import Iterator, Sequence
+import lzma
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 
 from mmdprior.columns import Columns
-from mmdprior.errors import InputError, shorten
+from mmdprior.errors import InputError, reason, shorten
 
-__all__ = ["TABLE_SUFFIXES", "read_cells", "read_column", "read_header", "read_lines", "read_table"]
+__all__ = [
+    "TABLE_SUFFIXES",
+    "is_table",
+    "read_cells",
+    "read_column",
+    "read_header",
+    "read_lines",
+    "read_table",
+]
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+_OPENERS: Mapping[str, Callable[..., IO[str]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+"""Functions that open compressed text, by suffix."""
 
 _CHUNK_LINES = 20_000
 """Lines parsed at a time; the text of a large file is never in memory as a whole."""
@@ -22,6 +37,19 @@ _CHUNK_LINES = 20_000
 _DELIMITERS = (",", ";", "\t")
 
 _NumberedLine = tuple[int, str]
+
+
+def is_table(path: str | Path) -> bool:
+    """Return whether a file is a table of text by its name, such as ``z.csv`` or ``z.csv.gz``.
+
+    Example:
+        >>> from mmdprior.data.table import is_table
+        >>> is_table("z.tsv.gz"), is_table("z.npy.gz")
+        (True, False)
+    """
+    file = Path(path)
+    file = file.with_suffix("") if file.suffix.lower() in _OPENERS else file
+    return file.suffix.lower() in TABLE_SUFFIXES
 
 
 def read_table(
@@ -136,7 +164,8 @@ def read_lines(path: str | Path) -> list[str]:
         InputError: the file is missing, empty or not text, or has several columns.
     """
     try:
-        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
+        with _open_text(path) as file:
+            lines = [line.strip() for line in file]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError:
@@ -152,10 +181,25 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 @contextmanager
+def _open_text(path: str | Path) -> Iterator[IO[str]]:
+    """Open a text file, compressed or not; raise `InputError` where it is damaged."""
+    opener = _OPENERS.get(Path(path).suffix.lower(), open)
+    try:
+        with opener(path, mode="rt", encoding="utf-8-sig", newline=None) as file:
+            yield file
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+        raise InputError(f"{path}: damaged ({reason(error)})") from None
+    except OSError as error:
+        if opener is not bz2.open or error.strerror is not None:
+            raise
+        raise InputError(f"{path}: damaged ({reason(error)})") from None
+
+
+@contextmanager
 def _opened(path: str | Path) -> Iterator[tuple[Iterator[_NumberedLine], list[str], str | None]]:
     """Open a table; give its lines below the header, the cells of its first line, and the delimiter."""
     try:
-        with Path(path).open(encoding="utf-8-sig", newline=None) as file:
+        with _open_text(path) as file:
             lines: Iterator[_NumberedLine] = (
                 (number, line)
                 for number, line in enumerate(file, 1)

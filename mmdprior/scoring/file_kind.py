@@ -6,8 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from mmdprior.data.parquet import PARQUET_SUFFIX
-from mmdprior.data.table import TABLE_SUFFIXES
+from mmdprior.data.codes import is_codes
 from mmdprior.errors import InputError
 from mmdprior.scoring.onnx import ONNX_SUFFIX
 from mmdprior.scoring.weights import WEIGHTS_SUFFIX, state_dicts
@@ -21,15 +20,21 @@ _EXPORTED = ("models/", "archive_format", "serialized_exported_program.json")
 """Members of a file written by ``torch.export.save``."""
 
 
-def file_kind(path: str) -> FileKind:
+def file_kind(path: str, key: str | None = None) -> FileKind:
     """Return whether a file is a checkpoint of this package, codes, TorchScript, an exported program or ONNX.
 
     A file that cannot be read counts as a checkpoint, whose reader raises the error.
+
+    Args:
+        path: the file, or the folder of a Zarr store or a data set.
+        key: name of the codes among the tensors of a ``.pt`` file; with it such a file holds codes.
 
     Raises:
         InputError: no such file, or a file of weights without a model.
     """
     file = Path(path)
+    if is_codes(file) and file.exists():
+        return "codes"
     if not file.is_file():
         raise InputError(f"{path}: no such file; give a checkpoint, a file of codes or a saved model")
     if file.suffix == WEIGHTS_SUFFIX:
@@ -38,7 +43,7 @@ def file_kind(path: str) -> FileKind:
         return "onnx"
     with file.open("rb") as content:
         start = content.read(6)
-    if file.suffix.lower() in (".npy", ".npz", PARQUET_SUFFIX, *TABLE_SUFFIXES) or start == b"\x93NUMPY":
+    if start == b"\x93NUMPY":
         return "codes"
     names = _members(file)
     if names and all(name.endswith(".npy") for name in names):
@@ -49,7 +54,7 @@ def file_kind(path: str) -> FileKind:
         return "torchscript"
     if any(name.startswith(_EXPORTED) for name in below):
         return "exported"
-    return _kind_of_tensors(file)
+    return _kind_of_tensors(file, key)
 
 
 def _members(file: Path) -> list[str]:
@@ -60,12 +65,12 @@ def _members(file: Path) -> list[str]:
         return []
 
 
-def _kind_of_tensors(file: Path) -> FileKind:
+def _kind_of_tensors(file: Path, key: str | None) -> FileKind:
     try:
         content = load_torch_file(file)
     except InputError:
         return "checkpoint"
-    if isinstance(content, Tensor):
+    if isinstance(content, Tensor) or key is not None:
         return "codes"
     if isinstance(content, dict) and "config" not in content:
         if {"mean", "codes"} & content.keys():

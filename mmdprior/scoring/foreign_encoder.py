@@ -24,7 +24,8 @@ class EncoderOptions:
     """How an encoder that was trained elsewhere is called, and how its outputs are read.
 
     Attributes:
-        key: dotted path of the state dict in the file of weights; None finds it.
+        key: dotted path of the state dict in the file of weights, or name of the codes in a file of codes;
+            None finds it.
         prefix: start of the names of the weights to load, which is removed.
         method: method or submodule that encodes, such as ``encode`` or ``model.encoder``; None calls the
             module.

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from mmdprior.data import ImageSet
+from mmdprior.data.arrow import is_arrow
 from mmdprior.data.codes import read_labels
-from mmdprior.data.table import TABLE_SUFFIXES
+from mmdprior.data.table import is_table
 from mmdprior.errors import InputError
 from mmdprior.metrics.group_labels import BLOCKS, GroupLabels
 
@@ -31,8 +32,7 @@ def groups_of_codes(groups: str | None, path: str, limit: int | None) -> tuple[G
     labels = read_labels(path, groups)
     if labels is None:
         return _thinned(_from_file(groups, f"{path} has no column or array of that name"), limit), None
-    is_table = Path(path).suffix.lower() in TABLE_SUFFIXES
-    return _thinned(labels, limit), groups if is_table else None
+    return _thinned(labels, limit), groups if is_table(path) or is_arrow(path) else None
 
 
 def groups_of_images(groups: str | None, images: ImageSet, limit: int | None) -> GroupLabels:

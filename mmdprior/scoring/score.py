@@ -16,7 +16,7 @@ from mmdprior.choices import PosteriorName
 from mmdprior.columns import Columns
 from mmdprior.config.schema import Config
 from mmdprior.data import ImageSet, thin
-from mmdprior.data.codes import read_latent
+from mmdprior.data.codes import is_codes, read_latent
 from mmdprior.errors import DATA_LOG, InputError, reason
 from mmdprior.evaluation import Codes, Evaluation, FactorScores, encode, evaluate, score_codes
 from mmdprior.evaluation.supervised import FACTOR_IMAGES, images_of_factors
@@ -112,8 +112,8 @@ class Scorer:
 
     def file(self, path: str) -> Scored:
         """Score a file of any kind, recognised by its content, or the last checkpoint of a run directory."""
-        path = str(checkpoint_file(path))
-        kind = file_kind(path)
+        path = path if is_codes(path) else str(checkpoint_file(path))
+        kind = file_kind(path, self.encoder_options.key)
         if kind == "codes":
             return self.codes(path)
         return self.checkpoint(path) if kind == "checkpoint" else self.program(path)
@@ -126,7 +126,8 @@ class Scorer:
         """
         device = choose_device(self.device)
         groups, column = groups_of_codes(self.groups, path, self.limit)
-        latent = read_latent(path, self.limit, leave_out=column, columns=self.columns)
+        key = self.encoder_options.key
+        latent = read_latent(path, self.limit, column, self.columns, key)
         arrays = {"": latent.mean}
         if latent.log_var is not None:
             arrays |= {"sample: ": latent.sample, "log_var: ": latent.log_var}
@@ -143,7 +144,7 @@ class Scorer:
         table = None
         if self.factors is not None and self.factors != NO_FACTORS:
             table = factors_of_codes(
-                self.factors, len(mean), lambda: len(read_latent(path, None, column, self.columns).mean)
+                self.factors, len(mean), lambda: len(read_latent(path, None, column, self.columns, key).mean)
             )
         result, codes = self._score(codes, groups)
         return (result if table is None else self._with_factors(result, codes, table)), codes

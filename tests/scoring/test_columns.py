@@ -139,7 +139,7 @@ def test_the_options_of_the_command(tmp_path, capsys):
 )
 def test_a_line_says_how_the_outputs_of_an_encoder_are_read(capsys, outputs, options, noted):
     target = f"{{target: '{TOYS}:ForeignEncoder', width: {outputs}}}"
-    data = ["--data", "{name: sprites, images: 300}", "--predictor", "linear"]
+    data = ["--data", "{name: sprites, images: 300}", "--predictor", "linear", "--factors", "none"]
     assert main(["score", "--encoder", target, *data, *options]) == 0
     line = f"{outputs} outputs read as {outputs} deterministic codes; give --posterior gaussian"
     assert (line in capsys.readouterr().out) == noted
