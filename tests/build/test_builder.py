@@ -33,10 +33,11 @@ from mmdprior.runs import assemble
 from mmdprior.runs.plan import is_plan
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+EXPERTS = CONFIGS / "experts"  # settings of a benchmark, not of runs
 SHIPPED = [
     path
     for path in sorted(CONFIGS.rglob("*.yaml"))
-    if path.stem != "base" and not is_plan(read_mapping(path))
+    if path.stem != "base" and path.parent != EXPERTS and not is_plan(read_mapping(path))
 ]
 
 
