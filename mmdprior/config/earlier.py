@@ -27,6 +27,9 @@ def in_present_form(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(config.get("evaluation"), Mapping):
         present["evaluation"] = {"disentanglement": False, **config["evaluation"]}
     trainer = config.get("trainer")
+    if isinstance(trainer, Mapping) and trainer.get("channels_last") is False:
+        # Earlier default. The layout changes results by rounding only.
+        trainer = present["trainer"] = {**trainer, "channels_last": "auto"}
     if isinstance(trainer, Mapping) and _OTHER_AUXILIARY.isdisjoint(_names(config.get("regularizer"))):
         changed = {k: None for k, v in _AUXILIARY.items() if k in trainer and trainer[k] == v}
         present["trainer"] = {**trainer, **changed}

@@ -237,11 +237,15 @@ class TrainerSection(Section):
     gradient_clip: pydantic.PositiveFloat | None = Field(
         None, description="Largest norm of the gradient; null does not clip."
     )
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="bfloat16 runs the networks under autocast; losses stay in float32."
+    precision: Literal["float32", "bfloat16", "auto"] = Field(
+        "float32",
+        description="bfloat16 runs the networks under autocast; losses stay in float32. auto is bfloat16 on "
+        "GPUs with bfloat16 units, where it is faster, and float32 on other devices.",
     )
-    channels_last: bool = Field(
-        False, description="Use the channels-last memory layout, which is faster on GPUs in bfloat16."
+    channels_last: bool | Literal["auto"] = Field(
+        "auto",
+        description="Use the channels-last memory layout of images (true), the layout of torch (false), or the "
+        "first for networks with convolutions of images, for which it is faster (auto).",
     )
     compile: bool = Field(
         False,

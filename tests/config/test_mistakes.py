@@ -21,6 +21,7 @@ MISTAKES = [
     ("trainer.steps", True, "trainer.steps: True received"),
     ("trainer.learning_rate", 0, "trainer.learning_rate: 0 received"),
     ("trainer.precision", "float16", "trainer.precision: 'float16' received; expected 'float32'"),
+    ("trainer.channels_last", "yes please", "trainer.channels_last: 'yes please' received"),
     ("trainer.schedule", "cosin", "trainer.schedule.name: 'cosin' received; did you mean 'cosine'?"),
     ("trainer.schedule", {"name": "warmup"}, "trainer.schedule.warmup_steps: missing"),
     ("trainer", 5, "trainer: 5 received; give a mapping"),

@@ -23,7 +23,14 @@ TOGETHER = ROOT / "tests" / "helpers" / "together.py"
 BOUNDS = {"float64": 1e-10, "float32": 1e-5}
 CASES = [
     *("kl:float64", "anova:float64", "kl:float32", "anova:float32"),
-    *("anova:float64:2", "queue:float64", "learned:float64", "per_process:float64", "labelled:float64", "target:float64"),
+    *(
+        "anova:float64:2",
+        "queue:float64",
+        "learned:float64",
+        "per_process:float64",
+        "labelled:float64",
+        "target:float64",
+    ),
     *("qlae:float64", "noise:float64:2"),
     *(f"{name}:float64" for name in BASELINES),
 ]
