@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.fake_cuda import FakeCUDA
 from helpers.shape_checks import no_checks
 from torch import nn
 
 from mmdprior import InputError
 from mmdprior.flows import FixedLinear
 from mmdprior.models import FSQ, QLAE, Autoencoder, GaussianPosterior, Quantiser, UniformQuantiser
+from mmdprior.models.bins import BinQuantiser
 
 D = 4
 
@@ -228,6 +230,27 @@ class TestInTheAutoencoder:
     def test_a_state_dict_without_a_quantiser_has_the_former_keys(self):
         keys = autoencoder(None).state_dict().keys()
         assert set(keys) == {"encoder.1.weight", "encoder.1.bias", "decoder.0.weight", "decoder.0.bias"}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: FSQ(D, [8, 5, 5, 5]),
+        lambda: FSQ(D, 4, train="noise"),
+        lambda: QLAE(D, 4),
+        lambda: UniformQuantiser(D, 4, bounds="robust"),
+        lambda: UniformQuantiser(D, 4, train="noise"),
+        lambda: BinQuantiser([[0.0]] * D, [[-1.0, 1.0]] * D),
+    ],
+)
+def test_a_second_device_is_not_waited_for(make):
+    with FakeCUDA() as gpu, no_checks():
+        quantiser = gpu.move(make())
+        for mode in (True, False):
+            z = gpu.randn(64, D)
+            assert quantiser.train(mode)(z).device.type == "cuda"
+            assert quantiser.loss(z) is None or quantiser.loss(z).device.type == "cuda"
+        assert not gpu.waits
 
 
 def test_every_implementation_has_the_contract():
