@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmdprior.comparison.differences import differences, setting_text
-from mmdprior.comparison.groups import Group, group_runs
+from mmdprior.comparison.groups import Group, group_runs, separated_best
 from mmdprior.comparison.quantities import (
     COST,
     MATCH,
@@ -18,7 +18,7 @@ from mmdprior.comparison.quantities import (
     lps_in,
 )
 from mmdprior.comparison.supervised import supervised_table
-from mmdprior.comparison.table import Cell, Table
+from mmdprior.comparison.table import MOST_COLUMNS, Cell, Table
 from mmdprior.comparison.verdict import headlines, verdict_table
 from mmdprior.deprecation import moved_method
 from mmdprior.errors import InputError
@@ -29,7 +29,6 @@ from mmdprior.runs.rows import read_rows
 __all__ = ["Comparison", "read_runs"]
 
 _LABELS_IN_TITLE = 5
-_LETTERS_PER_SETTING = 160
 
 
 @dataclass(frozen=True)
@@ -102,30 +101,35 @@ class Comparison(Result):
         return "; ".join(parts)
 
     def differences(self) -> Table:
-        """Return a table of the settings that differ, one row per setting and one column per group.
+        """Return a table of the settings that differ: a row per setting, or per group if there are many.
 
         Settings of the machine, such as the device, are left out.
         """
         settings = differences([group.config for group in self.groups])
-        rows = [
-            [Cell(path), *(_setting_cell(value) for value in values)] for path, values in settings.items()
-        ]
-        return Table([Cell("setting"), *(Cell(group.label) for group in self.groups)], rows)
+        labels = [group.label for group in self.groups]
+        texts = {path: [setting_text(value) for value in values] for path, values in settings.items()}
+        if len(self.groups) <= MOST_COLUMNS:
+            rows = [[Cell(path), *map(Cell, values)] for path, values in texts.items()]
+            return Table([Cell("setting"), *map(Cell, labels)], rows)
+        rows = [list(map(Cell, row)) for row in zip(labels, *texts.values(), strict=True)]
+        return Table([Cell("configuration"), *map(Cell, texts)], rows)
 
     def table(self, quantities: Sequence[Quantity]) -> Table:
-        """Return a table of scores over seeds, one row per group, with the best of each column marked.
+        """Return a table of scores over seeds, one row per group.
+
+        The best of a column is marked where seeds or intervals separate it from all others.
 
         Args:
             quantities: the columns; those that no run has are left out.
         """
         columns = [q for q in quantities if any(group.value(q.tag).n for group in self.groups)]
-        best = {q.tag: self._best(q) for q in columns}
+        best = {q.tag: separated_best(self.groups, q.tag, q.better) for q in columns}
         rows = []
         for group in self.groups:
             cells = [Cell(group.label)]
             for q in columns:
                 value = group.value(q.tag)
-                mark = "best" if value.n and value.mean == best[q.tag] else ""
+                mark = "best" if group is best[q.tag] else ""
                 cells.append(Cell(value.text(q.format), mark=mark))
             rows.append(cells)
         heads = [Cell("configuration"), *(Cell(q.title, about=q.about) for q in columns)]
@@ -190,13 +194,6 @@ class Comparison(Result):
         table = verdict_table(self.groups).html("verdict")
         return f'<div><dl class="answers">{answers}</dl>{table}</div>'
 
-    def _best(self, quantity: Quantity) -> float:
-        """Return the best mean of a column; NaN if no value is better than another."""
-        values = [v.mean for v in (g.value(quantity.tag) for g in self.groups) if v.n]
-        if quantity.better is None or len(values) < 2 or min(values) == max(values):
-            return math.nan
-        return max(values) if quantity.better == "high" else min(values)
-
 
 def read_runs(paths: Sequence[str | Path]) -> Comparison:
     """Read finished runs, and group those that differ only in their seed.
@@ -260,13 +257,6 @@ def _explanation(quantities: Sequence[Quantity]) -> str:
         titles.setdefault(q.about, {})[title] = None
     sentences = (f"{', '.join(names)}: {about}." for about, names in titles.items())
     return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
-
-
-def _setting_cell(value: object) -> Cell:
-    text = setting_text(value)
-    if len(text) <= _LETTERS_PER_SETTING:
-        return Cell(text)
-    return Cell(f"{text[:_LETTERS_PER_SETTING]}…", about=text)
 
 
 def _count(number: int, noun: str) -> str:

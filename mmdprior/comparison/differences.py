@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmdprior.runs.defaults import with_defaults, without_defaults
 from mmdprior.runs.rows import MACHINE_SETTINGS, portable
 
 __all__ = ["MACHINE_SETTINGS", "differences", "fingerprint", "setting_text", "shared_settings"]
@@ -18,7 +19,7 @@ _IDENTITY = ("name", "seed")
 
 def fingerprint(config: Mapping[str, Any]) -> str:
     """Return a string that is equal for configs that differ only in name, seed and machine settings."""
-    compared = {k: v for k, v in portable(config).items() if k not in _IDENTITY}
+    compared = {k: v for k, v in portable(with_defaults(config)).items() if k not in _IDENTITY}
     return json.dumps(compared, sort_keys=True, default=str)
 
 
@@ -41,7 +42,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         {'regularizer.weight': [1.0, 4.0]}
     """
     values: dict[str, list[Any]] = {}
-    _compare("", [portable(config) for config in configs], values)
+    _compare("", [portable(with_defaults(config)) for config in configs], values)
     return {path: v for path, v in values.items() if path not in _IDENTITY and path not in MACHINE_SETTINGS}
 
 
@@ -51,14 +52,15 @@ def shared_settings(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def setting_text(value: Any) -> str:
-    """Format the value of a setting as one line of text, without arguments that are None.
+    """Format the value of a setting as one line of text, without arguments that are None or the default.
 
     Example:
         >>> from mmdprior.comparison.differences import setting_text
-        >>> setting_text({"name": "mmd", "prior": {"name": "uniform", "low": -1.0}, "weight": None})
+        >>> setting_text({"name": "mmd", "prior": {"name": "uniform", "low": -1.0, "high": 1.0}, "queue": 0})
         'mmd(prior=uniform(low=-1))'
     """
     if isinstance(value, Mapping):
+        value = without_defaults(value)
         hidden = ("name", "target", "spec")  # spec lists the parts of a saved flow
         arguments = {k: v for k, v in value.items() if k not in hidden and v is not None}
         arguments_text = ", ".join(f"{key}={setting_text(v)}" for key, v in arguments.items())

@@ -4,14 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from mmdprior.comparison.differences import differences, fingerprint, setting_text
 from mmdprior.comparison.quantities import SeedStatistics, seed_statistics
 from mmdprior.naming import short_names
 from mmdprior.runs.read import Run
 
-__all__ = ["Group", "group_runs"]
+__all__ = ["Group", "group_runs", "separated_best"]
 
 _SETTINGS_IN_LABEL = 3
 _LETTERS_PER_SETTING = 24
@@ -48,6 +48,14 @@ class Group:
         """Return mean and standard deviation of a final score over the seeds."""
         return seed_statistics(self.numbers(tag))
 
+    def spread(self, tag: str) -> tuple[float, float]:
+        """Return the lowest and highest final score over seeds; of one seed its interval, or NaN."""
+        numbers = self.numbers(tag)
+        if len(numbers) == 1:
+            ends = [*self.numbers(f"{tag}_low"), *self.numbers(f"{tag}_high")]
+            numbers = [*numbers, *ends] if len(ends) == 2 else []
+        return (min(numbers), max(numbers)) if numbers else (math.nan, math.nan)
+
     def numbers(self, tag: str) -> list[float]:
         """Return a final score of each run in which it is finite."""
         values = (run.scalars.get(tag, math.nan) for run in self.runs)
@@ -73,6 +81,28 @@ def group_runs(runs: Sequence[Run]) -> tuple[Group, ...]:
         Group(label, tuple(sorted(group, key=lambda run: (run.seed, str(run.directory)))))
         for label, group in zip(labels, members.values(), strict=True)
     )
+
+
+def separated_best(groups: Sequence[Group], tag: str, better: Literal["low", "high"] | None) -> Group | None:
+    """Return the group with the best mean, if seeds or intervals separate it from all others.
+
+    Args:
+        groups: groups of runs; those without the score do not count.
+        tag: final score.
+        better: which values are better; None if neither is.
+
+    Returns:
+        The group. None if its values over seeds, or the interval of its only seed, overlap with those of
+        another group, and if a group has one seed and no interval.
+    """
+    scored = [group for group in groups if group.value(tag).n]
+    if better is None or len(scored) < 2:
+        return None
+    sign = 1.0 if better == "high" else -1.0
+    first, *others = sorted(scored, key=lambda group: -sign * group.value(tag).mean)
+    worst = min(sign * end for end in first.spread(tag))
+    ends = [sign * end for other in others for end in other.spread(tag)]
+    return first if all(worst > end for end in ends) else None  # False for NaN
 
 
 def _distinguishing(configs: Sequence[Mapping[str, Any]]) -> list[str]:

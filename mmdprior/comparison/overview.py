@@ -1,12 +1,13 @@
 """Figures of a comparison that no single run has: PSNR against LPS, and curves of all runs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmdprior.comparison.groups import Group
 from mmdprior.comparison.verdict import highest_lps, prior_verdict, quality_of
-from mmdprior.figures.curves import curves, frontier
+from mmdprior.figures.curves import curves, frontier, pareto_optimal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +18,7 @@ _CURVES = {
     "reconstruction": ("reconstruction/psnr", "PSNR of validation images", "PSNR (dB)", False),
     "r2": ("reconstruction/r2", "R2 of validation data", "R2", False),
     "loss": ("loss/reconstruction", "reconstruction loss of training batches", "loss per image", True),
-    "penalty": ("penalty/weighted", "weighted penalty of training batches", "weight x penalty", False),
+    "penalty": ("penalty/weighted", "weighted penalty of training batches", "in the unit of the loss", False),
     "lps": ("lps/linear", "LPS of validation codes, linear predictor", "LPS", False),
     "match": ("match/mmd_standardised", "MMD between validation codes and prior", "null sd", False),
     "active": ("latents/active", "active dimensions", "dimensions", False),
@@ -64,8 +65,10 @@ def _frontier(groups: Sequence[Group]) -> CaptionedFigure:
     values = [f"{label}: {p[0]:{quality.format}}{unit} at LPS {p[2]:.3f}" for label, p in points.items()]
     hollow = [group.label for group in groups if prior_verdict(group).text != "yes"]
     alt = f"{name} against the highest LPS of mean codes. {'; '.join(values[:_MOST_DESCRIBED])}"
-    caption = (
-        f"{name} against the highest LPS over predictors; bars are standard deviations over seeds. Up and "
-        "left is better. The line joins the configurations that no other one exceeds in both."
-    )
+    finite = [p for p in points.values() if math.isfinite(p[0]) and math.isfinite(p[2])]
+    caption = f"{name} against the highest LPS over predictors. Up and left is better."
+    if any(math.isfinite(p[1]) or math.isfinite(p[3]) for p in finite):
+        caption += " Bars: standard deviation over seeds."
+    if len(pareto_optimal(finite)) > 1:
+        caption += " Line: the configurations that no other one exceeds in both."
     return CaptionedFigure(frontier(points, hollow, quality=quality.title), alt, caption)

@@ -36,6 +36,7 @@ _SCORES = (
     "Scores of the test split, as mean ± standard deviation over seeds. Columns marked “means” score the "
     "mean codes of the images, columns marked “samples” score codes sampled from the posterior."
 )
+_BEST = "A column's best is {} where its seeds, or the interval of its only seed, do not overlap with others."
 _CAPTIONS = {
     "marginals": (
         "Codes against the prior, per dimension",
@@ -170,20 +171,23 @@ def _html(
         f'<div class="first">{comparison._repr_html_()}{images["frontier"]}</div>',
         _rules_html(),
         f"<h2>Settings that differ</h2>{_settings_html(comparison)}",
-        f"<h2>Scores</h2><p class=dim>{_SCORES} The best mean of a column is underlined.</p>",
+        f"<h2>Scores</h2><p class=dim>{_SCORES} {_BEST.format('underlined')}</p>",
         tables + every_lps,
         "<h2>Curves during training</h2><p class=dim>Thin: one seed. Thick: mean over seeds.</p>"
         f'<div class="grid">{curves}</div>',
         f"<h2>Codes and images</h2>{_run_figures_html(comparison.groups)}",
         f"<h2>Runs, commands and versions</h2>{_origin_html(comparison, command, versions)}",
     ]
-    css = resources.files("mmdprior.comparison").joinpath("page.css").read_text(encoding="utf-8")
+    css, script = (
+        resources.files("mmdprior.comparison").joinpath(name).read_text(encoding="utf-8")
+        for name in ("page.css", "page.js")
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{css}</style></head><body><main>"
         + "\n".join(parts)
-        + "</main></body></html>\n"
+        + f"</main><script>{script}</script></body></html>\n"
     )
 
 
@@ -263,7 +267,12 @@ def _markdown(
     lines += [f"- {line.title}: **{line.text}**" for line in headlines(comparison.groups)]
     lines += ["", verdict_table(comparison.groups).markdown(), "", rules_markdown(), ""]
     lines += ["## Settings that differ", "", comparison.differences().markdown(), ""]
-    lines += ["## Scores", "", f"{_SCORES} The best mean of a column is bold.", ""]
+    lines += [
+        "## Scores",
+        "",
+        f"{_SCORES} {_BEST.format('bold')}",
+        "",
+    ]
     for title, table in comparison.tables().items():
         lines += [f"### {title}", "", table.markdown(), ""]
     lines += ["### All LPS scores", "", comparison.lps_table().markdown(), ""]

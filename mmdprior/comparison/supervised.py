@@ -1,10 +1,9 @@
 """The table of supervised disentanglement scores of runs whose data have known factors."""
 
-import math
 from collections.abc import Iterable, Sequence
 
-from mmdprior.comparison.groups import Group
-from mmdprior.comparison.table import Cell, Table
+from mmdprior.comparison.groups import Group, separated_best
+from mmdprior.comparison.table import MOST_COLUMNS, Cell, Table
 from mmdprior.metrics.supervised.scores import SCORES
 
 __all__ = ["supervised_in", "supervised_table"]
@@ -50,9 +49,9 @@ def supervised_in(tags: Iterable[str]) -> list[str]:
 
 
 def supervised_table(groups: Sequence[Group]) -> Table | None:
-    """Return a table with one row per score and one column per group; None if no run has such scores.
+    """Return a table with one row per score, or per group if there are many; None if no run has such scores.
 
-    The chance level of a score is in its explanation. The best mean of a row is marked.
+    The chance level of a score is in its explanation. The best of a row is marked where seeds separate it.
 
     Args:
         groups: groups of runs; those without a score have a dash.
@@ -66,21 +65,18 @@ def supervised_table(groups: Sequence[Group]) -> Table | None:
         "data, unless a run set another split. All are 1 for one code per factor, except that MIG, SAP and "
         "explicitness may stay below it. A dash: not computed for these runs."
     )
-    return Table([Cell("score"), *(Cell(group.label) for group in groups)], rows, caption)
+    heads = [Cell("score"), *(Cell(group.label) for group in groups)]
+    if len(groups) > MOST_COLUMNS:  # a row per group
+        heads, *rows = map(list, zip(heads, *rows, strict=True))
+        heads[0] = Cell("configuration")
+    return Table(heads, rows, caption)
 
 
 def _cells(groups: Sequence[Group], tag: str) -> list[Cell]:
-    values = [group.value(tag) for group in groups]
-    means = [value.mean for value in values if value.n]
-    best = max(means) if len(means) > 1 and min(means) < max(means) else math.nan
+    best = separated_best(groups, tag, "high")
     cells = []
-    for group, value in zip(groups, values, strict=True):
-        chance = group.value(f"{tag}_chance").text()
-        cells.append(
-            Cell(
-                value.text() or _NONE,
-                about=f"{chance} for shuffled factors" if value.n and chance else "",
-                mark="best" if value.n and value.mean == best else "",
-            )
-        )
+    for group in groups:
+        value, chance = group.value(tag), group.value(f"{tag}_chance").text()
+        about = f"{chance} for shuffled factors" if value.n and chance else ""
+        cells.append(Cell(value.text() or _NONE, about=about, mark="best" if group is best else ""))
     return cells

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Cell", "Table"]
+__all__ = ["MOST_COLUMNS", "Cell", "Table"]
+
+MOST_COLUMNS = 6
+"""Groups up to which tables of settings and of supervised scores have a column per group."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,6 @@ _NO_METRICS = ("_low", "_high", "_p", "_chance")
 _SIDE_BY_SIDE = ("traversals", "reconstructions", "prior_samples")
 """Images of runs that are shown next to each other."""
 _MOST_SIDE_BY_SIDE = 6
-_LETTERS_PER_SETTING = 200
 _MARK = ".comparison"
 """File that marks a folder as written here, so that it may be replaced."""
 _HEADING = 18
@@ -88,9 +87,7 @@ def write_tensorboard(comparison: Comparison, folder: str | Path) -> Path:
         _write_overlays(writer, comparison)
     settings = differences([group.config for group in comparison.groups])
     for index, group in enumerate(comparison.groups):
-        texts = {
-            path: setting_text(values[index])[:_LETTERS_PER_SETTING] for path, values in settings.items()
-        }
+        texts = {path: setting_text(values[index]) for path, values in settings.items()}
         with SummaryWriter(str(_unused_folder(folder, group.label))) as writer:
             _write_group(writer, group, texts)
     return folder

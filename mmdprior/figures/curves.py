@@ -1,25 +1,31 @@
 """Figures over several runs: logged values over training steps, and PSNR against LPS."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmdprior.figures.style import FAINT, INK, PAPER, line_style, new_figure, styled, text_figure
+from mmdprior.figures.style import FAINT, PAPER, line_style, new_figure, styled, text_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
-__all__ = ["curves", "frontier"]
+__all__ = ["curves", "frontier", "pareto_optimal"]
 
 _MOST_IN_LEGEND = 12
 """Curves with more runs have no legend."""
-_MOST_DISTINCT = 16
-"""Up to this many points differ in colour and marker; with more, only the best ones are labelled."""
-_LABELLED = 6
-"""Labelled points, about, when there are more than `_MOST_DISTINCT`."""
+_MOST_DISTINCT = 12
+"""Up to this many points differ in colour and marker and are in the legend; more have labels."""
+_LETTERS_IN_LEGEND = 90
+"""Letters that fit into a line of the legend."""
+_SIDES = ((5, 5), (5, -5), (-5, 5), (-5, -5), (0, 8), (0, -8))
+_PLACES = [(distance * x, distance * y) for distance in (1, 2, 3) for x, y in _SIDES]
+"""Offsets of labels from their points in typographic points, nearest first."""
+_CROWDED_LPS = 0.1
+"""If no LPS is lower, the axis of `frontier` is linear."""
 _LINEAR_LPS = 0.01
 """LPS up to which the axis of `frontier` is linear; it is logarithmic above."""
 _LPS_TICKS = (0, 0.005, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -59,7 +65,8 @@ def curves(
     if not finite:
         return text_figure(f"{title}: no finite values were logged")
     with styled():
-        figure = new_figure(5.2, 3.1)
+        rows = math.ceil(len(finite) / _legend_columns(finite)) if len(finite) <= _MOST_IN_LEGEND else 0
+        figure = new_figure(5.2, 2.9 + 0.17 * rows)
         axes = figure.subplots()
         for index, (name, seeds) in enumerate(finite.items()):
             _draw_run(axes, seeds, line_style(index), name)
@@ -69,7 +76,7 @@ def curves(
         axes.set(title=title, xlabel="training step", ylabel=label)
         axes.grid(axis="y", alpha=0.6)
         if len(finite) <= _MOST_IN_LEGEND:
-            figure.legend(loc="outside lower center", ncols=min(4, len(finite)), fontsize=8)
+            figure.legend(loc="outside lower center", ncols=_legend_columns(finite), fontsize=8)
     return figure
 
 
@@ -82,7 +89,8 @@ def frontier(
     """Draw runs by LPS (horizontal) and PSNR (vertical), with a line through the Pareto-optimal ones.
 
     A run is Pareto-optimal if no other run has both a higher PSNR and a lower LPS. The LPS axis is linear up
-    to 0.01 and logarithmic above, so that small scores differ visibly and large ones fit.
+    to 0.01 and logarithmic above, so that small scores differ visibly and large ones fit. It is linear if all
+    are large. Up to 12 runs have a legend. More runs are labelled, as far as there is space.
 
     Args:
         points: by name of the run: PSNR in dB, its standard deviation over seeds, LPS, its standard
@@ -107,37 +115,78 @@ def frontier(
     if not finite:
         return text_figure(f"{title}: no run has both a {quality.split()[0]} and an LPS")
     with styled():
-        figure = new_figure(5.2, 3.6)
-        axes = figure.subplots()
-        best = _pareto_optimal(finite)
-        axes.plot([p[2] for p in best], [p[0] for p in best], color=FAINT, lw=1, zorder=1)
         many = len(finite) > _MOST_DISTINCT
+        columns = _legend_columns(finite)
+        legend_height = 0 if many else 0.17 * math.ceil(len(finite) / columns)
+        figure = new_figure(6.4, 4.8) if many else new_figure(5.2, 3.2 + legend_height)
+        axes = figure.subplots()
+        best = pareto_optimal(finite.values())
+        axes.plot([p[2] for p in best], [p[0] for p in best], color=FAINT, lw=1, zorder=1)
         for index, (name, (psnr, psnr_sd, lps, lps_sd)) in enumerate(finite.items()):
             style = line_style(0 if many else index)
             style |= {"linestyle": "none", "ms": 4 if many else 6, "zorder": 2}
             style["markerfacecolor"] = PAPER if name in hollow else style["color"]
-            bars: dict[str, Any] = {} if many else {"yerr": _or_none(psnr_sd), "xerr": _or_none(lps_sd)}
+            bars: dict[str, Any] = {"yerr": _or_none(psnr_sd), "xerr": _or_none(lps_sd)}
             axes.errorbar(lps, psnr, label=name, elinewidth=1, **bars, **style)
-            if many and finite[name] in best[:: max(1, len(best) // _LABELLED)]:
-                axes.annotate(name, (lps, psnr), xytext=(4, 4), textcoords="offset points", fontsize=7)
         _set_lps_axis(axes, [p[2] + (p[3] if math.isfinite(p[3]) else 0.0) for p in finite.values()])
         axes.set(title=title, xlabel="highest LPS of mean codes (0: independent)", ylabel=quality)
         axes.margins(y=0.2)
         axes.grid(alpha=0.6)
+        corner = [axes.text(0.02, 0.98, "better", transform=axes.transAxes, va="top", fontstyle="italic")]
         if any(name in hollow for name in finite):
-            axes.text(
-                0.98, 0.02, "hollow: prior not matched", transform=axes.transAxes, ha="right", color=INK
-            )
-        axes.text(0.02, 0.98, "better", transform=axes.transAxes, va="top", color=INK, fontstyle="italic")
-        if not many:
-            figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+            note = "hollow: prior not matched"
+            corner.append(axes.text(0.98, 0.02, note, transform=axes.transAxes, ha="right"))
+        if many:
+            order = sorted(finite, key=lambda name: (finite[name] not in best, -finite[name][0]))
+            _label_points(axes, {name: (finite[name][2], finite[name][0]) for name in order}, corner)
+        else:
+            figure.legend(loc="outside lower center", ncols=columns, fontsize=8)
     return figure
+
+
+def _legend_columns(names: Collection[str]) -> int:
+    """Return the number of columns of a legend that fits below a figure."""
+    longest = max(map(len, names)) + 6
+    return max(1, min(3, _LETTERS_IN_LEGEND // longest))
+
+
+def _label_points(
+    axes: "Axes", points: Mapping[str, tuple[float, float]], texts: Sequence["Text"] = ()
+) -> None:
+    """Label points, each at the first free place around it; points without a free place have no label.
+
+    Args:
+        axes: where to draw; its limits are final.
+        points: (x, y) by label, the most important ones first.
+        texts: texts that labels must not cover.
+    """
+    from matplotlib.transforms import Bbox
+
+    figure: Any = axes.figure
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()
+    size = 0.04 * figure.dpi
+    centres = [axes.transData.transform(point) for point in points.values()]
+    taken = [Bbox.from_extents(x - size, y - size, x + size, y + size) for x, y in centres]
+    taken += [text.get_window_extent(renderer) for text in texts]
+    for name, point in points.items():
+        for dx, dy in _PLACES:
+            side = "left" if dx > 0 else "right" if dx < 0 else "center"
+            label = axes.annotate(
+                name, point, (dx, dy), textcoords="offset points", fontsize=7, ha=side, va="center"
+            )
+            box = label.get_window_extent(renderer)
+            inside = axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1)
+            if inside and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            label.remove()
 
 
 def _draw_run(
     axes: "Axes", seeds: Sequence[tuple[np.ndarray, np.ndarray]], style: dict[str, Any], name: str
 ) -> None:
-    style = {**style, "marker": None}
+    style = {**style, "marker": "o" if all(len(steps) == 1 for steps, _ in seeds) else None}
     if len(seeds) == 1:
         axes.plot(*seeds[0], lw=1.6, label=name, **style)
         return
@@ -153,6 +202,9 @@ def _draw_run(
 
 
 def _set_lps_axis(axes: "Axes", values: Sequence[float]) -> None:
+    if min(values) > _CROWDED_LPS:
+        axes.set_xlim(0, 1.1 * max(values))
+        return
     axes.set_xscale("symlog", linthresh=_LINEAR_LPS, linscale=1.0)
     right = max(2 * _LINEAR_LPS, 1.6 * max(values))
     ticks = [tick for tick in _LPS_TICKS if tick <= right]
@@ -161,10 +213,10 @@ def _set_lps_axis(axes: "Axes", values: Sequence[float]) -> None:
     axes.set_xticks([], minor=True)
 
 
-def _pareto_optimal(points: Mapping[str, tuple[float, float, float, float]]) -> list[tuple[float, ...]]:
+def pareto_optimal(points: Iterable[tuple[float, float, float, float]]) -> list[tuple[float, ...]]:
     """Return the points that no other exceeds in PSNR at an equal or lower LPS, by rising LPS."""
     best: list[tuple[float, ...]] = []
-    for point in sorted(points.values(), key=lambda p: (p[2], -p[0])):
+    for point in sorted(points, key=lambda p: (p[2], -p[0])):
         if not best or point[0] > best[-1][0]:
             best.append(point)
     return best

@@ -59,10 +59,10 @@ class TestR2:
         table = verdict_table(comparison.groups)
         assert [head.text for head in table.columns][3] == "R2"
         cells = {row[0].text: (row[3].text, row[3].note) for row in table.rows}
-        assert cells["good"] == ("0.9500", "best")
-        assert cells["bad"] == ("0.9000", "0.0500 below best")
+        assert cells["good"] == ("0.9500", "highest")
+        assert cells["bad"] == ("0.9000", "0.0500 below")
         assert cells["unknown"][0] == "not measured"
-        assert headlines(comparison.groups)[-1].text == "best: good, 0.9500 R2; lowest: bad, 0.0500 less"
+        assert headlines(comparison.groups)[-1].text == "highest: good, 0.9500 R2; lowest: bad, 0.0500 less"
         assert "R2 against" in overview_figures(comparison.groups)["frontier"].alt
         assert "R2" in str(comparison.tables()["Reconstruction"])
 

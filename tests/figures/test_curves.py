@@ -46,3 +46,36 @@ def test_frontier_line_joins_pareto_optimal_runs():
     assert "hollow: prior not matched" in figure_text(figure)
     assert "no run has both" in figure_text(frontier({"d": points["d"]}))
     assert pixels(frontier({f"run {i}": (20.0, nan, -0.001 * i, nan) for i in range(100)}), 30).std() > 1
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_single_logged_value_is_visible(seeds):
+    value = (np.array([0]), np.array([0.5]))
+    figure = curves({"a": [value] * seeds}, "title", "label")
+    assert all(line.get_marker() == "o" for line in figure.axes[0].lines)
+
+
+@pytest.mark.parametrize("spread", [0.3, 0.01, 0.0])
+def test_labels_of_many_runs_do_not_collide(spread):
+    rng = np.random.default_rng(0)
+    points = {
+        f"a_long_method_{i}": (20 + spread * rng.normal(), 0.01, 0.3 + spread * rng.random(), float("nan"))
+        for i in range(20)
+    }
+    figure = frontier(points, hollow=["a_long_method_0"])
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1) for box in boxes)
+    best = max(points, key=lambda name: points[name][0])
+    assert best in [text.get_text() for text in axes.texts]
+
+
+def test_the_legend_of_long_names_fits():
+    names = [f"method_{i} latent_dim=10 flow_training=after" for i in range(8)]
+    figure = frontier({name: (20.0 + i, 0.1, 0.1, 0.1) for i, name in enumerate(names)})
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
