@@ -18,7 +18,7 @@ from mmdprior.comparison.groups import Group
 from mmdprior.comparison.overview import overview_figures
 from mmdprior.comparison.verdict import headlines, rules_markdown, verdict_table
 from mmdprior.errors import InputError
-from mmdprior.figures.charts import CHARTS
+from mmdprior.figures.charts import CHARTS, SUMMARY
 from mmdprior.figures.style import INK, PAPER, pixels
 from mmdprior.runs.read import Curve
 
@@ -126,7 +126,8 @@ def _write_group(writer: "SummaryWriter", group: Group, settings: Mapping[str, s
     for tag in dict.fromkeys(tag for run in group.runs for tag in run.curves):
         steps, values = mean_curve([run.curves[tag] for run in group.runs if tag in run.curves])
         for step, value in zip(steps.tolist(), values.tolist(), strict=True):
-            writer.add_scalar(tag, value, step)
+            for name in (tag, *([SUMMARY[tag]] if tag in SUMMARY else [])):
+                writer.add_scalar(name, value, step)
     first = [tag for tag in _FIRST_METRICS if tag in group.tags]
     others = [tag for tag in group.tags if tag not in first and not tag.endswith(_NO_METRICS)]
     means = {f"test/{tag}": group.value(tag).mean for tag in first + others}

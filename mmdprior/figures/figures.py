@@ -121,7 +121,9 @@ def importance_map(
     return _heat_map(matrix, span, title, ("permuted input z_j", "predicted z_i"))
 
 
-def figures_of(evaluation: Evaluation, codes: Codes, prior: PriorShape | None = None) -> dict[str, "Figure"]:
+def figures_of(
+    evaluation: Evaluation, codes: Codes, prior: PriorShape | None = None, *, per_row: int = 8
+) -> dict[str, "Figure"]:
     """Return all figures of an evaluation by name.
 
     The names are ``marginals``, ``quantiles`` (with a prior), ``pairs``, ``correlation``, ``lps`` (with two
@@ -132,6 +134,7 @@ def figures_of(evaluation: Evaluation, codes: Codes, prior: PriorShape | None = 
         evaluation: scores of the codes.
         codes: the codes, with the latents of n images.
         prior: the intended prior; none by default.
+        per_row: dimensions next to each other in the figure of marginals.
 
     Example:
         >>> import torch
@@ -147,7 +150,8 @@ def figures_of(evaluation: Evaluation, codes: Codes, prior: PriorShape | None = 
         f"{predictor}, {representation} codes": R2.of(result)
         for (representation, predictor), result in evaluation.lps.items()
     }
-    figures = figures_of_codes(codes.latent.sample, prior, results)
+    means = None if codes.latent.log_var is None else codes.latent.mean
+    figures = figures_of_codes(codes.latent.sample, prior, results, means=means, per_row=per_row)
     for representation, scores in evaluation.independence.items():
         if scores.mutual_information is not None:
             title = f"mutual information, {representation} codes (nats)"
@@ -160,7 +164,12 @@ def figures_of(evaluation: Evaluation, codes: Codes, prior: PriorShape | None = 
 
 
 def figures_of_codes(
-    sample: Tensor | np.ndarray, prior: PriorShape | None, results: Mapping[str, R2]
+    sample: Tensor | np.ndarray,
+    prior: PriorShape | None,
+    results: Mapping[str, R2],
+    *,
+    means: Tensor | np.ndarray | None = None,
+    per_row: int = 8,
 ) -> dict[str, "Figure"]:
     """Return the figures of sampled codes by name.
 
@@ -168,6 +177,8 @@ def figures_of_codes(
         sample: (n, d) sampled codes.
         prior: the intended prior, or None.
         results: R2 per predictor by the title of its panel; without any there is no figure ``lps``.
+        means: (n, d) mean codes, drawn over the sampled ones; none by default.
+        per_row: dimensions next to each other in the figure of marginals.
 
     Raises:
         InputError: a code is so large that the range of an axis would overflow.
@@ -176,7 +187,7 @@ def figures_of_codes(
     if _LARGEST < largest < math.inf:
         raise InputError(f"figures: codes up to {largest:.0e} received; draw codes up to {_LARGEST:.0e}")
     rows = torch.randperm(len(sample), generator=stream(0, "figure"))[:_SCATTERED]
-    figures = {"marginals": marginals(sample, prior)}
+    figures = {"marginals": marginals(sample, prior, means=means, per_row=per_row)}
     if prior is not None:
         figures["quantiles"] = quantiles(sample, prior)
     scattered = sample[rows.to(sample.device)] if isinstance(sample, Tensor) else sample[rows.numpy()]
@@ -205,7 +216,8 @@ def saved_figures(arrays: Mapping[str, np.ndarray], test: Mapping[str, Any]) -> 
             )
             for entry in test.get("lps", ())
         }
-        figures = figures_of_codes(arrays["sample" if "sample" in arrays else "mean"], prior, results)
+        sample, means = (arrays["sample"], arrays["mean"]) if "sample" in arrays else (arrays["mean"], None)
+        figures = figures_of_codes(sample, prior, results, means=means)
         if "dependence" in arrays:
             title = "mutual information of pairs (nats)"
             floor = float(arrays["dependence_chance"])

@@ -20,7 +20,7 @@ __all__ = ["dependence", "marginals", "pair_grid", "quantiles", "strongest_pairs
 _MOST_DIMENSIONS = 32
 _PER_ROW = 8
 _BINS = 48
-_PITCH = 1.12, -1.45
+_PITCH = 1.12, -1.6
 """Distance between the cells of `marginals`, across and down; a cell is 1 wide and 1 high."""
 _HIGHEST = 1.08
 """Height in a cell at which bars and lines are cut off."""
@@ -30,7 +30,14 @@ _POINTS = 2000
 """Points per panel of `pair_grid`."""
 
 
-def marginals(codes: Tensor | np.ndarray, prior: PriorShape | None = None, title: str = "") -> "Figure":
+def marginals(
+    codes: Tensor | np.ndarray,
+    prior: PriorShape | None = None,
+    title: str = "",
+    *,
+    means: Tensor | np.ndarray | None = None,
+    per_row: int = _PER_ROW,
+) -> "Figure":
     """Draw a histogram of every code dimension (filled), and the density of the prior (line).
 
     With a prior, each panel states the Kolmogorov-Smirnov distance of the dimension (KS): the largest
@@ -43,6 +50,8 @@ def marginals(codes: Tensor | np.ndarray, prior: PriorShape | None = None, title
         codes: (n, d); rows that are not finite are left out, and the title states how many.
         prior: the intended prior, with d dimensions; none by default.
         title: replaces the default title.
+        means: (n, d) mean codes, whose histograms are drawn dashed; none by default.
+        per_row: dimensions next to each other.
 
     Example:
         >>> import torch
@@ -61,21 +70,24 @@ def marginals(codes: Tensor | np.ndarray, prior: PriorShape | None = None, title
         farthest_first = np.argsort(-np.nan_to_num(distances), kind="stable")
         shown = np.sort(farthest_first[:_MOST_DIMENSIONS])
     scaling = ~_among_others(z)
-    across = min(_PER_ROW, len(shown))
+    centres = None if means is None else finite_rows(means)[0]
+    across = min(per_row, len(shown))
     down = -(-len(shown) // across)
-    heading = title or ("sampled codes" if prior is None else "sampled codes (filled) and prior (line)")
+    parts = ["sampled codes (filled)"] if centres is None else ["sampled codes (filled)", "means (dashed)"]
+    heading = title or (" and ".join(parts) if prior is None else f"{', '.join(parts)} and prior (line)")
     if d > _MOST_DIMENSIONS:
         order = "first" if prior is None else "farthest"
         heading += f"; the {order} {_MOST_DIMENSIONS} of {d} dimensions"
     with styled():
         figure = new_figure(
-            1.1 * max(across, 4) + 0.3, 0.95 * down + 0.75, "\n".join(filter(None, [heading, note]))
+            1.1 * max(across, 4) + 0.3, 1.05 * down + 0.75, "\n".join(filter(None, [heading, note]))
         )
         axes = figure.subplots()
         for index, i in enumerate(shown):
             corner = index % across * _PITCH[0], index // across * _PITCH[1]
-            _draw_marginal(axes, z[:, i], scaling[:, i], prior, int(i), distances[i], corner)
-        axes.set(xlim=(-0.05, across * _PITCH[0]), ylim=((down - 1) * _PITCH[1] - 0.35, 1.4))
+            centre = None if centres is None else centres[:, i]
+            _draw_marginal(axes, z[:, i], scaling[:, i], prior, int(i), distances[i], corner, centre)
+        axes.set(xlim=(-0.05, across * _PITCH[0]), ylim=((down - 1) * _PITCH[1] - 0.35, 1.45))
         axes.set_axis_off()
     return figure
 
@@ -236,6 +248,7 @@ def _draw_marginal(
     i: int,
     distance: float,
     corner: tuple[float, float],
+    centres: Float[np.ndarray, "m"] | None = None,
 ) -> None:
     """Draw one dimension with its lower left corner at a place of the shared axes.
 
@@ -269,6 +282,12 @@ def _draw_marginal(
     bars = y0 + np.minimum(heights * scale, _HIGHEST)
     xs, ys = np.repeat(across(edges), 2), np.concatenate([[y0], np.repeat(bars, 2), [y0]])
     outline = np.column_stack([xs, ys])
+    if centres is not None:
+        counted = np.histogram(np.clip(centres, low, high), bins=_BINS, range=(low, high))[0]
+        dashed = y0 + np.minimum(counted / (len(centres) * (edges[1] - edges[0])) * scale, _HIGHEST)
+        axes.plot(
+            across(edges), np.append(dashed, dashed[-1]), color=INK, lw=0.8, ls="--", drawstyle="steps-post"
+        )
     axes.add_collection(PolyCollection([outline], facecolors=ACCENT, alpha=0.55, linewidths=0))
     axes.plot([x0, x0 + 1], [y0, y0], color=FAINT, lw=0.7)
     for atom, rows in zip(*np.unique(column[~scaling], return_counts=True), strict=True):
@@ -280,7 +299,7 @@ def _draw_marginal(
         line = y0 + np.minimum(density * scale, _HIGHEST)
         axes.plot(across(middles), line, color=COLOURS[1], lw=1.3)
     for end, value, side in ((0.0, low, "left"), (1.0, high, "right")):
-        axes.text(x0 + end, y0 - 0.04, f"{value:.2g}", fontsize=5.5, ha=side, va="top", color=INK)
+        axes.text(x0 + end, y0 - 0.04, f"{value:.2g}", fontsize=6.5, ha=side, va="top", color=INK)
     label = f"z{i}" if np.isnan(distance) else f"z{i}  KS {distance:.3f}"
     axes.text(x0 + 0.02, y0 + 1.17, label, fontsize=7.5, va="bottom")
 

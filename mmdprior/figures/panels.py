@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Panels", "prior_samples", "reconstructions"]
 
+_PER_ROW = 4
+"""Marginals next to each other, so that their text is legible on the cards of TensorBoard."""
+
 _TRAVERSAL_CODES = 5000
 """Codes among which the start of a traversal is sought."""
 
@@ -172,7 +175,7 @@ class Panels:
 
     def figures(self, evaluation: Evaluation, codes: Codes) -> dict[str, "Figure"]:
         """Return the figures of codes and scores by TensorBoard tag."""
-        figures = figures_of(evaluation, codes, self.shape)
+        figures = figures_of(evaluation, codes, self.shape, per_row=_PER_ROW)
         folders = dict.fromkeys(("marginals", "quantiles", "pairs"), "aggregate_posterior")
         folders |= dict.fromkeys(("factors", "factor_importance"), "disentanglement")
         return {f"{folders.get(name, 'dependence')}/{name}": figure for name, figure in figures.items()}

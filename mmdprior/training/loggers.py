@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmdprior.errors import InputError, reason
 from mmdprior.evaluation import Codes
-from mmdprior.figures.charts import CHARTS
+from mmdprior.figures.charts import CHARTS, SUMMARY
 from mmdprior.figures.style import pixels
 from mmdprior.files import write_whole
 
@@ -118,6 +118,8 @@ class RunLogger(Logger):
             for tag, value in values.items():
                 if not math.isnan(value):
                     self._writer.add_scalar(tag, value, step)
+                    if tag in SUMMARY:
+                        self._writer.add_scalar(SUMMARY[tag], value, step)
         if self._metrics is not None:
             plain = {tag: value if math.isfinite(value) else None for tag, value in values.items()}
             with _disk_errors(self._metrics), self._metrics.open("a") as lines:

@@ -62,3 +62,16 @@ def test_quantiles_of_continuous_codes_have_the_fixed_levels(normal):
     np.testing.assert_allclose(
         figure.axes[0].lines[0].get_ydata(), np.quantile(normal.double().numpy(), levels), rtol=1e-6
     )
+
+
+def test_mean_codes_are_drawn_over_sampled_ones():
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(4000, 2))
+    figure = marginals(means + rng.normal(size=means.shape), means=means, per_row=1)
+    assert "means (dashed)" in figure.get_suptitle()
+    dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+    assert len(dashed) == 2
+    # Both histograms have the same area: that of the density of all codes.
+    (filled, _) = figure.axes[0].collections
+    steps = dashed[0].get_ydata()
+    assert steps.max() > filled.get_paths()[0].vertices[:, 1].max()  # the narrower one is higher

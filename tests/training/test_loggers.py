@@ -7,6 +7,7 @@ import pytest
 from helpers.small_runs import experiment, run_directory
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from mmdprior.figures.charts import SUMMARY
 from mmdprior.training import RunLogger, read_checkpoint
 
 KL = {"name": "kl", "weight": 0.5, "schedule": {"name": "warmup", "warmup_steps": 4}}
@@ -81,3 +82,11 @@ def test_logger_drops_what_a_resumed_run_logs_again(tmp_path):
     RunLogger(tmp_path, start=2, metrics=metrics).close()
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
     assert lines == [{"step": 1, "a": 1.0, "b": None}, {"step": 2, "a": 2.0, "b": None}]
+
+
+def test_the_first_scalars_are_loss_psnr_lps_and_match(kl_events):
+    scalars = sorted(kl_events.Tags()["scalars"])
+    assert scalars[:4] == list(dict.fromkeys(SUMMARY[tag] for tag in SUMMARY if "r2" not in tag))
+    for tag, copy in SUMMARY.items():
+        if copy in scalars:
+            assert kl_events.Scalars(copy)[0].value == kl_events.Scalars(tag)[0].value
