@@ -19,6 +19,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from numbers import Real
 from typing import Any, get_args
 
 import torch
@@ -142,7 +143,8 @@ class MixtureOfExperts:
         Args:
             x: (n, D) or (p, n, D) inputs.
             y: (n,) or (p, n) targets: real numbers, or classes of any type that can be sorted.
-            start: initial mixture of the inputs as passed, in place of random starts.
+            start: initial mixture of the inputs as passed, in place of random starts; it sets the number of
+                experts.
             overrides: parameters of the constructor, for this fit only.
 
         Raises:
@@ -158,8 +160,11 @@ class MixtureOfExperts:
             intercept=options.intercept,
             standardise=options.standardise,
         )
+        if start is not None:
+            _check_start(start, data, options)
+            start = data.scaling.scaled(_on(start, rows))
         with full_precision(rows.device.type):
-            fit = _fit(data, options, None if start is None else data.scaling.scaled(start))
+            fit = _fit(data, options, start)
         self._store(fit, data, options)
         return self
 
@@ -177,6 +182,7 @@ class MixtureOfExperts:
         best = last.argmin(1, keepdim=True)  # (p, 1) start of highest likelihood
         self._scaled, self._scaling = fit.mixture.take(best), data.scaling
         self.mixture_ = data.scaling.original(self._scaled)
+        vars(self).pop("classes_", None)
         if data.classes is not None:
             self.classes_ = data.classes
         self.n_features_in_ = data.rows.shape[2]
@@ -226,7 +232,7 @@ class MixtureOfExperts:
 
         Only classifying experts have it.
         """
-        if self.kind == "linear":
+        if (self._scaled.family if self.__sklearn_is_fitted__() else self.kind) == "linear":
             raise AttributeError("predict_proba: not available for linear experts; use predict")
         return self._predict_proba
 
@@ -403,6 +409,19 @@ def _random_start(x: Tensor, y: Tensor, data: TrainingData, options: MixtureOfEx
     )
 
 
+def _check_start(start: Mixture, data: TrainingData, options: MixtureOfExperts) -> None:
+    """Raise `InputError` if a mixture is not one of these data and parameters."""
+    p, _, width = data.rows.shape
+    width += options.intercept
+    if start.family != options.kind:
+        raise InputError(f"start: {start.family} experts received; expected kind={options.kind!r}")
+    shape = tuple(start.gate.shape)
+    if (*shape[:2], shape[3]) != (p, 1, width):
+        raise InputError(f"start: gate of shape {shape} received; expected ({p}, 1, experts, {width})")
+    if start.family == "multinomial" and start.experts.shape[3] != len(data.classes):
+        raise InputError(f"start: {start.experts.shape[3]} classes received; y has {len(data.classes)}")
+
+
 def _is_separated(mixture: Mixture, data: TrainingData) -> bool:
     """Return whether every row of some problem has a probability above 1/2."""
     lowest = [mixture.log_likelihood(*data.take(block, 1)).amin((1, 2)) for block in data.rows.blocks()]
@@ -440,7 +459,7 @@ def _check(options: MixtureOfExperts) -> None:
         check_integer("batch_size", options.batch_size)
     for name, least in (("tol", 0.0), ("ridge", 0.0), ("step_size", math.ulp(0.0))):
         value = getattr(options, name)
-        if not isinstance(value, (int, float)) or not least <= value < math.inf:
+        if not isinstance(value, Real) or not least <= float(value) < math.inf:
             limit = "a number >= 0" if least == 0 else "a positive number"
             raise InputError(f"{name}: {value!r} received; give {limit}")
     choices = {"kind": get_args(Family), "gate": ("softmax",), "method": get_args(Method)}

@@ -84,6 +84,18 @@ def test_one_expert_is_the_plain_regression(dtype):
         assert (model.predict(x.astype(dtype)) == oracle.predict((x - x.mean(0)) / x.std(0))).all()
 
 
+@pytest.mark.parametrize("standardise", [True, False])
+def test_without_an_intercept(standardise):
+    x, y = data(n=300)
+    model = MixtureOfExperts(1, intercept=False, standardise=standardise, ridge=1e-10).fit(x, y)
+    oracle = LinearRegression(fit_intercept=False).fit(x, y)
+    np.testing.assert_allclose(model.mixture_.experts[0, 0, 0].numpy(), oracle.coef_, rtol=1e-5)
+    np.testing.assert_allclose(model.predict(x), oracle.predict(x), rtol=1e-5)
+    two = MixtureOfExperts(2, intercept=False, standardise=standardise, steps=5).fit(x, y)
+    assert two.history["objective"][-1] == pytest.approx(-two.log_prob(x, y).mean(), abs=1e-9)
+    assert two.mixture_.gate.shape == (1, 1, 2, 3)
+
+
 def density(model, x, y):
     """Return (n, K) log softmax_k(W x) + log p_k(y|x) from the coefficients, by NumPy and SciPy."""
     mixture = model.mixture_
@@ -127,6 +139,19 @@ def test_a_start_in_the_coordinates_of_the_inputs(kind):
     assert len(first.history["objective"]) == 5
     path = first.history["objective"] + second.history["objective"][1:]
     np.testing.assert_allclose(path, whole.history["objective"], rtol=1e-6)
+
+
+def test_parameters_of_one_fit_do_not_stay():
+    x, y = data("logistic", n=100)
+    with no_checks():
+        model = MixtureOfExperts(ridge=np.float32(0.01))
+        model.fit(x, y, kind="logistic", steps=5)
+    probabilities = model.predict_proba(x)
+    np.testing.assert_allclose(probabilities.sum(1), 1)
+    assert (model.kind, model.steps) == ("linear", 200)
+    model.fit(x, (y == "yes").astype(float), steps=5, ridge=0.1)
+    assert not hasattr(model, "predict_proba")
+    assert not hasattr(model, "classes_")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -324,6 +349,8 @@ def test_input_of_a_fitted_mixture_is_checked():
         (lambda: model.predict(np.where(x > 3, np.nan, x)), "x: NaN or infinity received"),
         (lambda: model.log_prob(x, np.where(y == "no", "maybe", y)), "y: maybe received; expected a class"),
         (lambda: model.set_params(expert=3), "expert: Invalid parameter"),
+        (lambda: model.fit(x, y, kind="multinomial", start=model.mixture_), "start: logistic experts rec"),
+        (lambda: model.fit(x[:, :2], y, start=model.mixture_), r"start: gate of shape \(1, 1, 2, 4\)"),
     ):
         with pytest.raises(InputError, match=message):
             call()
@@ -343,7 +370,8 @@ def test_constant_columns_are_named_and_have_no_effect(kind, value):
         model.mixture_.variance,
     )
     without = MixtureOfExperts(2, kind, steps=1).fit(x, y, start=start)
-    longer = MixtureOfExperts(2, kind, steps=1).fit(wide, y, start=model.mixture_)
+    with pytest.warns(InputWarning, match="constant columns"):
+        longer = MixtureOfExperts(2, kind, steps=1).fit(wide, y, start=model.mixture_)
     np.testing.assert_allclose(without.log_prob(x, y), longer.log_prob(wide, y), rtol=1e-6, atol=1e-8)
 
 
