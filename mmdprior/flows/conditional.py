@@ -23,7 +23,7 @@ from mmdprior.flows.optimise import Evaluation, FlowSettings, apply, held_out_lo
 from mmdprior.flows.readers import ReaderSettings, fit_readers
 from mmdprior.flows.targets import gaussian_to
 from mmdprior.priors import ConditionalPrior, Factors, Gaussian
-from mmdprior.priors.factor import label_values
+from mmdprior.priors.factor import columns_of, label_values
 
 __all__ = ["fit_conditional"]
 
@@ -149,8 +149,9 @@ class _Loss(torch.nn.Module):
         """Return the mean loss of rows of whitened codes, followed by positions."""
         codes, positions = rows[:, : self.flow.dim], rows[:, self.flow.dim :]
         z, log_det = self.flow.forward_and_log_det(codes)
-        near = ((z[:, self.dims] - positions) / self.noise).square().sum(1)
-        return (0.5 * near + 0.5 * z[:, self.free].square().sum(1) - log_det).mean()
+        free = columns_of(z, self.free) if self.free else z[:, :0]
+        near = ((columns_of(z, self.dims) - positions) / self.noise).square().sum(1)
+        return (0.5 * near + 0.5 * free.square().sum(1) - log_det).mean()
 
 
 def _last(prior: Factors) -> list[Bijection]:

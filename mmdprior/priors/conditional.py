@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mmdprior.errors import InputError
 from mmdprior.priors.compose import Product
-from mmdprior.priors.factor import Factor, as_factors, label_values
+from mmdprior.priors.factor import Factor, as_factors, columns_of, label_values
 from mmdprior.priors.gaussian import Gaussian
 from mmdprior.priors.mixture import GaussianMixture, probabilities
 from mmdprior.priors.prior import Marginal, Moments, Prior
@@ -73,7 +73,7 @@ class ConditionalPrior(Prior):
 
     def read(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Return the labels that codes have under the prior, one column per label."""
-        columns = [factor.read(z[:, list(factor.dims)]) for factor in self.factors]
+        columns = [factor.read(columns_of(z, factor.dims)) for factor in self.factors]
         return torch.stack(columns, 1)
 
     def _values(self, n: int, given: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class Factors(Product, ConditionalPrior):
             near = factor.positions(value) + factor.noise * self._normal((n, block.dim), generator)
             columns.append(torch.where(value.isnan()[:, None], free, near))
         columns += [block.sample(n, generator) for block in blocks[len(self.factors) :]]
-        return self._to_product_order(torch.cat(columns, 1))
+        return columns_of(torch.cat(columns, 1), self._positions())
 
 
 def _mixture(factor: Factor) -> GaussianMixture:

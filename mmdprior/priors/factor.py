@@ -12,7 +12,7 @@ from torch import Tensor
 from mmdprior.errors import InputError, nearest
 from mmdprior.priors.arguments import is_number, positive_int, positive_number
 
-__all__ = ["Factor", "FactorKind", "as_factors", "label_values", "labels_of_factors"]
+__all__ = ["Factor", "FactorKind", "as_factors", "columns_of", "label_values", "labels_of_factors"]
 
 FactorKind = Literal["discrete", "ordinal", "circular", "continuous"]
 
@@ -26,7 +26,7 @@ class Factor:
 
     A value has a position on the dimensions:
 
-    - one dimension: values at equal distances, from the lowest to the highest;
+    - one dimension: values at equal distances, from the lowest to the highest, or in a given ``order``;
     - two dimensions of a circular factor, or of a discrete one with at least three values: points of a
       circle;
     - as many dimensions as a discrete factor has values: one dimension per value (one-hot).
@@ -43,6 +43,8 @@ class Factor:
         high: largest value of a factor without levels; of a circular one, the value that equals ``low``.
         noise: standard deviation of the codes around the position.
         weights: probability of each level; equal by default.
+        order: levels of a discrete factor on one dimension from left to right; ascending by default. Classes
+            that are easily confused should be neighbours.
 
     Raises:
         InputError: dims that do not suit the kind, or an argument out of range.
@@ -65,6 +67,7 @@ class Factor:
     high: float = 1.0
     noise: float = 0.1
     weights: Sequence[float] | None = None
+    order: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         where = f"factors.{self.name}"
@@ -86,6 +89,14 @@ class Factor:
             raise InputError(f"{where}.high: {self.high!r} received; give a number above low ({self.low!r})")
         self._check_weights(where)
         self._check_count(where)
+        if self.order is not None:
+            object.__setattr__(self, "order", tuple(self.order))
+            one_dimension = self.kind == "discrete" and len(self.dims) == 1
+            if not one_dimension or sorted(self.order) != list(range(self.levels or 0)):
+                raise InputError(
+                    f"{where}.order: {list(self.order)} received; give the levels of a discrete factor on "
+                    "one dimension, each once"
+                )
 
     def _check_weights(self, where: str) -> None:
         if self.weights is None:
@@ -191,6 +202,10 @@ class Factor:
 
     def _scaled(self, values: Tensor) -> Tensor:
         """Return values on the scale of -1 to 1."""
+        if self.order is not None:
+            # A sum over levels: a table would have to be copied to the device at every step.
+            places = [place * (values == level) for place, level in enumerate(self.order)]
+            values = torch.stack(places).sum(0) + 0 * values  # NaN stays NaN
         low, high = (self.low, self.high) if self.levels is None else (0, self.levels - 1)
         return 2 * (values - low) / (high - low) - 1
 
@@ -237,6 +252,18 @@ def _factor(name: str, settings: Any) -> Factor:
         if key not in known:
             raise InputError(f"factors.{name}.{key}: unknown key; {nearest(str(key), known)}")
     return Factor(name, **settings)
+
+
+def columns_of(x: Tensor, dims: Sequence[int]) -> Tensor:
+    """Return some columns of a tensor. Unlike ``x[..., dims]``, this copies no indices to the device.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.priors.factor import columns_of
+        >>> columns_of(torch.tensor([[1.0, 2.0, 3.0]]), [2, 0]).tolist()
+        [[3.0, 1.0]]
+    """
+    return torch.stack([x[..., dim] for dim in dims], -1)
 
 
 def labels_of_factors(factors: Sequence[Factor], names: Sequence[str], labels: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from mmdprior.precision import full_precision
 from mmdprior.priors.arguments import positive_int, positive_number
 from mmdprior.priors.compose import Product
 from mmdprior.priors.conditional import ConditionalPrior
-from mmdprior.priors.factor import Factor
+from mmdprior.priors.factor import Factor, columns_of
 from mmdprior.regularizers.label_penalty import LabelPenalty
 from mmdprior.seeding import stream
 from mmdprior.tracing import may_store_results
@@ -96,10 +96,12 @@ class ConditionalMMD(LabelPenalty):
         terms = {}
         for (name, dims, columns), kernel in zip(self._groups, self.kernels, strict=True):
             assert isinstance(kernel, Kernel)
-            weights = self._pair_weights(values[:, columns], [self.prior.factors[c] for c in columns])
+            weights = self._pair_weights(
+                columns_of(values, columns), [self.prior.factors[c] for c in columns]
+            )
             generator = None if self.seed is None else stream(self.seed, f"kernel {name}", step)
             with full_precision(z.device.type):
-                terms[name] = self._mmd(z[:, dims], y[:, :, dims], weights, kernel, generator)
+                terms[name] = self._mmd(columns_of(z, dims), columns_of(y, dims), weights, kernel, generator)
         total = torch.stack(list(terms.values())).sum()
         if may_store_results():
             self.terms = {f"conditional_{name}": term.detach() for name, term in terms.items()}

@@ -10,7 +10,7 @@ from mmdprior.errors import InputError
 from mmdprior.latent import Latent
 from mmdprior.precision import full_precision_dtype
 from mmdprior.priors.conditional import ConditionalPrior
-from mmdprior.priors.factor import label_values, labels_of_factors
+from mmdprior.priors.factor import columns_of, label_values, labels_of_factors
 from mmdprior.regularizers.regularizer import Regularizer, check_codes, codes_of
 
 __all__ = ["LabelPenalty"]
@@ -84,7 +84,7 @@ class LabelPenalty(Regularizer):
         if labels is None:
             return z.to(dtype), z.new_full((len(z), count), torch.nan, dtype=dtype)
         if self._columns is not None and labels.ndim == 2:
-            labels = labels[:, self._columns]
+            labels = columns_of(labels, self._columns)
         if labels.shape != (len(z), count):
             raise InputError(
                 f"labels: shape {tuple(labels.shape)} received; give ({len(z)}, {count}), one column per "

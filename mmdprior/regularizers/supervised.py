@@ -13,7 +13,7 @@ from torch.nn import functional
 from mmdprior.errors import InputError
 from mmdprior.latent import Latent
 from mmdprior.priors.conditional import ConditionalPrior
-from mmdprior.priors.factor import Factor
+from mmdprior.priors.factor import Factor, columns_of
 from mmdprior.regularizers.label_penalty import LabelPenalty
 from mmdprior.seeding import stream
 from mmdprior.tracing import may_store_results
@@ -83,7 +83,7 @@ class SquaredError(_PerLabel):
     ) -> Float[Tensor, "n"]:
         """Return the mean squared distance to the position of each value."""
         factor = self.prior.factors[index]
-        return (means[:, list(factor.dims)] - factor.positions(values)).square().mean(1)
+        return (columns_of(means, factor.dims) - factor.positions(values)).square().mean(1)
 
 
 class CrossEntropy(_PerLabel):
@@ -116,7 +116,7 @@ class CrossEntropy(_PerLabel):
     ) -> Float[Tensor, "n"]:
         """Return the cross-entropy of each row."""
         factor = self.prior.factors[index]
-        logits = means[:, list(factor.dims)]
+        logits = columns_of(means, factor.dims)
         if factor.one_hot:
             return functional.cross_entropy(logits, values.long(), reduction="none")
         targets = factor.unit_positions(values)

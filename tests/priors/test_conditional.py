@@ -61,6 +61,12 @@ def test_labels_are_read_off_codes():
     assert (read[:, [0, 3]] == given[:, [0, 3]]).double().mean() > 0.99
     assert ((read[:, 1] - given[:, 1]).remainder(10) == 0).double().mean() > 0.98
     assert (read[:, 2] - given[:, 2]).abs().mean() < 0.25
+    shape = Factor("shape", (0,), "discrete", levels=3, order=[0, 2, 1])
+    classes = torch.tensor([0.0, 1.0, 2.0])
+    torch.testing.assert_close(
+        shape.positions(classes)[:, 0], math.sqrt(1.5) * torch.tensor([-1.0, 1.0, 0.0])
+    )
+    assert torch.equal(shape.read(shape.positions(classes)), classes)
     turning = Factor("angle", (0, 1), "circular", low=-1.0, high=3.0)
     angles = torch.tensor([-1.0, 0.5, 2.9])
     torch.testing.assert_close(turning.read(turning.positions(angles)), angles)
@@ -115,6 +121,8 @@ def test_yaml_gives_the_free_prior_the_remaining_dimensions():
         ({"x": {"dims": [0], "kind": "continuous", "low": 2}}, "factors.x.high: 1.0 received"),
         ({"x": {"dims": [0], "levels": 2, "weights": [0.9, 0.9]}}, "factors.x.weights"),
         ({"x": {"dims": [0], "levels": 2}, "y": {"dims": [0], "levels": 2}}, "also received for x"),
+        ({"x": {"dims": [0], "levels": 3, "order": [0, 2, 1]}}, r"factors.x.order: \[0, 2, 1\] received"),
+        ({"x": {"dims": [0], "kind": "discrete", "levels": 3, "order": [0, 1]}}, "factors.x.order"),
         ([1, 2], "factors: list received"),
     ],
 )
