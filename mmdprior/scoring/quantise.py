@@ -175,8 +175,8 @@ class CodeQuantiser:
                 rows, train = [], self._train_codes(run, own)
                 for kind in self._kinds(own):
                     for count in (0,) if kind == "own" else self.levels or _LEVELS:
-                        model.quantiser = None
-                        quantiser = self.quantiser(run, train, kind, count, own)
+                        model.quantiser = own
+                        quantiser = self.quantiser(run, train, kind, count)
                         seen = codes if kind == "own" else _continuous(own, codes)
                         model.quantiser = quantiser
                         error = self._error(run, images, seen)
@@ -204,11 +204,7 @@ class CodeQuantiser:
         if len(kinds) != 1 or len(counts) != 1:
             raise InputError("--out: one kind of cells and one number of levels needed; give --levels 4")
         train, codes = self._train_codes(run, own), self.codes(run, run.images(self.data, self.limit, split))
-        try:
-            run.model.quantiser = None
-            quantiser = self.quantiser(run, train, kinds[0], counts[0], own)
-        finally:
-            run.model.quantiser = own
+        quantiser = self.quantiser(run, train, kinds[0], counts[0])
         seen = codes if kinds[0] == "own" else _continuous(own, codes)
         return pack_indices(path, quantiser.indices(seen), quantiser)
 
@@ -216,30 +212,22 @@ class CodeQuantiser:
         """Return the mean codes of images."""
         return encode(run.model, images, seed=self.seed, device=run.device).latent.mean
 
-    def quantiser(
-        self,
-        run: TrainedRun,
-        train: Float[Tensor, "n d"],
-        kind: str,
-        levels: int,
-        own: Quantiser | None = None,
-    ) -> Quantiser:
+    def quantiser(self, run: TrainedRun, train: Float[Tensor, "n d"], kind: str, levels: int) -> Quantiser:
         """Return the quantiser of a kind, on the device of the model, in evaluation mode.
 
         Args:
-            run: the model, without a quantiser, and its prior.
+            run: the model and its prior.
             train: codes of training images, in the form that the decoder receives.
             kind: one of `mmdprior.choices.BinKind`.
             levels: number of levels L; ignored for ``own``.
-            own: the quantiser that the model was trained with, if any.
 
         Raises:
             InputError: ``own`` without one, or ``box`` with another prior than a box.
         """
         if kind == "own":
-            if own is None:
+            if run.model.quantiser is None:
                 raise InputError("--bins: 'own' received for a model without a quantiser; leave it out")
-            return own.eval()
+            return run.model.quantiser.eval()
         if kind == "box":
             fitted: Quantiser = _box(run.prior, levels)
         elif kind == "allocated":
