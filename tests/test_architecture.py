@@ -117,6 +117,7 @@ CONTRACTS = {
     "regularizers/estimators.py",
     "regularizers/regularizer.py",
     "regularizers/sum.py",
+    "training/logger.py",
     "training/schedules.py",
 }
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from mmdprior.models.quantiser import Quantiser
 from mmdprior.models.standardise import Standardisation, fit_standardisation, standardise
 from mmdprior.priors import Gaussian, Prior
 from mmdprior.regularizers import Regularizer
+from mmdprior.training.logger import Callback, Logger
 
 __all__ = ["Builder"]
 
@@ -177,6 +179,30 @@ class Builder:
             path: its key path, ``regularizer.schedule`` or ``trainer.schedule``.
         """
         return self._slots.build(self.config.slots[path])
+
+    def loggers(self, directory: Path, start: int) -> list[Logger]:
+        """Build ``trainer.loggers``.
+
+        Args:
+            directory: run directory.
+            start: step from which the run continues; 0 for a new one.
+        """
+        supplied = {
+            "directory": directory,
+            "name": self.config.name,
+            "settings": self.config.to_dict(),
+            "start": start,
+        }
+        slots = replace(self._slots, supplied={**self._slots.supplied, **supplied})
+        return [slots.build(slot) for slot in self._listed("trainer.loggers")]
+
+    def callbacks(self) -> list[Callback]:
+        """Build ``trainer.callbacks``."""
+        return [self._slots.build(slot) for slot in self._listed("trainer.callbacks")]
+
+    def _listed(self, path: str) -> list[Slot]:
+        """Return the slots of a list, by its key path."""
+        return [slot for key, slot in self.config.slots.items() if key.rpartition(".")[0] == path]
 
     @contextmanager
     def _remedy_for_sizes(self) -> Iterator[None]:

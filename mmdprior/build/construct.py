@@ -22,7 +22,7 @@ __all__ = ["SlotBuilder", "error_path"]
 
 _RETURN_TYPES: Mapping[str, type] = {
     **{kind: CONTRACTS[kind] for kind in ("posterior", "likelihood", "quantiser", "flow")},
-    **{kind: CONTRACTS[kind] for kind in ("kernel", "regularizer")},
+    **{kind: CONTRACTS[kind] for kind in ("kernel", "regularizer", "logger", "callback")},
     "encoder": nn.Module,
     "decoder": nn.Module,
 }

@@ -5,6 +5,7 @@ This is the only file of the package that imports the parts themselves; the othe
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -120,9 +121,14 @@ from mmdprior.regularizers import (
     Weighted,
 )
 from mmdprior.regularizers.estimators import ESTIMATORS
-from mmdprior.training import Constant, Cosine, Cyclical, Target, Warmup
+from mmdprior.training import Constant, Cosine, Cyclical, MLflow, RunLogger, Target, WandB, Warmup
 
 __all__ = ["NAMES", "samples"]
+
+
+def tensorboard(directory: Path, start: int) -> RunLogger:
+    """Return a logger that writes TensorBoard event files to the run directory."""
+    return RunLogger(directory, start)
 
 
 def samples(path: str, file_content: Tensor) -> Samples:
@@ -257,6 +263,8 @@ NAMES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "laplace": LaplaceLikelihood,
     },
     "quantiser": {"fsq": FSQ, "qlae": QLAE, "uniform": UniformQuantiser},
+    "logger": {"mlflow": MLflow, "tensorboard": tensorboard, "wandb": WandB},
+    "callback": {},
     "flow": {"coupling": trainable_flow, "saved": bijection_from_spec},
     "source": {
         "arrays": arrays,

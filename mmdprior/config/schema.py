@@ -280,6 +280,16 @@ class TrainerSection(Section):
         None, description="Number of these to keep, the newest; null keeps all."
     )
 
+    loggers: Annotated[list[Slot], SlotOf("logger", many=True)] | None = Field(
+        ["tensorboard"],
+        validate_default=True,
+        description="Where numbers and pictures go, besides metrics.jsonl in the run directory; null for "
+        "nowhere else.",
+    )
+    callbacks: Annotated[list[Slot], SlotOf("callback", many=True)] | None = Field(
+        None, description="Called at the start, after every step and validation, and at the end."
+    )
+
     @pydantic.model_validator(mode="after")
     def _check_keep_last(self) -> "TrainerSection":
         if self.keep_last is not None and self.keep_every is None:
@@ -450,9 +460,12 @@ class Config(StrictModel):
         slots = {}
         for name, kind in SECTIONS.items():
             for key, value in getattr(self, name):
+                path = name if key == kind.flat else f"{name}.{key}"
                 if isinstance(value, Slot):
-                    path = name if key == kind.flat else f"{name}.{key}"
                     slots[path] = value.at(value.path or path)
+                for index, entry in enumerate(value if isinstance(value, list) else ()):
+                    if isinstance(entry, Slot):
+                        slots[f"{path}.{index}"] = entry.at(f"{path}.{index}")
         return slots
 
     def to_dict(self) -> dict[str, Any]:

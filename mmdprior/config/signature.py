@@ -30,6 +30,7 @@ from mmdprior.priors.prior import Prior
 from mmdprior.regularizers.estimators import Estimator
 from mmdprior.regularizers.regularizer import Regularizer
 from mmdprior.regularizers.sum import Weighted
+from mmdprior.training.logger import Callback, Logger
 from mmdprior.training.schedules import Schedule
 
 __all__ = ["CONTRACTS", "SUPPLIED", "Argument", "Signature", "is_part_itself", "signature_of", "slot_type"]
@@ -46,6 +47,8 @@ CONTRACTS: Mapping[str, type] = {
     "estimator": Estimator,
     "schedule": Schedule,
     "source": Source,
+    "logger": Logger,
+    "callback": Callback,
 }
 """Kind of slot -> the type that marks an argument as a slot of this kind."""
 
@@ -57,6 +60,7 @@ SUPPLIED: Mapping[str, frozenset[str]] = {
     "decoder": frozenset({"image_shape", "latent_dim"}),
     "flow": frozenset({"dim", "seed"}),
     "quantiser": frozenset({"dim"}),
+    "logger": frozenset({"directory", "name", "settings", "start"}),
 }
 """Kind of slot -> arguments that the builder supplies; YAML may set only the ``dim`` of a prior."""
 

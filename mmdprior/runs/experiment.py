@@ -56,10 +56,11 @@ from mmdprior.runs.report import run_facts, write_report
 from mmdprior.training import (
     AdaptiveSchedule,
     Checkpointing,
+    JSONLines,
     Logger,
+    Loggers,
     ModelSelection,
     Numerics,
-    RunLogger,
     Trainer,
     Validation,
     WeightAverage,
@@ -239,7 +240,7 @@ def assemble(
     if runs is not None:
         # One rank names the directory; otherwise each would create its own.
         directory = world.from_main(lambda: create_run_directory(runs, config.name))
-    logger = _logger(config, directory if world.main else None, resume)
+    logger = _logger(parts.builder, directory if world.main else None, resume)
     match = PriorMatch(parts.prior, n=config.evaluation.match_samples)
     trainer = _trainer(config, parts, match, logger, directory, progress=progress)
     if resume is not None:
@@ -328,14 +329,15 @@ def _numerics(
     )
 
 
-def _logger(config: Config, directory: Path | None, resume: Mapping[str, Any] | None) -> Logger:
+def _logger(builder: Builder, directory: Path | None, resume: Mapping[str, Any] | None) -> Logger:
     """Write the config of a new run, and return the logger of its directory."""
     if directory is None:
         return Logger()
     run = RunDirectory(directory)
+    start = 0 if resume is None else resume["step"]
     if resume is None:
-        write_whole(run.config, dump_config(config))
-    return RunLogger(run.path, 0 if resume is None else resume["step"], metrics=run.metrics)
+        write_whole(run.config, dump_config(builder.config))
+    return Loggers([JSONLines(run.metrics, start), *builder.loggers(run.path, start)])
 
 
 def _trainer(
@@ -368,6 +370,7 @@ def _trainer(
         numerics=parts.numerics,
         world=parts.world,
         logger=logger,
+        callbacks=parts.builder.callbacks(),
         progress=progress and parts.world.main,
         **_trainer_settings(config),
     )

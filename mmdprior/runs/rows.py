@@ -31,6 +31,7 @@ MACHINE_SETTINGS = frozenset(
         "trainer.keep_every",
         "trainer.keep_last",
         "trainer.log_every",
+        "trainer.loggers",
     }
 )
 """Settings of hardware, file locations, logging and checkpoints; they do not define the experiment."""

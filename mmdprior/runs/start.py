@@ -175,6 +175,8 @@ def _is_default(path: str, value: Any) -> bool:
     if key not in fields or fields[key].is_required():
         return False
     default = fields[key].default
+    if isinstance(default, list):
+        return bool(value == default or value == [{"name": name} for name in default])
     return bool(value == default or (isinstance(value, Mapping) and value.get("name") == default))
 
 

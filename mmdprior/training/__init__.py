@@ -5,7 +5,8 @@ from mmdprior.training.averaging import WeightAverage
 from mmdprior.training.checkpoint import is_checkpoint, read_checkpoint, write_checkpoint
 from mmdprior.training.distributed import join
 from mmdprior.training.gradient_cache import GradientCache
-from mmdprior.training.loggers import Logger, RunLogger
+from mmdprior.training.logger import Callback, Logger
+from mmdprior.training.loggers import JSONLines, Loggers, MLflow, RunLogger, WandB
 from mmdprior.training.loop import Trainer
 from mmdprior.training.losses import NonFiniteLossError
 from mmdprior.training.profiling import Profile, Profiler
@@ -17,12 +18,16 @@ from mmdprior.training.validation import Validation
 
 __all__ = [
     "AdaptiveSchedule",
+    "Callback",
     "Checkpointing",
     "Constant",
     "Cosine",
     "Cyclical",
     "GradientCache",
+    "JSONLines",
     "Logger",
+    "Loggers",
+    "MLflow",
     "ModelSelection",
     "NonFiniteLossError",
     "Numerics",
@@ -33,6 +38,7 @@ __all__ = [
     "Target",
     "Trainer",
     "Validation",
+    "WandB",
     "Warmup",
     "WeightAverage",
     "is_checkpoint",

@@ -1,11 +1,13 @@
 """Loggers: where the numbers and pictures of a run go."""
 
+import hashlib
+import importlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,54 +17,16 @@ from mmdprior.evaluation import Codes
 from mmdprior.figures.charts import CHARTS, SUMMARY
 from mmdprior.figures.style import pixels
 from mmdprior.files import write_whole
+from mmdprior.training.logger import Logger
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Logger", "RunLogger"]
+__all__ = ["JSONLines", "Logger", "Loggers", "MLflow", "RunLogger", "WandB"]
 
 _PROJECTED = 3000
 """Codes in TensorBoard's projector, which is slow with more."""
 _FLUSH_SECONDS = 10
-
-
-class Logger:
-    """No-op logger, and the base class of loggers. Override the methods of what you want to keep.
-
-    Attributes:
-        pictures: whether the logger keeps pictures. If False, none are drawn.
-
-    Example:
-        >>> class Printer(Logger):
-        ...     def scalars(self, values, step):
-        ...         print(step, values)
-        >>> Printer().scalars({"loss/total": 0.5}, step=10)
-        10 {'loss/total': 0.5}
-        >>> Printer().close()
-    """
-
-    pictures: bool = False
-
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Log numbers by tag."""
-
-    def image(self, tag: str, image: Tensor, step: int) -> None:
-        """Log a (C, H, W) image in [0, 1]."""
-
-    def figure(self, tag: str, figure: "Figure", step: int) -> None:
-        """Log a matplotlib figure."""
-
-    def histogram(self, tag: str, values: Tensor, step: int) -> None:
-        """Log a histogram of values."""
-
-    def embedding(self, codes: Codes, step: int) -> None:
-        """Log codes with their labels."""
-
-    def hparams(self, settings: Mapping[str, object], metrics: Mapping[str, float], step: int) -> None:
-        """Log the settings of a run with its final metrics."""
-
-    def close(self) -> None:
-        """Flush and close."""
 
 
 @contextmanager
@@ -75,6 +39,87 @@ def _disk_errors(path: Path) -> Iterator[None]:
             f"{path}: not written ({error.strerror or reason(error)}); checkpoints are kept; free some disk "
             "space, then continue with --resume"
         ) from error
+
+
+class JSONLines(Logger):
+    """Writes numbers as JSON lines, one object with ``step`` and numbers by tag per logged step.
+
+    Args:
+        path: file of the lines.
+        start: step from which a resumed run continues. Lines after it are dropped, since they are logged
+            again.
+
+    Example:
+        >>> logger = JSONLines(Path("metrics.jsonl"))
+        >>> logger.scalars({"loss/total": 0.5}, step=10)
+        >>> print(Path("metrics.jsonl").read_text().strip())
+        {"step": 10, "loss/total": 0.5}
+    """
+
+    def __init__(self, path: Path, start: int = 0) -> None:
+        self._path = path
+        if start and path.is_file():
+            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= start]
+            write_whole(path, "".join(f"{line}\n" for line in kept))
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Write numbers; NaN and infinity become null."""
+        plain = {tag: value if math.isfinite(value) else None for tag, value in values.items()}
+        with _disk_errors(self._path), self._path.open("a") as lines:
+            lines.write(json.dumps({"step": step, **plain}) + "\n")
+
+
+class Loggers(Logger):
+    """Several loggers as one.
+
+    Args:
+        loggers: each receives everything, in this order.
+
+    Example:
+        >>> first, second = JSONLines(Path("a.jsonl")), JSONLines(Path("b.jsonl"))
+        >>> Loggers([first, second]).scalars({"loss/total": 0.5}, step=10)
+        >>> Path("a.jsonl").read_text() == Path("b.jsonl").read_text()
+        True
+    """
+
+    def __init__(self, loggers: Sequence[Logger]) -> None:
+        self._loggers = list(loggers)
+        self.pictures = any(logger.pictures for logger in loggers)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Log numbers by tag."""
+        for logger in self._loggers:
+            logger.scalars(values, step)
+
+    def image(self, tag: str, image: Tensor, step: int) -> None:
+        """Log a (C, H, W) image in [0, 1]."""
+        for logger in self._loggers:
+            logger.image(tag, image, step)
+
+    def figure(self, tag: str, figure: "Figure", step: int) -> None:
+        """Log a matplotlib figure."""
+        for logger in self._loggers:
+            logger.figure(tag, figure, step)
+
+    def histogram(self, tag: str, values: Tensor, step: int) -> None:
+        """Log a histogram of values."""
+        for logger in self._loggers:
+            logger.histogram(tag, values, step)
+
+    def embedding(self, codes: Codes, step: int) -> None:
+        """Log codes with their labels."""
+        for logger in self._loggers:
+            logger.embedding(codes, step)
+
+    def hparams(self, settings: Mapping[str, object], metrics: Mapping[str, float], step: int) -> None:
+        """Log the settings of a run with its final metrics."""
+        for logger in self._loggers:
+            logger.hparams(settings, metrics, step)
+
+    def close(self) -> None:
+        """Flush and close all."""
+        for logger in self._loggers:
+            logger.close()
 
 
 class RunLogger(Logger):
@@ -104,13 +149,10 @@ class RunLogger(Logger):
             str(directory), purge_step=start + 1 if start else None, flush_secs=_FLUSH_SECONDS
         )
         self._directory = directory
-        self._metrics = metrics
+        self._lines = None if metrics is None else JSONLines(metrics, start)
         if start == 0:
             with _disk_errors(directory):
                 self._writer.add_custom_scalars(CHARTS)
-        elif metrics is not None and metrics.is_file():
-            kept = [line for line in metrics.read_text().splitlines() if _step_of(line) <= start]
-            write_whole(metrics, "".join(f"{line}\n" for line in kept))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write numbers to the event file and to the JSON lines, where NaN and infinity become null."""
@@ -120,10 +162,8 @@ class RunLogger(Logger):
                     self._writer.add_scalar(tag, value, step)
                     if tag in SUMMARY:
                         self._writer.add_scalar(SUMMARY[tag], value, step)
-        if self._metrics is not None:
-            plain = {tag: value if math.isfinite(value) else None for tag, value in values.items()}
-            with _disk_errors(self._metrics), self._metrics.open("a") as lines:
-                lines.write(json.dumps({"step": step, **plain}) + "\n")
+        if self._lines is not None:
+            self._lines.scalars(values, step)
 
     def image(self, tag: str, image: Tensor, step: int) -> None:
         """Write an image."""
@@ -181,6 +221,128 @@ class RunLogger(Logger):
         """Flush and close."""
         with _disk_errors(self._directory):
             self._writer.close()
+
+
+class WandB(Logger):
+    """Logs numbers, pictures and final metrics to Weights & Biases. A resumed run continues there.
+
+    Args:
+        directory: run directory, in which W&B keeps its files.
+        name: name of the run.
+        settings: resolved config of the run.
+        project: W&B project.
+        mode: ``online``, ``offline`` (upload later with ``wandb sync``) or ``disabled``.
+        entity: W&B user or team; None for the default of the account.
+        pictures: whether images and figures are logged.
+
+    Raises:
+        InputError: wandb is not installed.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        settings: Mapping[str, Any],
+        project: str = "mmdprior",
+        mode: Literal["online", "offline", "disabled"] = "online",
+        entity: str | None = None,
+        pictures: bool = True,
+    ) -> None:
+        self._wandb = _package("wandb")
+        self.pictures = pictures
+        self._run = self._wandb.init(
+            project=project,
+            entity=entity,
+            name=name,
+            id=_identity(directory),
+            resume="allow",
+            dir=str(directory),
+            mode=mode,
+            config=dict(settings),
+        )
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Log numbers by tag."""
+        self._run.log({**values, "step": step})
+
+    def image(self, tag: str, image: Tensor, step: int) -> None:
+        """Log an image."""
+        self._run.log({tag: self._wandb.Image(image.detach().cpu()), "step": step})
+
+    def figure(self, tag: str, figure: "Figure", step: int) -> None:
+        """Log a figure as an image."""
+        self._run.log({tag: self._wandb.Image(pixels(figure)), "step": step})
+
+    def hparams(self, settings: Mapping[str, object], metrics: Mapping[str, float], step: int) -> None:
+        """Log the final metrics as the summary of the run."""
+        self._run.summary.update({tag: value for tag, value in metrics.items() if math.isfinite(value)})
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._run.finish()
+
+
+class MLflow(Logger):
+    """Logs settings, numbers and figures to MLflow. A resumed run is a new MLflow run.
+
+    Args:
+        name: name of the run.
+        settings: resolved config of the run.
+        experiment: MLflow experiment.
+        tracking_uri: server or folder; None for MLflow's default, such as ``MLFLOW_TRACKING_URI``.
+        pictures: whether figures are logged.
+
+    Raises:
+        InputError: mlflow is not installed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        experiment: str = "mmdprior",
+        tracking_uri: str | None = None,
+        pictures: bool = True,
+    ) -> None:
+        self._mlflow = _package("mlflow")
+        self.pictures = pictures
+        if tracking_uri is not None:
+            self._mlflow.set_tracking_uri(tracking_uri)
+        self._mlflow.set_experiment(experiment)
+        self._mlflow.start_run(run_name=name)
+        self._mlflow.log_dict(dict(settings), "config.json")
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Log numbers by tag."""
+        finite = {tag: value for tag, value in values.items() if math.isfinite(value)}
+        self._mlflow.log_metrics(finite, step=step)
+
+    def figure(self, tag: str, figure: "Figure", step: int) -> None:
+        """Log a figure as a file."""
+        self._mlflow.log_figure(figure, f"{tag}/{step:08d}.png")
+
+    def hparams(self, settings: Mapping[str, object], metrics: Mapping[str, float], step: int) -> None:
+        """Log the settings as parameters, and the final metrics."""
+        self._mlflow.log_params(settings)
+        self.scalars(metrics, step)
+
+    def close(self) -> None:
+        """End the run."""
+        self._mlflow.end_run()
+
+
+def _package(name: str) -> Any:
+    """Import the client of a logger."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise InputError(f"{name!r} is not installed; pip install {name}") from None
+
+
+def _identity(directory: Path) -> str:
+    """Return an identifier of a run directory that stays the same when the run is resumed."""
+    return hashlib.sha1(str(directory.resolve()).encode()).hexdigest()[:16]
 
 
 def _step_of(line: str) -> int:

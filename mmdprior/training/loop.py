@@ -5,7 +5,7 @@ forward and backward pass of a step.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -32,7 +32,7 @@ from mmdprior.training.checkpoint import (
 from mmdprior.training.distributed import average_gradients, broadcast_state, replicate
 from mmdprior.training.gradient_cache import GradientCache
 from mmdprior.training.labelled import labelled_codes, with_labelled
-from mmdprior.training.loggers import Logger
+from mmdprior.training.logger import Callback, Logger
 from mmdprior.training.losses import Guard, Losses, decoder_inputs, observed
 from mmdprior.training.profiling import Profiler, Timer
 from mmdprior.training.progress import Progress
@@ -82,6 +82,7 @@ class Trainer:
         stop: called after every step. Once it returns True, the last checkpoint is written and the run
             returns with ``stopped`` set.
         progress: show a progress bar on a terminal, and a line per minute anywhere else.
+        callbacks: called at the start, after every step and validation, and at the end.
         labelled: batches of the labelled part of the training images, for penalties on labels; None where
             these use the labels of ``batches``.
 
@@ -132,6 +133,7 @@ class Trainer:
     stop: Callable[[], bool] = lambda: False
     progress: bool = True
     labelled: Batches | None = None
+    callbacks: Sequence[Callback] = ()
 
     def __post_init__(self) -> None:
         self.step = 0
@@ -179,6 +181,8 @@ class Trainer:
                 self._write(LAST)
             elif not self._finished():
                 self._train()
+            for callback in self.callbacks:
+                callback.end(self)
         finally:
             self.profiler.close()
             self._writer.wait()  # an exception of the writing thread is raised here
@@ -186,6 +190,8 @@ class Trainer:
     def _train(self) -> None:
         self._network.train()
         self.regularizer.train()
+        for callback in self.callbacks:
+            callback.start(self)
         if self.step == 0 and self.validate is not None:  # where the curves start; never best.pt
             self.logger.scalars(self.validate(0), 0)
         timer = Timer(self.step)
@@ -195,6 +201,8 @@ class Trainer:
         for batch in with_labelled(self.batches, self.labelled, self.step):
             losses = self._step(batch)
             mark("logging")
+            for callback in self.callbacks:
+                callback.step(self, losses)
             progress.update(self.step)
             if self._due(self.log_every):
                 self._guard.check()
@@ -392,6 +400,8 @@ class Trainer:
             return
         values = self.validate(self.step)
         self.logger.scalars(values, self.step)
+        for callback in self.callbacks:
+            callback.validation(self, values)
         self.stale += 1
         score = self.selection.score(values)
         if score > self.best:  # False for NaN

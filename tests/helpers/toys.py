@@ -7,6 +7,7 @@ from mmdprior.data import ImageSet, InMemory, Splits
 from mmdprior.kernels import Kernel
 from mmdprior.priors import Gaussian, Prior
 from mmdprior.regularizers import Regularizer
+from mmdprior.training import Callback, Logger
 
 
 def two_sided(n, dim):
@@ -161,3 +162,41 @@ def broken(dim):
 
 def squared(x, factor=1.0):
     return factor * x**2
+
+
+RECORDED = []
+"""Calls of `Recording` and `Watching`."""
+
+
+class Recording(Logger):
+    """A logger that records its calls."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+
+    def scalars(self, values, step):
+        RECORDED.append((self.word, "scalars", step))
+
+    def close(self):
+        RECORDED.append((self.word, "close", None))
+
+
+class Watching(Callback):
+    """A callback that records its calls, and stops the training."""
+
+    def __init__(self, stop_at: int) -> None:
+        self.stop_at = stop_at
+
+    def start(self, trainer):
+        RECORDED.append(("start", trainer.step))
+
+    def step(self, trainer, losses):
+        RECORDED.append(("step", trainer.step))
+        if trainer.step == self.stop_at:
+            trainer.stop = lambda: True
+
+    def validation(self, trainer, values):
+        RECORDED.append(("validation", trainer.step))
+
+    def end(self, trainer):
+        RECORDED.append(("end", trainer.step))
