@@ -182,6 +182,14 @@ def test_gradients_are_those_of_autograd(kind):
         got = gradients(x, y, mixture.log_joint(x, y).softmax(3), mixture)
     for one, other in zip(got, expected, strict=True):
         torch.testing.assert_close(one, other)
+    # The penalty of a step is that of EM, half the squared norm of the anchored coefficients.
+    norm = sum(part.square().sum() for part in (anchored(mixture).gate, anchored(mixture).experts))
+    slopes = torch.autograd.grad(norm / 2, leaves[:2])
+    with torch.no_grad():
+        shares = mixture.log_joint(x, y).softmax(3)
+        plain, penalised = (Descent(x, y, 1.0, ridge)(mixture, shares) for ridge in (0.0, 0.1))
+        torch.testing.assert_close(plain.gate - penalised.gate, 0.1 * slopes[0])
+        torch.testing.assert_close(plain.experts - penalised.experts, 0.1 * slopes[1])
     # Adam is that of torch.
     optimizer = torch.optim.Adam(leaves, lr=0.03)
     descent, current = Descent(x, y, 0.03, adam=True), mixture

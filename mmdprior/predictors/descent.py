@@ -64,12 +64,22 @@ def anchored(mixture: Mixture) -> Mixture:
     return Mixture(gate - gate[:, :, -1:], experts, mixture.variance)
 
 
+def _penalty_slope(coefficients: Tensor, dim: int | None) -> Tensor:
+    """Return the gradient of half the squared norm of coefficients, anchored along an axis if given."""
+    if dim is None:
+        return coefficients
+    index = coefficients.shape[dim] - 1
+    difference = coefficients - coefficients.narrow(dim, index, 1)
+    rest = difference.narrow(dim, 0, index)
+    return torch.cat([rest, -rest.sum(dim, keepdim=True)], dim)
+
+
 @dataclass
 class Descent:
     """Steps of gradient descent or Adam on the negative log-likelihood, or on EM's surrogate.
 
     All rows of the gate and all classes of multinomial experts have coefficients, as in a network; variances
-    are changed in their logarithm.
+    are changed in their logarithm. The penalty is that of EM, on the anchored coefficients.
 
     Attributes:
         x: (p, n, D) inputs.
@@ -101,7 +111,9 @@ class Descent:
     def _step(self, mixture: Mixture, responsibilities: Tensor) -> Mixture:
         slopes = gradients(self.x, self.y, responsibilities, mixture)
         parts = [mixture.gate, mixture.experts]
-        slopes[:2] = [g - self.ridge * part for g, part in zip(slopes, parts, strict=False)]
+        slopes[0] = slopes[0] - self.ridge * _penalty_slope(mixture.gate, 2)
+        dim = 3 if mixture.family == "multinomial" else None
+        slopes[1] = slopes[1] - self.ridge * _penalty_slope(mixture.experts, dim)
         if mixture.variance is not None:
             parts.append(mixture.variance.log())
         if self.adam:

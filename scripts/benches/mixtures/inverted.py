@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmdprior.predictors import Mixture
+from mmdprior.predictors.descent import anchored
 from mmdprior.predictors.em import random_start
 from mmdprior.predictors.mixture_fit import FitSettings, MixtureFit, fit_mixture
 from mmdprior.seeding import stream
@@ -156,7 +157,7 @@ def _fit(
             path["iterations"].append(iteration)
             path["gradients"].append(fit.gradients[-1])
             path["seconds"].append(round(watch.laps[-1] / setting["seeds"], 4))
-            path["objective"].append(_digits(fit.objective[-1][:, 0]))
+            path["objective"].append(_digits(_objective(fit, setting["ridge"])))
             for name, values in _scores(fit.mixture, test).items():
                 path[name].append(values)
         watch.start()
@@ -164,6 +165,13 @@ def _fit(
 
     fit = fit_mixture(train.x, train.y, start, _settings(setting, size, steps), observe=observe)
     return fit, path
+
+
+def _objective(fit: MixtureFit, ridge: float) -> Tensor:
+    """Return the mean negative log-likelihood with the penalty, which all methods minimise, per seed."""
+    mixture = anchored(fit.mixture)
+    norms = (part.square().flatten(1).sum(1) for part in (mixture.gate, mixture.experts))
+    return fit.objective[-1][:, 0] + 0.5 * ridge * sum(norms)
 
 
 def _scores(mixture: Mixture, test: Images) -> dict[str, list[float]]:

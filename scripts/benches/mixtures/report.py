@@ -169,6 +169,8 @@ def figure(rows: list[Row], path: Path) -> None:
 def draw_rates(axes: Any, rows: list[Row]) -> None:
     for index, family in enumerate(dict.fromkeys(row["setting"]["family"] for row in rows)):
         own = [r for r in rows if r["setting"]["family"] == family and r["result"]["exists"]]
+        if not own:
+            continue
         snr = [row["setting"]["snr"] for row in own]
         style = line_style(index)
         predicted = [row["result"]["predicted"][1] for row in own]
@@ -184,6 +186,7 @@ def draw_rates(axes: Any, rows: list[Row]) -> None:
         )
     axes.set(xscale="log", xlabel="signal-to-noise ratio", ylabel="linear rate of EM", ylim=(0, 1.05))
     axes.set_xticks([0.125, 0.5, 2, 8], ["0.125", "0.5", "2", "8"])
+    axes.set_xticks([], minor=True)
     axes.set_title("Rate and missing information")
     axes.legend(fontsize=7)
 
