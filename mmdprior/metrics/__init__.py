@@ -8,6 +8,7 @@ from mmdprior.metrics.prior_match import PriorMatch
 from mmdprior.metrics.protocol import Protocol
 from mmdprior.metrics.result import LPSResult
 from mmdprior.metrics.semantics import LabelScores, Semantics, semantics
+from mmdprior.metrics.stateful import LPS
 from mmdprior.metrics.supervised.alignment import Alignment, alignment
 from mmdprior.metrics.supervised.disentanglement import Disentanglement, disentanglement
 from mmdprior.metrics.supervised.table import SupervisedProtocol
@@ -17,6 +18,7 @@ __all__ = [
     "Alignment",
     "Disentanglement",
     "Independence",
+    "LPS",
     "LPSResult",
     "LabelScores",
     "PriorMatch",

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["scale_exponents", "unit_scale"]
+__all__ = ["divided", "scale_exponents", "unit_scale"]
 
 _SAFE_EXPONENT = 60
 """Columns whose largest entry is between 2^-60 and 2^60 are not scaled."""
@@ -26,6 +26,11 @@ def unit_scale(z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     exponents = scale_exponents(z)
     if not bool(exponents.any()):
         return z
+    return divided(z, exponents)
+
+
+def divided(z: Float[Tensor, "n d"], exponents: Int[Tensor, "d"]) -> Float[Tensor, "n d"]:
+    """Return columns divided by powers of two."""
     # In two steps: one power of two can itself be out of range.
     half = exponents // 2
     return torch.ldexp(torch.ldexp(z, -half), half - exponents)
