@@ -21,6 +21,7 @@ def add_options(parser: Parser) -> None:
         "--prior",
         help="a prior: a name, '{name: uniform, low: -2}', or file.py:object (default: its own)",
     )
+    add("--given", metavar="N|FILE", help="labels for a conditional prior: N of the data's, or a file")
     add("--out", required=True, help="a .pt file; or a folder, which becomes a run directory")
     add("--steps", type=positive, default=1000, help="updates of the fit")
     add("--layers", type=positive, default=8, help="couplings")

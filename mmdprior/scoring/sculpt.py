@@ -18,7 +18,7 @@ from mmdprior.data import ImageSet
 from mmdprior.data.codes import read_codes
 from mmdprior.errors import InputError
 from mmdprior.evaluation import encode_and_reconstruct
-from mmdprior.evaluation.encode import encode
+from mmdprior.evaluation.encode import Codes, encode
 from mmdprior.figures import prior_samples
 from mmdprior.figures.images import image_figure, in_rows
 from mmdprior.figures.style import save_figure
@@ -31,15 +31,18 @@ from mmdprior.flows import (
     Objective,
     PerPosition,
     fit_bijection,
+    fit_conditional,
     position_rows,
     save_bijection,
 )
+from mmdprior.metrics import semantics
 from mmdprior.models import Autoencoder
-from mmdprior.priors import Prior
+from mmdprior.priors import ConditionalPrior, Prior
 from mmdprior.results import Result, to_plain
 from mmdprior.scoring.code_scores import CodeScores, shuffled_rows
 from mmdprior.scoring.file_kind import file_kind
 from mmdprior.scoring.foreign_pair import pair_of
+from mmdprior.scoring.given import GivenLabels, given_labels
 from mmdprior.seeding import stream
 from mmdprior.training.checkpoint import write_checkpoint
 
@@ -103,6 +106,7 @@ class Sculptor:
 
     Attributes:
         prior: a prior as in YAML; None for that of the checkpoint, or N(0, I).
+        given: labels for a conditional prior, see `mmdprior.scoring.given.given_labels`; None for none.
         settings: settings of the fit.
         objective: objective of `fit_bijection`.
         dequantize: whether a prior with atoms is replaced by its dequantized one.
@@ -139,6 +143,7 @@ class Sculptor:
     device: str = "auto"
     trust: bool = False
     report: Callable[[Evaluation], None] | None = None
+    given: str | None = None
 
     def codes(self, path: str) -> Sculpted:
         """Sculpt a file of codes; a tenth of the rows validates the fit, and another tenth is scored."""
@@ -151,12 +156,20 @@ class Sculptor:
             for part in (samples[:size], samples[size : 2 * size], samples[2 * size :])
         )
         prior, slot, _ = self._prior(rows.shape[1], None)
-        fit = self._fit(rows[train[:_MAX_TRAIN]], rows[held_out], prior)
+        train = train[:_MAX_TRAIN]
+        labels = None
+        if self.given is not None:
+            labels = given_labels(self.given, (), torch.empty(len(rows), 0), self.seed)
+        fit = self._fit(rows[train], rows[held_out], prior, labels, train)
         before = rows[test[:_MAX_TEST]].to(next(fit.bijection.buffers()).device)
         with torch.no_grad():
             after = fit.bijection(before)
         judge = self._judge(fit)
         scores_before, scores_after = judge.scores(before), judge.scores(after)
+        if labels is not None:
+            known = labels.names, labels.values[test[:_MAX_TEST]]
+            scores_before |= _meaning(before, *known, prior, self.seed)
+            scores_after |= _meaning(after, *known, prior, self.seed)
         if positions > 1:
             fit = _with_bijection(fit, PerPosition(fit.bijection))
         return Sculpted(scores_before, scores_after, fit, slot.to_dict())
@@ -176,7 +189,11 @@ class Sculptor:
         held_out = run.images(self.data, _MAX_TEST, split="validation")
         test = run.images(self.data, _MAX_TEST, split="test")
         prior, slot, assets = self._prior(run.config.model.latent_dim, run)
-        fit = self._fit(self._encode(run, train), self._encode(run, held_out), prior)
+        codes, labels = self._encode(run, train), None
+        if self.given is not None:
+            labels = given_labels(self.given, codes.label_names, codes.labels, self.seed)
+        validation = self._encode(run, held_out).latent.sample
+        fit = self._fit(codes.latent.sample, validation, prior, labels, torch.arange(len(codes.labels)))
         judge = self._judge(fit)
         before, draws_before = self._images(run, test, judge)
         flow: Bijection = fit.bijection if run.model.flow is None else Chain([run.model.flow, fit.bijection])
@@ -218,7 +235,23 @@ class Sculptor:
             raise InputError(f"--prior: dim {prior.dim} received; the codes have {dim}")
         return prior, slot, assets
 
-    def _fit(self, train: Tensor, held_out: Tensor, prior: Prior) -> FittedBijection:
+    def _fit(
+        self, train: Tensor, held_out: Tensor, prior: Prior, labels: GivenLabels | None, rows: Tensor
+    ) -> FittedBijection:
+        """Fit the map, to labelled codes if there are labels; ``rows`` are the rows of ``train`` in these."""
+        if labels is not None:
+            places, values = labels.of(prior, rows)
+            assert isinstance(prior, ConditionalPrior)
+            return fit_conditional(
+                train,
+                prior,
+                train[places.to(train.device)],
+                values,
+                self.settings,
+                validation=held_out,
+                seed=self.seed,
+                report=self.report,
+            )
         return fit_bijection(
             train,
             prior,
@@ -230,8 +263,8 @@ class Sculptor:
             report=self.report,
         )
 
-    def _encode(self, run: TrainedRun, images: ImageSet) -> Tensor:
-        return encode(run.model, images, seed=self.seed, device=run.device).latent.sample
+    def _encode(self, run: TrainedRun, images: ImageSet) -> Codes:
+        return encode(run.model, images, seed=self.seed, device=run.device)
 
     def _images(
         self, run: TrainedRun, images: ImageSet, judge: "CodeScores"
@@ -249,10 +282,18 @@ class Sculptor:
             units = run.model.likelihood.standardise
             distance = judge.distance(units(draws.to(decoded)).cpu(), units(decoded).cpu())
         scores = {**error.quality, "draws": distance}
-        return {**scores, **judge.scores(z)}, draws[:64]
+        meaning = _meaning(z, codes.label_names, codes.labels, judge.prior, self.seed)
+        return {**scores, **judge.scores(z), **meaning}, draws[:64]
 
     def _judge(self, fit: FittedBijection) -> CodeScores:
         return CodeScores(fit.prior.cpu(), self.predictors, self.seed)
+
+
+def _meaning(z: Tensor, names: Sequence[str], labels: Tensor, prior: Prior, seed: int) -> dict[str, float]:
+    """Return how well the dimensions of labels hold them; empty for a prior without labels."""
+    result = semantics(z, labels, names, prior, seed=seed)
+    scores = {} if result is None else result.scalars()
+    return {name.replace("_", " "): value for name, value in scores.items()}
 
 
 def _named(source: str) -> Any:
@@ -303,7 +344,7 @@ def sculpt(options: Any, out: Path, log: Callable[[str], None]) -> Sculpted:
     settings = FlowSettings(
         steps=options.steps, layers=options.layers, noise=options.noise, transport=options.transport
     )
-    shared = ("objective", "dequantize", "spatial", "data", "limit", "seed", "device", "trust")
+    shared = ("given", "objective", "dequantize", "spatial", "data", "limit", "seed", "device", "trust")
     chosen = {name: getattr(options, name) for name in shared}
     sculptor = Sculptor(options.prior, settings, predictors=options.predictor, report=report, **chosen)
     figure = None if options.figure is None else picture_path(options.figure)
