@@ -6,6 +6,7 @@
     `check_regularizer`    a regularizer
     `check_predictor`      a predictor for LPS
     `check_model`          encoder, decoder, posterior and likelihood
+    `check_quantiser`      a quantiser of codes
     `check_source`         a data source
     `check_bijection`      an invertible map of codes
     =====================  ======================================================
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mmdprior.testing.models import check_model
     from mmdprior.testing.predictors import check_predictor
     from mmdprior.testing.priors import check_prior
+    from mmdprior.testing.quantisers import check_quantiser
     from mmdprior.testing.regularizers import check_regularizer
     from mmdprior.testing.sources import check_source
 
@@ -37,6 +39,7 @@ __all__ = [
     "check_model",
     "check_predictor",
     "check_prior",
+    "check_quantiser",
     "check_regularizer",
     "check_source",
 ]

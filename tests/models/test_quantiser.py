@@ -1,6 +1,7 @@
 """Quantisers against the published formulas, brute force and closed forms, and in the autoencoder."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from torch import nn
 
 from mmdprior import InputError
 from mmdprior.flows import FixedLinear
-from mmdprior.models import FSQ, QLAE, Autoencoder, GaussianPosterior, Quantiser, UniformQuantiser
+from mmdprior.models import FSQ, QLAE, Autoencoder, GaussianPosterior, UniformQuantiser
 from mmdprior.models.bins import BinQuantiser
+from mmdprior.models.quantiser import QuantiserTraining
+from mmdprior.testing import check_quantiser
 
 D = 4
 
@@ -253,7 +256,38 @@ def test_a_second_device_is_not_waited_for(make):
         assert not gpu.waits
 
 
-def test_every_implementation_has_the_contract():
-    for make in (FSQ, QLAE, UniformQuantiser):
-        assert issubclass(make, Quantiser)
-        assert make(3).dim == 3
+@pytest.mark.parametrize(
+    "quantiser",
+    [
+        *(
+            make(D, 4, train=train)
+            for make in (FSQ, UniformQuantiser)
+            for train in get_args(QuantiserTraining)
+        ),
+        FSQ(D, [8, 5, 2, 3]),
+        QLAE(D, 4),
+        QLAE(D, 4, train="after"),
+        UniformQuantiser(D, [4, 2, 9, 30], bounds="robust"),
+        BinQuantiser([[0.0], [0.0, 1.0]], [[-1.0, 1.0], [-1.0, 0.5, 2.0]]),
+    ],
+)
+def test_every_implementation_has_the_contract(quantiser):
+    check_quantiser(quantiser)
+
+
+@pytest.mark.parametrize(
+    ("members", "text"),
+    [
+        ({"indices": lambda self, z: z}, r"indices: \(202, 4\) torch.float32 returned; .* torch.int64"),
+        ({"indices": lambda self, z: (z > z.mean()).long()}, "indices: a row depends on the other rows"),
+        ({"values": lambda self, i: i}, r"values: \(202, 4\) torch.int64 returned; .* torch.float32"),
+        ({"values": lambda self, i: 1 / (i - 1.0)}, "values: NaN or infinity"),
+        ({"forward": lambda self, z, generator=None: z}, "forward: not the values of the indices"),
+        ({"loss": lambda self, z: z.square()}, r"loss: \(202, 4\) torch.float32 returned"),
+        ({"continuous": lambda self, z: z.detach()}, "forward: no gradient of the codes in training"),
+        ({"indices": lambda self, z: 1 // 0}, "indices: ZeroDivisionError"),
+    ],
+)
+def test_the_check_names_each_violation(members, text):
+    with no_checks(), pytest.raises(InputError, match=text):
+        check_quantiser(type("Broken", (FSQ,), members)(D, 4))
