@@ -17,6 +17,7 @@ from mmdprior.flows.linear import ActNorm, FixedLinear, InvertibleLinear, Permut
 from mmdprior.flows.marginals import MarginalMap, marginal_from_spec
 from mmdprior.flows.positions import PerPosition
 from mmdprior.flows.spline import MonotoneSpline
+from mmdprior.torch_files import load_torch_file
 
 __all__ = ["bijection_from_spec", "is_bijection_file", "load_bijection", "save_bijection"]
 
@@ -126,8 +127,8 @@ def is_bijection_file(path: str | PathLike[str]) -> bool:
         path: any existing file.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # torch raises many types for files of other kinds
+        content = load_torch_file(path)
+    except InputError:
         return False
     return isinstance(content, dict) and content.get("format") == _FORMAT
 
@@ -145,9 +146,10 @@ def load_bijection(path: str | PathLike[str], device: torch.device | str = "cpu"
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file; give a file that save_bijection wrote")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for a bad file
-        raise InputError(f"{path}: damaged, or no bijection ({reason(error)})") from None
+        content = load_torch_file(path)
+    except InputError as error:
+        problem = str(error).removeprefix(f"{path}: ")
+        raise InputError(f"{path}: damaged, or no bijection ({problem})") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise InputError(f"{path}: no bijection; give a file that save_bijection wrote")
     if content["version"] > _VERSION:
