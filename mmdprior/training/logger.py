@@ -61,11 +61,11 @@ class Callback:
     ``trainer.weight``. Reading a value of ``losses`` waits for the device, so read it on few steps only.
 
     Example:
-        >>> class Stop(Callback):
+        >>> class StopEarly(Callback):
         ...     def step(self, trainer, losses):
         ...         if trainer.step % 100 == 0 and float(losses.total) < 1.0:
-        ...             trainer.stop = lambda: True
-        >>> Stop().start(trainer=None)
+        ...             trainer.steps = trainer.step  # this step is the last one
+        >>> StopEarly().start(trainer=None)
     """
 
     def start(self, trainer: Any) -> None:
