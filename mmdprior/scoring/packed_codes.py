@@ -1,5 +1,6 @@
 """Quantised codes as bytes: a file of packed indices that NumPy reads without this package."""
 
+import copy
 from os import PathLike
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def pack_indices(path: str | PathLike[str], indices: Int[Tensor, "n d"], quantis
     )
     with torch.no_grad():
         every = torch.arange(int(levels.max()))[:, None].minimum(torch.from_numpy(levels) - 1)
-        values = quantiser.cpu().values(every).T.numpy()
+        values = copy.deepcopy(quantiser).cpu().values(every).T.numpy()
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     packed = np.packbits(bits.astype(np.uint8))
     np.savez(path, packed=packed, rows=len(columns), bits=widths.astype(np.uint8), values=values)
