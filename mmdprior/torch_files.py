@@ -16,10 +16,12 @@ from mmdprior.errors import InputError, reason
 __all__ = ["load_torch_file"]
 
 _HARMLESS_PACKAGES = (
-    *("collections", "datetime", "decimal", "fractions", "ml_collections", "numpy", "omegaconf", "pathlib"),
-    *("typing", "uuid", "yacs"),
+    *("collections", "datetime", "decimal", "fractions", "lightning", "lightning_fabric", "ml_collections"),
+    *("numpy", "omegaconf", "pathlib", "pytorch_lightning", "typing", "uuid", "yacs"),
 )
 """Packages whose classes describe settings: containers, times, numbers, paths, configs."""
+_LIGHTNING = "pytorch-lightning_version"
+"""Entry of every checkpoint of Lightning, whose hyperparameters may be objects of any class."""
 _HARMLESS = {
     *("argparse.Namespace", "types.SimpleNamespace", "torch.torch_version.TorchVersion"),
     *("_codecs.encode", "copyreg._reconstructor"),
@@ -65,7 +67,8 @@ def load_torch_file(path: str | Path) -> Any:
     """Load a file of `torch.save` onto the CPU. Neither the file nor the classes that it names run.
 
     Tensors are memory-mapped where the format allows it. Settings that are saved with them, such as an
-    ``argparse.Namespace``, an OmegaConf config or a NumPy scalar, are replaced by inert placeholders.
+    ``argparse.Namespace``, an OmegaConf config or a NumPy scalar, are replaced by inert placeholders, and so
+    are all objects in a checkpoint of Lightning.
 
     Args:
         path: the file.
@@ -83,22 +86,29 @@ def load_torch_file(path: str | Path) -> Any:
     file = Path(path)
     if not file.is_file():
         raise InputError(f"{path}: no such file")
+    others: list[str] = []
     try:
         is_zip = zipfile.is_zipfile(file)
         names = _globals_of_zip(file) if is_zip else _globals_of_old_file(file)
-        _check_harmless(file, names)
+        others = [name for name in names if not _is_harmless(name)]
         placeholders: list[Any] = [(_placeholder(name), name) for name in names]
         with torch.serialization.safe_globals(placeholders), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
+        if others and not (isinstance(content, dict) and _LIGHTNING in content):
+            raise _pickled(file, others)
+        return content
     except InputError:
         raise
     except pickle.UnpicklingError as error:
         if "GLOBAL" in str(error):
-            name = str(error).partition("GLOBAL ")[2].split(" ")[0]
-            raise _pickled(file, [name]) from None
+            others = others or [str(error).partition("GLOBAL ")[2].split(" ")[0]]
+        if others:
+            raise _pickled(file, others) from None
         raise InputError(f"{path}: damaged ({_first_sentence(error)})") from None
     except Exception as error:  # zipfile, zlib, pickletools and torch raise many types for a bad file
+        if others:
+            raise _pickled(file, others) from None
         raise InputError(f"{path}: damaged ({_first_sentence(error)})") from None
 
 
@@ -136,16 +146,8 @@ def _modern_name(module: str, name: str) -> str:
     return f"{module}.{name}"
 
 
-def _check_harmless(file: Path, names: list[str]) -> None:
-    others = [name for name in names if not _is_harmless(name)]
-    if others:
-        raise _pickled(file, others)
-
-
 def _is_harmless(name: str) -> bool:
-    return (
-        name in _HARMLESS or name.split(".")[0] in _HARMLESS_PACKAGES or name.endswith(".data.AttributeDict")
-    )
+    return name in _HARMLESS or name.split(".")[0] in _HARMLESS_PACKAGES
 
 
 def _placeholder(name: str) -> type:

@@ -5,8 +5,10 @@ import collections
 import contextlib
 import datetime
 import decimal
+import functools
 import os
 import pathlib
+import shutil
 import sys
 import types
 
@@ -98,6 +100,30 @@ def test_other_objects_are_named_and_never_run(tmp_path, build, name, is_zip):
     with pytest.raises(InputError, match=rf"pickled objects \(.*({name}).*weights_only=False") as caught:
         load_torch_file(path)
     assert "\n" not in str(caught.value)
+    assert not marker.exists()
+
+
+def test_checkpoints_of_lightning_may_hold_any_hyperparameters(tmp_path):
+    """Nothing of them runs, whatever they are; only modules that torch blocks by name are refused."""
+    marker, path = tmp_path / "executed", tmp_path / "last.ckpt"
+    settings = {
+        "activation": torch.nn.ReLU(),
+        "optimizer": functools.partial(torch.optim.Adam, lr=0.1),
+        "close": pytest.approx(1.0),
+        "evil": Hostile(shutil.copyfile, __file__, str(marker)),
+    }
+    content = {"state_dict": {"weight": WEIGHT}, "hyper_parameters": settings}
+    lightning = {**content, "pytorch-lightning_version": "2.0"}
+    torch.save(lightning, path)
+    loaded = load_torch_file(path)
+    assert torch.equal(loaded["state_dict"]["weight"], WEIGHT)
+    assert not marker.exists()
+    torch.save(content, path)
+    with pytest.raises(InputError, match="holds pickled objects"):
+        load_torch_file(path)
+    torch.save({**lightning, "x": Hostile(os.system, f"touch {marker}")}, path)
+    with pytest.raises(InputError, match="holds pickled objects"):
+        load_torch_file(path)
     assert not marker.exists()
 
 
