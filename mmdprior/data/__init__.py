@@ -11,6 +11,7 @@ Sources to open, each a function that returns a `Source`:
     `mpi3d`              MPI3D: seven factors, one image per combination; downloads
     `image_folder`       a folder of image files, with first-level folders as classes
     `arrays`             images, signals or vectors in ``.npy``, ``.npz`` or ``.csv`` files
+    `shards`             tar or Parquet files of many images each, for data larger than memory
     `tiny_imagenet`      Tiny ImageNet-200; downloads
     `torchvision_set`    CIFAR-10, CIFAR-100, MNIST, Fashion-MNIST, KMNIST, SVHN, CelebA; downloads
     ===================  ===================================================================
@@ -50,6 +51,7 @@ from mmdprior.data.known_factors import KnownFactors
 from mmdprior.data.labelled import labelled_subset
 from mmdprior.data.mpi3d import mpi3d
 from mmdprior.data.shapes3d import shapes3d
+from mmdprior.data.shards import shards
 from mmdprior.data.smallnorb import smallnorb
 from mmdprior.data.source import (
     Concatenated,
@@ -87,6 +89,7 @@ __all__ = [
     "make_splits",
     "mpi3d",
     "shapes3d",
+    "shards",
     "smallnorb",
     "sprites",
     "thin",

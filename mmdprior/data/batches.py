@@ -104,7 +104,8 @@ class Batches(ABC):
         """Yield the permutation of each epoch and the offsets of its batches, from step ``start`` on."""
         epoch, position = divmod(start, self.steps_per_epoch)
         while True:
-            order = torch.randperm(len(self.images), generator=stream(self.seed, "order", epoch))
+            rows = torch.arange(len(self.images))
+            order = self.images.read_order(rows, stream(self.seed, "order", epoch))
             size = self.batch_size
             yield order, range(position * size, self.steps_per_epoch * size, size)
             epoch, position = epoch + 1, 0

@@ -98,6 +98,18 @@ class ImageSet(Dataset[tuple[Tensor, Tensor]], ABC):
             column per label name; k is 0 without labels.
         """
 
+    def read_order(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the random order in which an epoch reads some rows; by default a uniform permutation.
+
+        Args:
+            rows: (m,) row numbers.
+            generator: source of the randomness, on the CPU.
+
+        Returns:
+            Permutation of the m positions in ``rows``.
+        """
+        return torch.randperm(len(rows), generator=generator)
+
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return one image, signal or vector, and its labels (k,)."""
         images, labels = self.gather(torch.tensor([index]))
@@ -219,6 +231,10 @@ class Subset(ImageSet):
     def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return images and labels of the parent's rows."""
         return self.parent.gather(self.rows[indices.cpu()])
+
+    def read_order(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the order in which the parent reads these rows."""
+        return self.parent.read_order(self.rows[rows], generator)
 
 
 class Concatenated(ImageSet):

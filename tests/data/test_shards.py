@@ -1,0 +1,182 @@
+"""Images in tar and Parquet shards: what is read, in which order, by several processes and after a resume."""
+
+import io
+import pickle
+import tarfile
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from helpers.small_runs import experiment
+from PIL import Image
+
+from mmdprior import InputError
+from mmdprior.data import StreamingBatches, make_splits, shards
+from mmdprior.data.source import load_into_memory
+from mmdprior.world import World
+
+SIZES = [7, 5, 1, 8, 6, 9]
+
+
+def pixels(number):
+    return np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+
+
+def encoded(number):
+    file = io.BytesIO()
+    Image.fromarray(pixels(number)).save(file, "png")
+    return file.getvalue()
+
+
+def write_tar(path, entries):
+    with tarfile.open(path, "w") as tar:
+        for name, content in entries:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+def write_tars(folder, labels=True):
+    first = 0
+    for shard, size in enumerate(SIZES):
+        entries = []
+        for number in range(first, first + size):
+            entries.append((f"./some/{number:04}.png", encoded(number)))
+            entries += [(f"./some/{number:04}.cls", str(number).encode())] if labels else []
+        write_tar(folder / f"train-{shard}.tar", entries)
+        first += size
+    return folder
+
+
+def write_parquet(folder, form):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    for shard in range(2):
+        numbers = range(18 * shard, 18 * (shard + 1))
+        cells = [
+            encoded(n) if form == "bytes" else {"bytes": encoded(n), "path": f"{n}.png"} for n in numbers
+        ]
+        table = pyarrow.table({"image": cells, "label": list(numbers)})
+        parquet.write_table(table, folder / f"{shard}.parquet", row_group_size=7)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_tars(tmp_path_factory.mktemp("shards"))
+
+
+@pytest.mark.parametrize("form", ["tar", "bytes", "struct"])
+def test_images_and_labels_are_those_that_were_written(tmp_path, form):
+    place = write_tars(tmp_path) if form == "tar" else write_parquet(tmp_path, form)
+    images = shards(str(place), size=8).train
+    assert len(images) == 36
+    rows = torch.tensor([35, 0, 12, 13, 20, 0])
+    values, labels = pickle.loads(pickle.dumps(images)).gather(rows)
+    assert labels.flatten().tolist() == rows.tolist()
+    for value, number in zip(values, rows.tolist(), strict=True):
+        assert np.array_equal(value.permute(1, 2, 0), pixels(number))
+
+
+def test_one_channel_other_sizes_and_a_test_split(folder):
+    pattern = str(folder / "train-[0-3].tar")
+    source = shards(pattern, size=4, channels=1, test=str(folder / "train-5.tar"))
+    assert (len(source.train), len(source.test), source.train.image_shape) == (21, 9, (1, 4, 4))
+    assert "21 images in 4 shards" in source.summary
+    assert source.train.label_names == ("class",)
+
+
+@pytest.mark.parametrize("shuffle", [1, 2, 6])
+def test_an_epoch_mixes_a_few_shards_at_a_time(folder, shuffle):
+    images = shards(str(folder), size=8, shuffle=shuffle).train
+    orders = [images.read_order(torch.arange(36), torch.Generator().manual_seed(seed)) for seed in (0, 1, 1)]
+    assert torch.equal(orders[0].sort().values, torch.arange(36))
+    assert not torch.equal(orders[0], orders[1])
+    assert torch.equal(orders[1], orders[2])
+    shard = torch.repeat_interleave(torch.arange(6), torch.tensor(SIZES))
+    for order in orders:
+        seen = list(dict.fromkeys(shard[order].tolist()))  # in order of their first image
+        for start in range(0, 6, shuffle):
+            group = set(seen[start : start + shuffle])
+            rows = sum(SIZES[number] for number in group)
+            first = sum(SIZES[number] for number in seen[:start])
+            assert set(shard[order[first : first + rows]].tolist()) == group
+
+
+@pytest.mark.parametrize("shuffle", [1, 3])
+def test_a_resumed_run_and_two_processes_read_the_same_images(folder, shuffle):
+    train = make_splits(shards(str(folder), size=8, shuffle=shuffle), validation=4, test=4).train
+    whole = list(islice(StreamingBatches(train, 6, seed=2).stream(), 14))
+    assert len({int(row) for batch in whole[:4] for row in batch.indices}) == 24
+    resumed = list(islice(StreamingBatches(train, 6, seed=2).stream(start=9), 5))
+    ranks = [islice(StreamingBatches(train, 6, 2, world=World(r, 2)).stream(start=9), 5) for r in (0, 1)]
+    for expected, again, parts in zip(whole[9:], resumed, zip(*ranks, strict=True), strict=True):
+        assert torch.equal(expected.images, again.images)
+        assert torch.equal(expected.labels, again.labels)
+        assert torch.equal(expected.images, torch.cat([part.images for part in parts]))
+
+
+def test_shards_in_memory_have_the_order_of_any_other_set(folder):
+    images = shards(str(folder), size=8, shuffle=1).train
+    generators = (torch.Generator().manual_seed(4) for _ in range(2))
+    order = load_into_memory(images).read_order(torch.arange(36), next(generators))
+    assert torch.equal(order, torch.randperm(36, generator=next(generators)))
+
+
+def test_a_config_trains_on_shards(folder):
+    data = {"name": "shards", "path": str(folder), "size": 8, "batch_size": 4, "validation": 8, "test": 8}
+    data |= {"resident": False, "workers": 0}
+    run = experiment(data=data, model={"name": "linear", "latent_dim": 4}, trainer__steps=3).trainer
+    run.validate = None
+    run.run()
+    assert run.step == 3
+
+
+def failing(folder, name):
+    path = folder / "x.tar"
+    if name == "no shards":
+        return folder
+    if name == "no images":
+        write_tar(path, [("a.txt", b"1")])
+    elif name == "some labels":
+        write_tar(path, [("a.png", encoded(0)), ("a.cls", b"1"), ("b.png", encoded(1))])
+    elif name == "compressed":
+        write_tar(folder / "y", [("a.png", encoded(0))])
+        import gzip
+
+        path.write_bytes(gzip.compress((folder / "y").read_bytes()))
+    elif name == "damaged":
+        (folder / "x.parquet").write_bytes(b"PAR1 is not enough")
+    elif name == "unlike labels":
+        write_tar(path, [("a.png", encoded(0))])
+        write_tar(folder / "z.tar", [("a.png", encoded(0)), ("a.cls", b"3")])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no shards", "path: .* received; give a folder or a pattern of tar or parquet files"),
+        ("no images", r"x\.tar: no images; give tar files of png or jpg files"),
+        ("some labels", r"x\.tar: 1 of 2 images have a \.cls file; give all or none"),
+        ("compressed", r"x\.tar: not a readable tar file .*; give complete files"),
+        ("damaged", r"x\.parquet: not a readable parquet file .*; give complete files"),
+        ("unlike labels", r"x\.tar: no labels, unlike other shards"),
+    ],
+)
+def test_shards_that_cannot_be_used_are_one_line_errors(tmp_path, name, message):
+    with pytest.raises(InputError, match=message) as caught:
+        shards(str(failing(tmp_path, name)), size=8)
+    assert "\n" not in str(caught.value)
+
+
+def test_entries_that_are_no_images_and_vanished_shards_name_the_file(tmp_path):
+    write_tar(tmp_path / "x.tar", [("a.png", b"no image"), ("b.png", encoded(1))])
+    images = shards(str(tmp_path), size=8).train
+    with pytest.raises(InputError, match=r"x\.tar: an entry is not a readable image"):
+        images.gather(torch.tensor([1, 0]))
+    (tmp_path / "x.tar").unlink()
+    with pytest.raises(InputError, match=r"x\.tar: not readable"):
+        images.gather(torch.tensor([1]))
