@@ -104,7 +104,7 @@ def test_other_objects_are_named_and_never_run(tmp_path, build, name, is_zip):
 
 
 def test_checkpoints_of_lightning_may_hold_any_hyperparameters(tmp_path):
-    """Nothing of them runs, whatever they are; only modules that torch blocks by name are refused."""
+    """Nothing of them runs; only modules that torch blocks by name are refused."""
     marker, path = tmp_path / "executed", tmp_path / "last.ckpt"
     settings = {
         "activation": torch.nn.ReLU(),

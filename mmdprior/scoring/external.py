@@ -16,7 +16,7 @@ from mmdprior.scoring.foreign_encoder import EncoderOptions, as_model
 from mmdprior.scoring.onnx import OnnxEncoder, in_batches
 from mmdprior.scoring.weights import weights_for
 
-__all__ = ["build_module", "load_encoder", "load_program"]
+__all__ = ["load_encoder", "load_program"]
 
 _DESCRIPTIONS = {"torchscript": "TorchScript", "exported": "an exported program"}
 
@@ -42,7 +42,7 @@ def load_encoder(
     Raises:
         InputError: the target cannot be built, the weights do not fit, or the outputs cannot be read.
     """
-    encoder = build_module(target)
+    encoder = _build(target)
     if weights is not None:
         state = weights_for(encoder, weights, options.key, options.prefix)
         try:
@@ -115,24 +115,17 @@ def _fixed_batch(program: torch.export.ExportedProgram) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def build_module(target: str, option: str = "--encoder") -> nn.Module:
-    """Build a module from Python code.
-
-    Args:
-        target: ``package.module:Class`` or ``file.py:Class``, or YAML with arguments.
-        option: name of the option in errors.
-
-    Raises:
-        InputError: the target cannot be imported or called, or is no module.
-    """
-    description: Any = parse_value(target, option) if target.lstrip().startswith("{") else {"target": target}
+def _build(target: str) -> nn.Module:
+    description: Any = (
+        parse_value(target, "--encoder") if target.lstrip().startswith("{") else {"target": target}
+    )
     arguments = {key: value for key, value in description.items() if key != "target"}
-    encoder = import_target(str(description.get("target", "")), option)
+    encoder = import_target(str(description.get("target", "")), "--encoder")
     if not isinstance(encoder, nn.Module):
         try:
             encoder = encoder(**arguments)
         except Exception as error:  # any error of the user's code
-            raise InputError(f"{option}: {target} cannot be called ({reason(error)})") from error
+            raise InputError(f"--encoder: {target} cannot be called ({reason(error)})") from error
     if not isinstance(encoder, nn.Module):
-        raise InputError(f"{option}: {target} returned {type(encoder).__name__}; give a torch.nn.Module")
+        raise InputError(f"--encoder: {target} returned {type(encoder).__name__}; give a torch.nn.Module")
     return encoder

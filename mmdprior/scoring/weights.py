@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ _TORCH_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".tar")
 _NO_MODEL = ("optim", "sched", "scaler", "rng", "random", "callback", "loop", "hyper", "training_args")
 """Parts of names of files and entries in which tensors are not those of a model."""
 _PREFERRED = "state_dict"
-"""Entry that is used without a choice where several state dicts do not tell which one fits."""
+"""Entry that is used without a choice where several or none of the state dicts fit."""
 _OPTIONAL = "num_batches_tracked"
 """Buffer that checkpoints of torch before 0.4.1 lack, and that torch adds."""
 
@@ -57,7 +57,7 @@ def read_weights(
         ['weight', 'bias']
     """
     path = Path(source)
-    states = state_dicts(_content(path))
+    states = state_dicts(_content(path), skip=() if key else _NO_MODEL)
     if not states:
         raise InputError(f"--weights: {path}: no state dict; save model.state_dict()")
     if key is not None:
@@ -68,7 +68,7 @@ def read_weights(
         return _part(path, states, prefix)
     fitting = [] if wanted is None else [*_fitting(states, wanted)]
     if len(fitting) > 1:
-        fitting = [found for found in fitting if found[0] == _PREFERRED] or fitting
+        fitting = [fit for fit in fitting if fit[0] == _PREFERRED] or fitting
     if len(fitting) > 1:
         options = " or ".join(_options(name, start) for name, start, _ in fitting)
         raise InputError(f"--weights: {path}: several state dicts fit; give {options}")
@@ -92,22 +92,23 @@ def weights_for(module: Any, source: str | Path, key: str | None = None, prefix:
     return read_weights(source, key, prefix, wanted if plain else None)
 
 
-def state_dicts(content: Any, path: str = "") -> dict[str, State]:
-    """Return all state dicts in the content of a file by their dotted path, without those of optimizers.
+def state_dicts(content: Any, path: str = "", skip: Sequence[str] = _NO_MODEL) -> dict[str, State]:
+    """Return all state dicts in the content of a file by their dotted path.
 
     A state dict is a dict with names of tensors. Other entries of it, such as an epoch, are left out.
 
     Args:
         content: what the file holds.
         path: dotted path of the content; empty for the whole.
+        skip: parts of the names of entries that are left out; by default those of optimizers and the like.
     """
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         return {}
     states: dict[str, State] = {}
     tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     for name, value in content.items():
-        if not any(word in name.lower() for word in _NO_MODEL):
-            states |= state_dicts(value, f"{path}.{name}" if path else name)
+        if not any(word in name.lower() for word in skip):
+            states |= state_dicts(value, f"{path}.{name}" if path else name, skip)
     return {path: tensors} if not states and any(value.ndim for value in tensors.values()) else states
 
 

@@ -22,7 +22,7 @@ def test_neighbours_are_imported(tmp_path):
     assert sys.path == path
 
 
-def test_neighbours_of_the_same_name_are_told_apart_by_folder(tmp_path):
+def test_every_file_gets_its_own_neighbours(tmp_path):
     for folder, width in (("a", 3), ("b", 4), ("c", 5)):
         write(tmp_path / folder, model="import utils, parts.one\nvalue = utils.WIDTH, parts.one.N\n")
         write(tmp_path / folder, utils=f"WIDTH = {width}\n")

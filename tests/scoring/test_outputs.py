@@ -71,7 +71,7 @@ def test_means_and_variances_are_found(form):
     [
         MEAN,
         {"z": MEAN, "skips": [1]},
-        {"whatever": MEAN},
+        {"anything": MEAN},
         ModelOutput(pooler_output=MEAN, hidden=IMAGES),
         (MEAN, None),
         (MEAN, {"loss": 1.0}, torch.tensor(0.5)),

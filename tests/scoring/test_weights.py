@@ -130,6 +130,12 @@ def test_weights_before_batch_counts_are_found(tmp_path, model):
     Model(1).load_state_dict(state)
 
 
+def test_a_key_may_name_any_entry(tmp_path, model):
+    torch.save({"net": model.state_dict(), "scaler_net": Model(1).state_dict()}, tmp_path / "w.pt")
+    assert same(weights_for(Model(2), tmp_path / "w.pt"), model.state_dict())
+    assert same(weights_for(Model(2), tmp_path / "w.pt", key="scaler_net"), Model(1).state_dict())
+
+
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {"loss": torch.tensor(1.0)}, {1: torch.ones(2)}])
 def test_files_without_a_state_dict(tmp_path, content):
     torch.save(content, tmp_path / "w.pt")
