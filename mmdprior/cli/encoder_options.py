@@ -24,7 +24,7 @@ def add_encoder(parser: Parser) -> None:
         help="its weights: files or folders, one per model",
     )
     add("--key", help="state dict in a file of weights, such as ema.net; or array in a file of codes")
-    add("--prefix", default="", help="load the weights with names that start so, without the prefix")
+    add("--prefix", help="start of the names of the weights to load, without it (default: found)")
     add("--method", help="method or submodule that encodes, such as encode (default: the module itself)")
     add(
         "--outputs",
@@ -39,7 +39,13 @@ def add_encoder(parser: Parser) -> None:
         help="outputs without names: codes, (mean, log_var) or (mean, std) (default: by their form)",
     )
     add("--spatial", choices=get_args(Spatial), help="what becomes of codes (n, c, h, w) or (n, t, d)")
-    add("--input-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="values of black and white (0 1)")
+    add(
+        "--input-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="values of black and white (default: 0 1)",
+    )
     add("--input-mean", nargs="+", type=float, default=[], metavar="MEAN", help="per channel, subtracted")
     add("--input-std", nargs="+", type=float, default=[], metavar="STD", help="per channel, divided by")
 
@@ -49,4 +55,5 @@ def encoder_options(options: argparse.Namespace) -> "EncoderOptions":
     from mmdprior.scoring.foreign_encoder import EncoderOptions
 
     names = ("key", "prefix", "method", "outputs", "spatial", "input_range", "input_mean", "input_std")
-    return EncoderOptions(**{name: getattr(options, name) for name in names})
+    chosen = {name: getattr(options, name) for name in names}
+    return EncoderOptions(**{name: value for name, value in chosen.items() if value is not None})
