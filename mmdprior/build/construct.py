@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from mmdprior.config.signature import CONTRACTS, SUPPLIED, is_part_itself
 from mmdprior.config.slots import Slot
-from mmdprior.data import ImageSet, Source, Splits
+from mmdprior.data.convert import as_source
 from mmdprior.errors import InputError, reason
 from mmdprior.files import expand
+from mmdprior.kernels.function import FunctionKernel
 from mmdprior.priors import Prior, as_prior
 from mmdprior.priors.prior import check_draws
 
@@ -64,6 +65,8 @@ class SlotBuilder:
         factory = slot.factory()
         if is_part_itself(factory, slot.kind):
             part: Any = partial(factory, **arguments)
+            if slot.kind == "kernel":
+                return FunctionKernel(factory, **arguments)
         else:
             part = self._call(slot, factory, arguments)
         if slot.kind == "schedule":
@@ -99,7 +102,7 @@ class SlotBuilder:
         with error_path(slot.path):
             part = factory(**{**arguments, **supplied})
             if slot.kind == "source":
-                return _as_source(part)
+                return as_source(part)
             expected = _RETURN_TYPES.get(slot.kind, object)
             if not isinstance(part, expected):
                 raise InputError(f"{type(part).__name__} returned; return a {expected.__name__}")
@@ -177,14 +180,6 @@ def _needs_dim(slot: Slot) -> bool:
         return False
     takes_dim = "dim" in inspect.signature(factory).parameters or is_part_itself(factory, "prior")
     return takes_dim and slot.arguments.get("dim") is None
-
-
-def _as_source(part: object) -> Source | Splits:
-    if isinstance(part, ImageSet):
-        return Source(part)
-    if not isinstance(part, (Source, Splits)):
-        raise InputError(f"{type(part).__name__} returned; return a Source or an ImageSet")
-    return part
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from mmdprior.deprecation import moved
 from mmdprior.kernels.anova import ANOVA
 from mmdprior.kernels.compose import ProductKernel, Sum
+from mmdprior.kernels.function import FunctionKernel
 from mmdprior.kernels.kernel import Kernel
 from mmdprior.kernels.radial import (
     IMQ,
@@ -20,6 +21,7 @@ from mmdprior.kernels.sliced import Sliced
 __all__ = [
     "ANOVA",
     "Energy",
+    "FunctionKernel",
     "IMQ",
     "Kernel",
     "Laplacian",

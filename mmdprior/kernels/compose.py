@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmdprior.errors import InputError
+from mmdprior.kernels.function import KernelLike, as_kernel
 from mmdprior.kernels.kernel import Kernel
 from mmdprior.priors import Prior
 from mmdprior.priors.arguments import positive_numbers
@@ -17,18 +18,14 @@ __all__ = ["ProductKernel", "Sum"]
 class _Composite(Kernel):
     """A kernel composed of several kernels, which are bound and adapted together."""
 
-    def __init__(self, kernels: Sequence[Kernel]) -> None:
+    def __init__(self, kernels: Sequence[KernelLike]) -> None:
         super().__init__()
         if not isinstance(kernels, Sequence) or not kernels:
             kind = "an empty list" if isinstance(kernels, Sequence) else type(kernels).__name__
             raise InputError(f"kernels: {kind} received; give a list of at least one kernel")
-        for kernel in kernels:
-            if not isinstance(kernel, Kernel):
-                name = kernel.__name__ if isinstance(kernel, type) else repr(kernel)
-                raise InputError(f"kernels: {name} received; give kernels of mmdprior.kernels, such as RBF()")
-        self.kernels = nn.ModuleList(kernels)
+        self.kernels = nn.ModuleList(as_kernel(kernel, "kernels") for kernel in kernels)
 
-    def _with_kernels(self, kernels: Sequence[Kernel]) -> "_Composite":
+    def _with_kernels(self, kernels: Sequence[KernelLike]) -> "_Composite":
         """Return the same composition of other kernels."""
         return type(self)(kernels)
 
@@ -79,7 +76,7 @@ class Sum(_Composite):
         ('anova_0_order_1', 'anova_0_order_2', 'rbf_1')
     """
 
-    def __init__(self, kernels: Sequence[Kernel], weights: Sequence[float] | None = None) -> None:
+    def __init__(self, kernels: Sequence[KernelLike], weights: Sequence[float] | None = None) -> None:
         super().__init__(kernels)
         given = [1.0] * len(kernels) if weights is None else weights
         self.weights = positive_numbers("weights", given, len(kernels))
@@ -125,7 +122,7 @@ class Sum(_Composite):
         ]
         return " + ".join(shown)
 
-    def _with_kernels(self, kernels: Sequence[Kernel]) -> "Sum":
+    def _with_kernels(self, kernels: Sequence[KernelLike]) -> "Sum":
         return Sum(kernels, self.weights)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmdprior.errors import InputError
 from mmdprior.kernels import WAE_IMQ, Kernel
 from mmdprior.kernels.embedding import embedding
+from mmdprior.kernels.function import KernelLike, as_kernel
 from mmdprior.kernels.null_variance import null_variance
 from mmdprior.kernels.reach import is_flat, out_of_reach
 from mmdprior.latent import Latent
@@ -43,7 +44,7 @@ _CHECKED_ROWS = 64
 def mmd(
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "m d"],
-    kernel: Kernel,
+    kernel: KernelLike,
     estimator: Literal["unbiased", "biased", "block"] | Estimator = "unbiased",
 ) -> Float[Tensor, ""]:
     """Estimate MMD^2 = E k(x,x') - 2 E k(x,y) + E k(y,y') from two samples (Gretton et al., JMLR 13, 2012).
@@ -53,7 +54,8 @@ def mmd(
     Args:
         x: one sample, n >= 2.
         y: the other sample, m >= 2.
-        kernel: evaluated in float32 or float64.
+        kernel: evaluated in float32 or float64; a `Kernel`, or a function of (n, d) and (m, d) codes that
+            returns (n, m) values.
         estimator: ``unbiased``, the U-statistic, which may be negative, so never take its root or logarithm;
             ``biased``, the V-statistic; ``block``, the mean of U-statistics of 64 rows; or an `Estimator`.
 
@@ -70,7 +72,7 @@ def mmd(
     estimator = as_estimator(estimator)
     check_codes("x", x)
     check_codes("y", y)
-    _check_kernel(kernel)
+    kernel = as_kernel(kernel)
     least = 1 if isinstance(estimator, Biased) else 2
     if min(x.shape[0], y.shape[0]) < least:
         raise InputError(f"mmd: {x.shape[0]} and {y.shape[0]} rows received; the estimator needs {least}")
@@ -131,7 +133,7 @@ class MMD(Regularizer):
     def __init__(
         self,
         prior: PriorLike,
-        kernel: Kernel | None = None,
+        kernel: KernelLike | None = None,
         estimator: str | Estimator | Callable[[Tensor, Tensor, Kernel], Tensor] = "auto",
         num_samples: int | None = None,
         queue: int = 0,
@@ -139,14 +141,12 @@ class MMD(Regularizer):
         dim: int | None = None,
     ) -> None:
         super().__init__()
-        if kernel is not None:
-            _check_kernel(kernel)
         self.num_samples = None if num_samples is None else positive_int("num_samples", num_samples)
         if self.num_samples == 1:
             raise InputError("num_samples: 1 received; give at least 2")
         self.seed = seed
         self.prior = as_prior(prior, dim)
-        self.kernel = WAE_IMQ() if kernel is None else kernel
+        self.kernel = WAE_IMQ() if kernel is None else as_kernel(kernel)
         self.estimator: Estimator = estimator  # type: ignore[assignment]
         self.queue = CodeQueue(queue, self.prior.dim)
         self._blindness = SparseWarning()
@@ -318,12 +318,6 @@ class MMD(Regularizer):
 
     def _stream(self, name: str, step: int) -> torch.Generator | None:
         return None if self.seed is None else stream(self.seed, name, step, self.prior.device)
-
-
-def _check_kernel(kernel: object) -> None:
-    if not isinstance(kernel, Kernel):
-        name = kernel.__name__ if isinstance(kernel, type) else repr(kernel)
-        raise InputError(f"kernel: {name} received; give a kernel of mmdprior.kernels, such as RBF()")
 
 
 # A number that a compiled graph holds as a constant; the draws behind it cannot be traced.

@@ -141,7 +141,7 @@ def test_large_finite_codes_give_no_warning():
         (lambda: detection(KL()), "penalty: KL received; give an MMD"),
         (lambda: RBF([1.0, 2.0]), "lengthscale: [1.0, 2.0] received; give a number"),
         (lambda: RBF(factors=2.0), "factors: 2.0 received; give at least one positive number in a list"),
-        (lambda: Sum([RBF, IMQ]), "kernels: RBF received; give kernels"),
+        (lambda: Sum([RBF, IMQ]), "kernels: RBF received; give a kernel"),
         (lambda: ProductKernel(RBF()), "kernels: RBF received; give a list"),
         (lambda: Sum([RBF()], weights=2.0), "weights: 2.0 received; give 1 positive numbers in a list"),
         (lambda: ANOVA(lengthscale="a"), "lengthscale: a received; give a number"),
