@@ -50,7 +50,7 @@ def test_scikit_learns_checks_pass(kind):
     with warnings.catch_warnings(), no_checks():
         warnings.simplefilter("ignore")
         check_estimator(
-            MixtureOfExperts(kind=kind, restarts=1, steps=10), expected_failed_checks=FAILED, on_skip=None
+            MixtureOfExperts(kind=kind, restarts=1, steps=5), expected_failed_checks=FAILED, on_skip=None
         )
 
 
@@ -157,8 +157,9 @@ def test_parameters_of_one_fit_do_not_stay():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("newton_steps", [1, 20])
 def test_em_never_increases_the_objective(kind, newton_steps):
-    x, y = data(kind, n=300)
-    history = MixtureOfExperts(3, kind, ridge=0, steps=30, newton_steps=newton_steps).fit(x, y).history
+    x, y = data(kind, n=150)
+    model = MixtureOfExperts(3, kind, ridge=0, steps=12, restarts=2, newton_steps=newton_steps)
+    history = model.fit(x, y).history
     assert all(after <= before + 1e-10 for before, after in pairwise(history["objective"]))
     assert history["objective"][-1] < history["objective"][0]
     assert len(history["seconds"]) == len(history["gradients"]) == len(history["objective"])
@@ -224,15 +225,15 @@ def test_methods_with_gradients(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_problems_are_fitted_as_one_by_one(kind):
-    x, y = data(kind, n=150, problems=3)
-    model = MixtureOfExperts(2, kind, restarts=2, steps=30, ridge=0.001).fit(x, y)
+    x, y = data(kind, n=100, problems=3)
+    model = MixtureOfExperts(2, kind, restarts=2, steps=12, ridge=0.001).fit(x, y)
     assert np.shape(model.history["objective"]) == (model.n_iter_ + 1, 3)
     assert model.converged_.shape == (3,)
-    alone = MixtureOfExperts(2, kind, restarts=2, steps=30, ridge=0.001).fit(x[:1], y[:1])
+    alone = MixtureOfExperts(2, kind, restarts=2, steps=12, ridge=0.001).fit(x[:1], y[:1])
     np.testing.assert_allclose(alone.log_prob(x[:1], y[:1]), model.log_prob(x, y)[:1], rtol=1e-5, atol=1e-8)
     assert (alone.predict(x[:1])[0] == model.predict(x)[0]).mean() > (0.99 if kind != "linear" else -1)
-    assert model.responsibilities(x).shape == (3, 150, 2)
-    single = MixtureOfExperts(2, kind, restarts=2, steps=30, ridge=0.001).fit(x[0], y[0])
+    assert model.responsibilities(x).shape == (3, 100, 2)
+    single = MixtureOfExperts(2, kind, restarts=2, steps=12, ridge=0.001).fit(x[0], y[0])
     np.testing.assert_allclose(single.log_prob(x[0], y[0]), alone.log_prob(x[:1], y[:1])[0])
     assert single.score(x[0], y[0]) == pytest.approx(alone.score(x[:1], y[:1]))
 
@@ -261,16 +262,16 @@ def test_tensors_give_tensors_and_leave_the_random_state(dtype):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_minibatches_reach_the_objective_of_all_rows(kind, tmp_path):
-    x, y = data(kind, n=6000)
+    x, y = data(kind, n=3000)
     np.save(tmp_path / "x.npy", x)
     on_disk = np.load(tmp_path / "x.npy", mmap_mode="r")
     model = MixtureOfExperts(2, kind, ridge=0, tol=0)
     start = model.fit(x, y, steps=1, restarts=1).mixture_
-    whole = model.fit(x, y, start=start, steps=40).history["objective"]
-    parts = model.fit(on_disk, y, start=start, batch_size=300, steps=15).history
+    whole = model.fit(x, y, start=start, steps=25).history["objective"]
+    parts = model.fit(on_disk, y, start=start, batch_size=150, steps=8).history
     assert parts["objective"][1] < whole[4]  # 20 minibatches improve more than 4 iterations
-    assert parts["objective"][-1] == pytest.approx(whole[-1], abs=0.02)
-    assert parts["gradients"] == list(range(16))
+    assert parts["objective"][-1] == pytest.approx(whole[-1], abs=0.03)
+    assert parts["gradients"] == list(range(9))
     assert model.log_prob(on_disk, y).mean() == pytest.approx(-parts["objective"][-1], abs=1e-9)
 
 

@@ -31,7 +31,8 @@ def softmax_regression(
 ) -> Float[Tensor, "p t K D"]:
     """Maximise sum_n sum_k weights_nk log softmax_k(W x_n) - n ridge |W|^2 / 2 with W_K = 0, by Newton.
 
-    A step that does not increase the objective is halved, at most six times, and otherwise not taken.
+    A step that does not increase the objective is halved, at most six times, and otherwise not taken. With
+    several steps, decreases within rounding are accepted, since they hide the last steps to the maximum.
 
     Args:
         x: inputs.
@@ -49,7 +50,8 @@ def softmax_regression(
     for _ in range(steps if free.shape[2] else 0):
         taken += 1
         direction = Curvature(x, weights, free, allowed).direction(free, penalty)
-        step = ascending_step(x, weights, free, direction, penalty, value)
+        rounding = 8 * torch.finfo(x.dtype).eps * value.abs() if steps > 1 else 0.0
+        step = ascending_step(x, weights, free, direction, penalty, value - rounding)
         free = free + step
         if steps > 1:
             if float(step.abs().max()) <= _TOLERANCE * (1 + float(free.abs().max())):

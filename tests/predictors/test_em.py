@@ -69,12 +69,12 @@ def test_the_missing_information_is_a_difference_of_hessians(family):
 
 
 @pytest.mark.parametrize("family", ["linear", "logistic"])
-@pytest.mark.parametrize("snr", [0.5, 1.0, 2.0, 8.0])
+@pytest.mark.parametrize("snr", [0.5, 2.0, 8.0])
 def test_em_converges_at_the_rate_of_the_missing_information(snr, family):
-    x, y, _, start = draw(family, range(2), n=1500, dim=3, snr=snr)
-    fixed = start.fixed_point(x, y, em_steps=30)
+    x, y, _, start = draw(family, range(2), n=1000, dim=2, snr=snr)
+    fixed = start.fixed_point(x, y, em_steps=15)
     assert float(fixed.gradient(x, y).abs().max()) < 1e-9
-    predicted, measured = fixed.rate(x, y), fixed.measured_rate(x, y, iterations=25)
+    predicted, measured = fixed.rate(x, y), fixed.measured_rate(x, y, iterations=15)
     torch.testing.assert_close(measured, predicted, rtol=0.1, atol=0)
     assert bool((predicted < 1).all())
 
@@ -121,7 +121,7 @@ def mixture_data(n=3000, dim=4, experts=3, problems=2, family="linear"):
 @pytest.mark.parametrize("family", ["linear", "logistic", "multinomial"])
 @pytest.mark.parametrize("newton_steps", [1, 20])
 def test_the_likelihood_increases_at_every_iteration(family, newton_steps):
-    x, y, truth = mixture_data(n=600, family=family)
+    x, y, truth = mixture_data(n=300, family=family)
     noisy = truth.experts + 0.5 * torch.randn_like(truth.experts)
     if family == "multinomial":
         noisy[:, :, :, -1] = 0
