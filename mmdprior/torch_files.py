@@ -6,6 +6,7 @@ import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class _InertList:
         return []
 
 
-def load_torch_file(path: str | Path) -> Any:
+def load_torch_file(path: str | PathLike[str]) -> Any:
     """Load a file of `torch.save` onto the CPU. Neither the file nor the classes that it names run.
 
     Tensors are memory-mapped where the format allows it. Settings that are saved with them, such as an

@@ -22,7 +22,7 @@ LABEL_KEYS = ("factors", "latents_classes", "labels", "targets")
 """Names of arrays of labels, the preferred one first."""
 _NAME_KEYS = ("factor_names", "label_names")
 """Arrays with one name per column of the factors."""
-_HDF5_SUFFIXES = (".h5", ".hdf5")
+_HDF5_SUFFIXES = (".h5", ".hdf5", ".h5ad")
 _MISSING = ("", "na", "n/a", "nan", "null", "none")
 """Cells without a value, in lower case."""
 

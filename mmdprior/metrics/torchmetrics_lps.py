@@ -1,5 +1,7 @@
 """`LPSMetric`, the stateful LPS as a metric of torchmetrics, where that package is installed."""
 
+import importlib
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -8,10 +10,9 @@ from torch import Tensor
 from mmdprior.errors import InputError
 from mmdprior.metrics.stateful import LPS
 
-try:
-    from torchmetrics import Metric
-except ImportError:
-    Metric = object
+Metric: Any = object
+with suppress(ImportError):
+    Metric = importlib.import_module("torchmetrics").Metric
 
 __all__ = ["LPSMetric"]
 
