@@ -9,9 +9,6 @@ from mmdprior.cli.parser import Parser, parse
 
 __all__ = ["add_options", "main"]
 
-_IMAGES = 2000
-"""Images whose codes give the order of the dimensions and the starting point."""
-
 
 def add_options(parser: Parser) -> None:
     """Add the options of the command to a parser."""
@@ -20,6 +17,7 @@ def add_options(parser: Parser) -> None:
     add("--out", default="traversals", metavar="DIR", help="folder")
     add("--rows", type=positive, default=16, help="dimensions drawn, largest change first")
     add("--columns", type=positive, default=9, help="quantiles of the prior per dimension")
+    add("--factor", metavar="LABEL", help="vary a label of a conditional prior, not single dimensions")
     add("--data", help="other images to start from: a folder, .npz, .npy, or a YAML section")
     add("--no-data", action="store_true", help="start from the median of the prior")
     add_device(parser, trust="the checkpoints")
@@ -30,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parse("traverse", add_options, arguments, __doc__)
     from mmdprior.build.restore import open_checkpoint
     from mmdprior.evaluation import FactorScores, encode
-    from mmdprior.figures import PriorShape, factors_followed, side_by_side, traverse
+    from mmdprior.figures import PriorShape, factors_followed, label_figure, side_by_side, traverse
     from mmdprior.figures.style import save_figure
     from mmdprior.metrics import active_dimensions
     from mmdprior.naming import short_names
@@ -43,11 +41,16 @@ def main(arguments: Sequence[str]) -> int:
         followed: tuple[str, ...] = ()
         settings: dict[str, Any] = {"rows": options.rows, "columns": options.columns, "device": run.device}
         if not options.no_data:
-            codes = encode(run.model, run.images(options.data, _IMAGES), device=run.device)
+            codes = encode(run.model, run.images(options.data, 2000), device=run.device)
             settings |= {"codes": codes.latent.mean, "active": active_dimensions(codes.latent)}
             supervised = score(codes)
             followed = factors_followed(supervised) if supervised else ()
         name = names[path].replace("/", "_").removesuffix(".pt")
+        if options.factor is not None:
+            settings.pop("active", None)
+            figure = label_figure(run.model, run.prior, options.factor, **settings)
+            print(save_figure(figure, out / f"{name}_{options.factor}.png"))
+            continue
         drawn[name] = traverse(run.model, PriorShape.of(run.prior), **settings).named(followed)
         print(save_figure(drawn[name].figure(name), out / f"{name}.png"))
         print(drawn[name].save_gif(out / f"{name}.gif"))

@@ -7,6 +7,7 @@ from mmdprior.figures.alignment_figure import alignment_figure
 from mmdprior.figures.curves import curves, frontier
 from mmdprior.figures.factor_map import factor_map, factors_followed
 from mmdprior.figures.figures import correlation_map, figures_of, importance_map, pair_map, save_figures
+from mmdprior.figures.label_traversal import label_figure, label_traversal
 from mmdprior.figures.lps_figure import lps_figure
 from mmdprior.figures.marginals import marginals, pair_grid, quantiles
 from mmdprior.figures.panels import Panels, prior_samples, reconstructions
@@ -25,6 +26,8 @@ __all__ = [
     "figures_of",
     "frontier",
     "importance_map",
+    "label_figure",
+    "label_traversal",
     "lps_figure",
     "marginals",
     "pair_grid",

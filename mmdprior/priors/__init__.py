@@ -2,7 +2,7 @@
 
 from mmdprior.priors.atomic import Bernoulli, Corners, Grid
 from mmdprior.priors.compose import Affine, Product, Rotation, Transform
-from mmdprior.priors.conditional import ClassMixture, ConditionalPrior, Factors, PerClass
+from mmdprior.priors.conditional import ClassMixture, ConditionalPrior, Factors, Given, PerClass
 from mmdprior.priors.copula import Chain, Correlated, Tree
 from mmdprior.priors.empirical import FromCallable, FromDistribution, PriorLike, Samples, as_prior
 from mmdprior.priors.factor import Factor
@@ -43,6 +43,7 @@ __all__ = [
     "Gaussian",
     "GaussianMixture",
     "GeneralizedGaussian",
+    "Given",
     "Grid",
     "GroupSparse",
     "Laplace",

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from mmdprior.errors import InputError
 from mmdprior.priors.compose import Product
-from mmdprior.priors.factor import Factor, as_factors, columns_of, label_values
+from mmdprior.priors.factor import Factor, as_factors, columns_of, label_values, labels_of_factors
 from mmdprior.priors.gaussian import Gaussian
 from mmdprior.priors.mixture import GaussianMixture, probabilities
 from mmdprior.priors.prior import Marginal, Moments, Prior
 
-__all__ = ["ClassMixture", "ConditionalPrior", "Factors", "PerClass"]
+__all__ = ["ClassMixture", "ConditionalPrior", "Factors", "Given", "PerClass"]
 
 
 class ConditionalPrior(Prior):
@@ -84,6 +84,43 @@ class ConditionalPrior(Prior):
                 f"per label: {', '.join(self.label_names)}"
             )
         return label_values(given, self.dtype).to(self.device)
+
+
+class Given(Prior):
+    """A conditional prior given fixed values of some labels.
+
+    Args:
+        prior: conditional prior.
+        values: values by name of the label; labels without one are drawn from their distribution.
+
+    Raises:
+        InputError: the prior is not conditional, or has no such label or value.
+
+    Example:
+        >>> from mmdprior.priors import ClassMixture, GaussianMixture, Given
+        >>> threes = Given(ClassMixture(GaussianMixture.ring(10), label="digit"), {"digit": 3})
+        >>> threes.prior.read(threes.sample(4)).flatten().tolist()
+        [3.0, 3.0, 3.0, 3.0]
+    """
+
+    def __init__(self, prior: Prior, values: Mapping[str, int | float]) -> None:
+        if not isinstance(prior, ConditionalPrior):
+            raise InputError(f"given: {type(prior).__name__} has no labels; give a conditional prior")
+        super().__init__(prior.dim)
+        known = prior.label_names
+        for name in values:
+            if name not in known:
+                raise InputError(f"given: {name!r} received; the labels of the prior are {', '.join(known)}")
+        row = [float(values.get(name, torch.nan)) for name in known]
+        self.prior = prior
+        self.register_buffer("row", torch.tensor([row]))
+        self.row: Tensor
+        fixed = [factor for factor in prior.factors if factor.name in values]
+        labels_of_factors(fixed, known, self.row)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "{n} {self.dim}"]:
+        """Draw n points."""
+        return self.prior.sample(n, generator, self.row.expand(n, -1))
 
 
 class Factors(Product, ConditionalPrior):

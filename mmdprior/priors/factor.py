@@ -298,16 +298,16 @@ def labels_of_factors(factors: Sequence[Factor], names: Sequence[str], labels: T
 def _check_values(factor: Factor, values: Tensor) -> None:
     where = f"prior.factors.{factor.name}"
     if not len(values):
-        raise InputError(f"{where}: no training image has this label; leave it out, or label some")
+        raise InputError(f"{where}: no row of the data has this label; leave it out, or label some")
     low, high = float(values.min()), float(values.max())
     last = factor.high if factor.levels is None else factor.levels - 1
     first = factor.low if factor.levels is None else 0
     if low < first or high > last:
         expected = f"{first:g} to {last:g}"
-        raise InputError(f"{where}: values from {low:g} to {high:g} in the data; the prior has {expected}")
+        raise InputError(f"{where}: values from {low:g} to {high:g} received; the prior has {expected}")
     if factor.levels is not None and bool((values != values.round()).any()):
         raise InputError(
-            f"{where}: values between integers in the data; give classes from 0, or kind: continuous"
+            f"{where}: values between integers received; give classes from 0, or kind: continuous"
         )
 
 

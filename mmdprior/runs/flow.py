@@ -10,7 +10,7 @@ from mmdprior.config.schema import Config
 from mmdprior.data import ImageSet, Splits, thin
 from mmdprior.data.labelled import labels_of
 from mmdprior.evaluation import encode
-from mmdprior.flows import FittedBijection, FlowSettings, fit_bijection, fit_conditional
+from mmdprior.flows import FittedBijection, FlowSettings, ReaderSettings, fit_bijection, fit_conditional
 from mmdprior.priors import ConditionalPrior, Prior
 from mmdprior.priors.factor import labels_of_factors
 from mmdprior.training import Trainer
@@ -51,8 +51,9 @@ def fit_flow(config: Config, trainer: Trainer, splits: Splits, prior: Prior) -> 
         images = trainer.labelled.images
         labels = labels_of_factors(prior.factors, images.label_names, labels_of(images))
         labelled = _codes(config, trainer, images), labels
+        readers = ReaderSettings(steps=settings.steps)
         fitted = fit_conditional(
-            train, prior, *labelled, settings, flow=flow, validation=validation, seed=seed
+            train, prior, *labelled, settings, readers=readers, flow=flow, validation=validation, seed=seed
         )
     else:
         fitted = fit_bijection(train, prior, settings, flow=flow, validation=validation, seed=seed)

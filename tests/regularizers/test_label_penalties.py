@@ -149,8 +149,8 @@ class TestFewLabels:
                 "factors: 'shape' received; the labels of the data are x, colour",
             ),
             ((), labels[:, :0], "the labels of the data are missing"),
-            (("x", "shape"), labels[:, :2], "shape: values from 9 to 9 in the data; the prior has 0 to 2"),
-            (("x", "shape"), torch.tensor([[-1, 0]]), "factors.x: no training image has this label"),
+            (("x", "shape"), labels[:, :2], "shape: values from 9 to 9 received; the prior has 0 to 2"),
+            (("x", "shape"), torch.tensor([[-1, 0]]), "factors.x: no row of the data has this label"),
             (("x", "shape"), torch.tensor([[0.5, 0.0]]), "factors.x: values between integers"),
         ]
         for names, wrong, message in cases:
