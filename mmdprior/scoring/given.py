@@ -80,5 +80,5 @@ def given_labels(given: str, names: Sequence[str], labels: Tensor, seed: int = 0
     count = len(next(iter(columns.values())))
     if count != len(labels):
         raise InputError(f"--given: {given}: {count} rows received; give {len(labels)}, one per training row")
-    values = [label_values(torch.from_numpy(np.asarray(column))) for column in columns.values()]
-    return GivenLabels(tuple(columns), torch.stack(values, 1))
+    table = [label_values(torch.from_numpy(np.asarray(column))) for column in columns.values()]
+    return GivenLabels(tuple(columns), torch.stack(table, 1))

@@ -28,7 +28,13 @@ def run(tmp_path_factory):
     np.savez(folder / "stripes.npz", images=images, factors=side[:, None], factor_names=np.array(["side"]))
     text = f"""
 name: labelled
-data: {{name: arrays, path: {folder}/stripes.npz, factors: factors, validation: 100, labelled: {{count: 40}}, test: 100}}
+data:
+  name: arrays
+  path: {folder}/stripes.npz
+  factors: factors
+  validation: 100
+  test: 100
+  labelled: {{count: 40}}
 model:
   name: mlp
   hidden: [8]
