@@ -56,8 +56,8 @@ def setting_text(value: Any) -> str:
 
     Example:
         >>> from mmdprior.comparison.differences import setting_text
-        >>> setting_text({"name": "mmd", "prior": {"name": "uniform", "low": -1.0, "high": 1.0}, "queue": 0})
-        'mmd(prior=uniform(low=-1))'
+        >>> setting_text({"name": "mmd", "prior": {"name": "uniform", "low": -2.0, "high": 1.0}, "queue": 0})
+        'mmd(prior=uniform(low=-2))'
     """
     if isinstance(value, Mapping):
         value = without_defaults(value)

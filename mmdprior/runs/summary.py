@@ -62,8 +62,8 @@ def summary(experiment: Experiment) -> str:
         >>> print(summary(assemble(make_config(raw), progress=False)))
         config    small, seed 0
         data      sprites: 120 training, 40 validation, 40 test images of 1 x 64 x 64
-        model     mlp, d = 2, deterministic posterior, 73,770 parameters
-        penalty   no penalty
+        model     mlp, d = 2, deterministic posterior, 69,682 parameters
+        penalty   NoPenalty
         training  20 steps of 16 images (2.7 epochs) on cpu
         One batch passed through all parts. Nothing was trained or written.
     """
