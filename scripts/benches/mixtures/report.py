@@ -101,7 +101,7 @@ def mnist_table(rows: list[Row]) -> Iterator[str]:
     for row in rows:
         setting, result = row["setting"], row["result"]
         accuracy, loss = (np.array(result["final"][name]) for name in ("accuracy", "cross_entropy"))
-        path, goal = result.get("path"), goal_of(row, rows)
+        path, (goal, least) = result.get("path"), goals(row, rows)
         lines.append(
             [
                 str(setting["features"]),
@@ -112,29 +112,51 @@ def mnist_table(rows: list[Row]) -> Iterator[str]:
                 f"{loss.mean():.3f} ± {loss.std():.3f}",
                 "" if path is None else f"{np.mean(path['objective'][-1]):.4f}",
                 *reached(path, goal),
+                first_accurate(path, least),
                 purity(result.get("confusion")),
                 f"{result.get('step_size') or ''}",
             ]
         )
     heads = ["features", "images", "experts", "method", "held-out accuracy (%)", "cross-entropy (nats)"]
-    heads += ["objective", "iterations", "gradients", "seconds", "sorted by inversion (%)", "step size"]
+    heads += ["objective", "iterations", "gradients", "seconds", "iterations to accuracy"]
+    heads += ["sorted by inversion (%)", "step size"]
     return markdown(heads, lines)
 
 
-def goal_of(row: Row, rows: list[Row]) -> float:
-    """Return 0.001 above the least mean objective of rows with as many experts on the same data."""
+def goals(row: Row, rows: list[Row]) -> tuple[float, float]:
+    """Return the objective and the accuracy to reach, among rows with as many experts on the same data.
+
+    They are the least mean objective plus 0.001, and the highest mean accuracy at the end minus 0.002; NaN
+    without other rows.
+    """
     keys = ("features", "train", "experts", "seeds", "start")
     same = [
-        float(np.mean(other["result"]["path"]["objective"], 1).min())
+        other["result"]
         for other in rows
-        if "path" in other["result"] and all(other["setting"][k] == row["setting"][k] for k in keys)
+        if "path" in other["result"] and all(other["setting"].get(k) == row["setting"][k] for k in keys)
     ]
-    return min(same, default=np.nan) + 0.001
+    if len(same) < 2:
+        return np.nan, np.nan
+    objectives = [float(np.mean(result["path"]["objective"], 1).min()) for result in same]
+    accuracies = [float(np.mean(result["final"]["accuracy"])) for result in same]
+    return min(objectives) + 0.001, max(accuracies) - 0.002
+
+
+def first_accurate(path: Row | None, least: float) -> str:
+    """Return median and range over seeds of the first iteration with a held-out accuracy."""
+    if path is None or np.isnan(least):
+        return ""
+    accurate = np.array(path["accuracy"]) >= least
+    first = np.where(accurate.any(0), np.array(path["iterations"])[accurate.argmax(0)], np.inf)
+    low, middle, high = (
+        f"{v:g}" if np.isfinite(v) else "-" for v in np.quantile(first, [0, 0.5, 1], method="lower")
+    )
+    return f"{middle} ({low} to {high})"
 
 
 def reached(path: Row | None, goal: float) -> list[str]:
     """Return iterations, gradients and seconds until the mean objective is at the goal."""
-    if path is None:
+    if path is None or np.isnan(goal):
         return ["", "", ""]
     below = np.flatnonzero(np.mean(path["objective"], 1) <= goal)
     if not len(below):
