@@ -244,8 +244,8 @@ class TrainerSection(Section):
     )
     channels_last: bool | Literal["auto"] = Field(
         "auto",
-        description="Use the channels-last memory layout of images (true), the layout of torch (false), or the "
-        "first for networks with convolutions of images, for which it is faster (auto).",
+        description="Use the channels-last memory layout of images (true), the layout of torch (false), or "
+        "the first for networks with convolutions of images, for which it is faster (auto).",
     )
     compile: bool = Field(
         False,

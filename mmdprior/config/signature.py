@@ -64,7 +64,13 @@ SUPPLIED: Mapping[str, frozenset[str]] = {
 }
 """Kind of slot -> arguments that the builder supplies; YAML may set only the ``dim`` of a prior."""
 
-_LEADING = {"prior": ("n",), "schedule": ("step",), "estimator": ("z", "y", "kernel"), "kernel": ("x", "y"), "function": ("x",)}
+_LEADING = {
+    "prior": ("n",),
+    "schedule": ("step",),
+    "estimator": ("z", "y", "kernel"),
+    "kernel": ("x", "y"),
+    "function": ("x",),
+}
 """Kind of slot -> arguments of a function that is the part itself, and is not called by the builder."""
 
 
@@ -157,7 +163,8 @@ def is_part_itself(factory: Any, kind: str) -> bool:
     """Return whether a function is the part of the model itself, and not a factory of it.
 
     Its first argument decides: ``n`` for a function that draws from a prior, ``step`` for a schedule, ``z``
-    for an estimator, ``x`` for a kernel. In the slot of a function, a function is the part and a class is a factory.
+    for an estimator, ``x`` for a kernel. In the slot of a function, a function is the part and a class is a
+    factory.
     """
     if kind == "function":
         return not inspect.isclass(factory)

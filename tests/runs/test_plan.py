@@ -216,7 +216,8 @@ class TestRunning:
         assert len((first / "commands.txt").read_text().splitlines()) == 2
         assert (tmp_path / "r" / "p" / "comparison" / "index.html").is_file()
         pages = []
-        monkeypatch.setattr("mmdprior.cli.finished.write_page", lambda comparison, folder: pages.append(folder))
+        place = "mmdprior.cli.finished.write_page"
+        monkeypatch.setattr(place, lambda comparison, folder: pages.append(folder))
         assert main([*command, "--table"]) == 0
         assert pages == [tmp_path / "r" / "p" / "comparison"]
         assert main([*command, "trainer.steps=59"]) == 2
