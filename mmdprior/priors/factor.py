@@ -52,8 +52,8 @@ class Factor:
     Example:
         >>> import torch
         >>> from mmdprior.priors import Factor
-        >>> Factor("scale", (1,), "ordinal", levels=3).positions(torch.tensor([0, 1, 2])).flatten().tolist()
-        [-1.2247, 0.0, 1.2247]
+        >>> Factor("scale", (1,), "ordinal", levels=3).positions(torch.tensor([0, 1, 2])).flatten()
+        tensor([-1.2247,  0.0000,  1.2247])
         >>> circle = Factor("orientation", (2, 3), "circular", levels=4)
         >>> circle.read(circle.positions(torch.tensor([0, 1, 3])) + 0.1).tolist()
         [0.0, 1.0, 3.0]
