@@ -47,14 +47,16 @@ def main(arguments: list[str]) -> None:
     original, copy = (
         open_checkpoint(path, device=options.device) for path in (options.original, options.copy)
     )
-    train, test = copy.images(split="train", limit=options.limit), copy.images(split="test", limit=min(options.limit, 10_000))
+    train = copy.images(split="train", limit=options.limit)
+    test = copy.images(split="test", limit=min(options.limit, 10_000))
     mine, mine_test = (codes(original.model, images, options.device) for images in (train, test))
     before = codes(copy.model, test, options.device)
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "codes.npy", mine.cpu().numpy())
         prior = f"{{name: samples, path: {folder}/codes.npy}}"
         settings = FlowSettings(steps=options.steps)
-        sculptor = Sculptor(prior, settings, predictors=["linear"], limit=options.limit, device=options.device)
+        shared = {"predictors": ["linear"], "limit": options.limit, "device": options.device}
+        sculptor = Sculptor(prior, settings, **shared)
         result, _ = sculptor.run(copy)
     theirs, theirs_test = (codes(copy.model, images, options.device) for images in (train, test))
     print(f"original: {reconstruction_error(original.model, test, mine_test, device=options.device)}")
