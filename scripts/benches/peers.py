@@ -197,6 +197,15 @@ def compare(options: argparse.Namespace) -> None:
                 )
 
 
+def peak_memory() -> int:
+    """Return the peak memory of this process in MiB, without that of the process that started it."""
+    status = Path("/proc/self/status")  # getrusage reports the larger of both
+    if status.is_file():
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) // 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
 def memory(options: argparse.Namespace, peers: list[str]) -> None:
     """Print the peak memory of each contender, trained alone in a process of its own."""
     for peer in peers:
@@ -213,9 +222,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--repeats", type=int, default=4, help="rounds of each, after one to warm up (4)")
     parser.add_argument("--only", nargs="+", help="contenders to run: mmdprior, 'plain loop', pythae")
     parser.add_argument("--install", action="store_true", help="install pythae into a temporary folder first")
-    parser.add_argument(
-        "--peak", action="store_true", help="print only the peak memory in MiB"
-    )
+    parser.add_argument("--peak", action="store_true", help="print only the peak memory in MiB")
     options = parser.parse_args(arguments)
     with contextlib.ExitStack() as stack:
         if options.install:
@@ -226,7 +233,7 @@ def main(arguments: list[str]) -> None:
         if options.peak:
             with contextlib.redirect_stdout(io.StringIO()):
                 compare(options)
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+            print(peak_memory())
             return
         print(f"CPU, {torch.get_num_threads()} threads, torch {torch.__version__}, batch {options.batch}")
         if "pythae" not in installed():
