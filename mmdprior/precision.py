@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmdprior.errors import InputError
-from mmdprior.tracing import is_traced
+from mmdprior.tracing import constant_in_graphs, is_traced
 
 __all__ = [
     "full_convolutions",
@@ -97,7 +97,7 @@ def full_precision_dtype(*tensors: Tensor) -> torch.dtype:
 
 
 # Dynamo cannot trace the settings. It evaluates this once per graph, and compiles again when TF32 changes.
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_in_graphs
 def _has_full_products() -> bool:
     """Return whether float32 products have full precision under the current settings."""
     if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):

@@ -30,6 +30,8 @@ __all__ = ["Builder"]
 _PCA_IMAGES = 50_000
 """Most images on which a linear skip is fitted."""
 _PCA_CHUNK = 2048
+_PCA_VALUES = 2**26
+"""Most values that a fit of a linear skip keeps in float32, in 256 MiB; more are converted in every pass."""
 
 
 @dataclass(frozen=True)
@@ -266,4 +268,8 @@ def _linear_data(model: Autoencoder, train: ImageSet) -> Callable[[], Iterator[T
     def chunks() -> Iterator[Tensor]:
         return (model.likelihood.link(to_float(chunk)).flatten(1) for chunk in images)
 
-    return chunks
+    if sum(chunk.numel() for chunk in images) > _PCA_VALUES:
+        return chunks
+    # A fit reads the data ten times; the logits of a Bernoulli likelihood take longer than its products.
+    converted = list(chunks())
+    return lambda: iter(converted)

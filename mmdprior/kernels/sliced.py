@@ -11,6 +11,7 @@ from mmdprior.kernels.kernel import Kernel
 from mmdprior.kernels.quadrature import projection_nodes
 from mmdprior.priors.arguments import positive_int, positive_number
 from mmdprior.seeding import generator_options, stream
+from mmdprior.tracing import constant_in_graphs
 
 __all__ = ["Sliced", "sphere_nodes", "unit_directions"]
 
@@ -121,7 +122,7 @@ class Sliced(Kernel):
 
 
 @lru_cache(maxsize=64)
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_in_graphs
 def sphere_nodes(dim: int, count: int = 32) -> list[tuple[float, float]]:
     """Return the `projection_nodes` as pairs (u^2, weight) of numbers, which need no copy to a device."""
     squared, weights = projection_nodes(dim, count)

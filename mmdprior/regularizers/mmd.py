@@ -31,7 +31,7 @@ from mmdprior.regularizers.estimators import (
 from mmdprior.regularizers.regularizer import Regularizer, check_codes, codes_of
 from mmdprior.regularizers.sparse_warning import SparseWarning
 from mmdprior.seeding import stream
-from mmdprior.tracing import may_store_results
+from mmdprior.tracing import constant_in_graphs, may_store_results
 
 __all__ = ["CodeQueue", "MMD", "mmd"]
 
@@ -321,7 +321,7 @@ class MMD(Regularizer):
 
 
 # A number that a compiled graph holds as a constant; the draws behind it cannot be traced.
-_null_variance = torch.compiler.assume_constant_result(null_variance)
+_null_variance = constant_in_graphs(null_variance)
 
 
 def _refresh_after_loading(penalty: MMD, incompatible_keys: object) -> None:
