@@ -109,6 +109,7 @@ def fit_conditional(
         flow, batch, loss, lambda: held_out_loss(loss, judged), settings, seed=seed, report=report
     )
     bijection = Chain([first, flow, *_last(prior)]).to(w.device).eval()
+    dimension = intrinsic_dimension(w, seed=seed)
     z = apply(bijection, held_out)
     error = (apply(bijection.inverse, z) - held_out).abs() / held_out.std(0)
     return FittedBijection(
@@ -120,8 +121,8 @@ def fit_conditional(
         gaussian_loss=gaussian_nats(w_held_out),
         correlation=correlation(z, held_out),
         inverse_error=float(error.max()),
-        dimension=intrinsic_dimension(w, seed=seed),
-        warnings=density_warnings(first, intrinsic_dimension(w, seed=seed), 0.0, len(codes)),
+        dimension=dimension,
+        warnings=density_warnings(first, dimension, 0.0, len(codes)),
         n_train=len(codes),
         n_held_out=len(held_out),
         seconds=time.perf_counter() - start,
