@@ -6,8 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmdprior.cli.run import run
 from mmdprior.cli.quantise import main
+from mmdprior.cli.run import run
 
 if __name__ == "__main__":
     sys.exit(run(main, sys.argv[1:]))

@@ -37,7 +37,7 @@ def test_a_part_that_fails_is_reported_and_leaves_the_others(monkeypatch, tmp_pa
     script.write_text(
         "import sys\n"
         "if 'loop' in sys.argv: raise ValueError('no card')\n"
-        "print('{\"what\": \"row\", \"ms\": 1.5}')\n"
+        'print(\'{"what": "row", "ms": 1.5}\')\n'
     )
     monkeypatch.setattr(sys, "argv", [str(script)])
     out = tmp_path / "gpu.json"

@@ -10,7 +10,6 @@ from mmdprior.choices import FactorKind
 __all__ = ["FactorKind", "KnownFactors"]
 
 
-
 @dataclass(frozen=True)
 class KnownFactors:
     """Which labels of images are factors of variation, and what their values mean.

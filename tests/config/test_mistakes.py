@@ -341,7 +341,7 @@ def test_priors_named_on_the_command_line(source, message):
 def test_absent_sections_are_reported_by_their_first_missing_key():
     for section, message in {
         "data": "data.name: missing",
-        "model": "model.name: missing; give one of conv, dct, linear, mixer, mlp, resnet, or encoder and decoder",
+        "model": "model.name: missing; give one of conv, dct, linear, mixer, mlp, resnet, or encoder",
         "trainer": "trainer.steps: missing; give a value",
         "regularizer": "regularizer.name: missing; give one of beta_tc, cramer_wold",
     }.items():
