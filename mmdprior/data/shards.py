@@ -25,7 +25,7 @@ def shards(
     path: str,
     size: int,
     channels: Literal[1, 3] = 3,
-    test: str | None = None,
+    test_path: str | None = None,
     shuffle: int = 16,
     crop: int | None = None,
     background: int | str | Sequence[int] = "white",
@@ -43,7 +43,7 @@ def shards(
         path: folder of ``.tar`` or ``.parquet`` files, or a pattern such as ``images/train-*.tar``.
         size: side of the square images returned, in pixels.
         channels: 3 for RGB, 1 for grey.
-        test: folder or pattern of the shards of the test split; None, the default, for none.
+        test_path: folder or pattern of the shards of the test split; None, the default, for none.
         shuffle: number of shards (row groups of Parquet files) that are mixed; more mix better and read from
             more places.
         crop: side of the centre square cut out before resizing; by default the largest square that fits.
@@ -78,10 +78,10 @@ def shards(
         check_count("crop", crop)
     decoder = Decoder(size, channels, crop, background_colour(background))
     train = ShardedImages(_open("path", path), decoder, shuffle)
-    held_out = None if test is None else ShardedImages(_open("test", test), decoder, shuffle)
+    held_out = None if test_path is None else ShardedImages(_open("test_path", test_path), decoder, shuffle)
     texts = [
         f"{place}: {len(images)} images in {len(images.parts)} shards"
-        for place, images in ((path, train), (test, held_out))
+        for place, images in ((path, train), (test_path, held_out))
         if images is not None
     ]
     return Source(train, test=held_out, summary="; ".join(texts))

@@ -261,7 +261,7 @@ BUILD_MISTAKES = [
         },
         "regularizer.penalties.1.kernel.power: 3.0 received",
     ),
-    ("data", {"target": f"{TOYS}:halves", "step": 1}, "data: float returned; return a Source or an ImageSet"),
+    ("data", {"target": f"{TOYS}:halves", "step": 1}, "data: float returned; return a Source, an ImageSet"),
 ]
 
 FILES = [
@@ -343,7 +343,7 @@ def test_absent_sections_are_reported_by_their_first_missing_key():
         "data": "data.name: missing",
         "model": "model.name: missing; give one of conv, dct, linear, mixer, mlp, resnet, or encoder",
         "trainer": "trainer.steps: missing; give a value",
-        "regularizer": "regularizer.name: missing; give one of beta_tc, cramer_wold",
+        "regularizer": "regularizer.name: missing; give one of beta_tc, conditional_mmd, cramer_wold",
     }.items():
         raw = {key: value for key, value in SMALL.items() if key != section}
         assert message in error_of(make_config, raw)

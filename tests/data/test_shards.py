@@ -82,7 +82,7 @@ def test_images_and_labels_are_those_that_were_written(tmp_path, form):
 
 def test_one_channel_other_sizes_and_a_test_split(folder):
     pattern = str(folder / "train-[0-3].tar")
-    source = shards(pattern, size=4, channels=1, test=str(folder / "train-5.tar"))
+    source = shards(pattern, size=4, channels=1, test_path=str(folder / "train-5.tar"))
     assert (len(source.train), len(source.test), source.train.image_shape) == (21, 9, (1, 4, 4))
     assert "21 images in 4 shards" in source.summary
     assert source.train.label_names == ("class",)

@@ -112,6 +112,8 @@ def test_closed_forms_exist_where_expected():
     assert set(PRIORS) - set(WITH_DENSITY) == singular | set(ATOMIC)
     without_marginals = {"affine", "affine_wide", "rotation", "transform", "circle", "distribution"}
     without_marginals |= {
+        "per_class",
+        "per_class_bounded",
         "callable_n_dim",
         "callable_n",
         "swiss_roll",

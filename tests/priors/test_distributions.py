@@ -50,6 +50,7 @@ from mmdprior.priors import (
 )
 
 HOLLOW = {"circle", "ball", "product", "affine", "group_sparse", "spike_and_slab"}
+HOLLOW |= {"factors", "per_class_bounded"}
 CONVEX = [name for name in WITH_DENSITY if "mixture" not in name and name not in HOLLOW]
 """Priors with density throughout a box around their medians."""
 

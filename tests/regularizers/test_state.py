@@ -33,6 +33,7 @@ from mmdprior.priors import (
     GaussianMixture,
     Grid,
     Laplace,
+    PerClass,
     Pinwheel,
     Product,
     Samples,
@@ -61,7 +62,7 @@ KERNELS = {
     "product": lambda: ProductKernel([RBF("median_prior"), IMQ()]),
 }
 Z = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
-WIDE = torch.randn(64, 5, generator=torch.Generator().manual_seed(1))
+WIDE = torch.randn(64, 9, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -182,6 +183,8 @@ def shift(prior):
     elif isinstance(prior, FromCallable):
         fn = prior.fn
         prior.fn = lambda n: 2 * (fn(n, 3) if prior._takes_dim.of(fn)[1] else fn(n))
+    elif isinstance(prior, PerClass):
+        shift(prior.priors[0])
     else:
         shift(prior.blocks[0] if isinstance(prior, Product) else prior.base)
 
