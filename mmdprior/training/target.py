@@ -112,7 +112,7 @@ class Target(AdaptiveSchedule):
         self.check(values)
         value = values[self.quantity].detach().clone()
         if world is not None and world.size > 1:
-            # Ranks may round a penalty differently. Their weights must not drift apart.
+            # Ranks may round a penalty differently. Their weights must stay equal.
             value = world.sum(value) / world.size
         state = {key: entry.to(value) for key, entry in self._state.items()}
         average = torch.lerp(value, state["average"], self.smoothing) if state else value

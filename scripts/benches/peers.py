@@ -34,7 +34,7 @@ from mmdprior.runs import assemble
 
 DIM, RATE, HELD_OUT = 10, 1e-3, 512
 PEER_PACKAGES = ("pythae", "cloudpickle", "dill", "imageio")
-"""What pythae imports at training time, apart from torch and pydantic, which are installed."""
+"""What pythae imports at training time, except torch and pydantic, which are installed."""
 
 Rounds = Callable[[], None]
 
