@@ -245,21 +245,30 @@ class _IsotropicMixtureScales(ScaleEmbedding):
     def __init__(self, weights: Tensor, means: Tensor, variance: Tensor, squared: Tensor) -> None:
         dim = means.shape[1]
         self._weights, self._means = Constant(weights), Constant(means)
-        self._rates = [0.5 / l2 for l2 in (squared + variance).tolist()]
+        rates = 0.5 / (squared + variance)
+        self._rates, self._rate_column = rates.tolist(), Constant(rates[:, None])
         self._norm = Constant((1 + variance / squared) ** (-dim / 2))
         gaps = squared_distance(means, means)
         energies = [weights @ torch.exp(gaps * (-0.5 / l2)) @ weights for l2 in squared + 2 * variance]
         self.energies = torch.stack(energies) * (1 + 2 * variance / squared) ** (-dim / 2)
 
     def mean(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n J"]:
+        components = len(self._means.value)
+        if len(x) * components * len(self._rates) <= MAX_ENTRIES:
+            return self._at_once(x)
         # Stored samples may be many: rows in blocks, which the backward pass evaluates a second time.
-        size = max(1, MAX_ENTRIES // len(self._means.value))
-        return torch.cat([checkpointed(self._block, rows) for rows in x.split(size)])
+        size = max(1, MAX_ENTRIES // components)
+        return torch.cat([checkpointed(self._scale_by_scale, rows) for rows in x.split(size)])
 
-    def _block(self, rows: Tensor) -> Tensor:
-        distances, weights = squared_distance(rows, self._means.like(rows)), self._weights.like(rows)
+    def _at_once(self, x: Tensor) -> Tensor:
+        distances = squared_distance(x, self._means.like(x))
+        terms = torch.exp(-self._rate_column.like(x) * distances[:, None])  # (n, J, k)
+        return (terms @ self._weights.like(x)) * self._norm.like(x)
+
+    def _scale_by_scale(self, x: Tensor) -> Tensor:
+        distances, weights = squared_distance(x, self._means.like(x)), self._weights.like(x)
         columns = [decay(distances, rate) @ weights for rate in self._rates]
-        return torch.stack(columns, 1) * self._norm.like(rows)
+        return torch.stack(columns, 1) * self._norm.like(x)
 
 
 class _BoxScales(ScaleEmbedding):

@@ -61,6 +61,9 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_intermixed_args(arguments)
     warnings.simplefilter("ignore")
     plan = read_plan(options.plan, options.overrides, "study")
+    names = sorted({run.name for run in plan.runs})
+    if unknown := sorted(set(options.only or []) - set(names)):
+        parser.error(f"--only: {unknown[0]} received; give runs of {options.plan}: {', '.join(names)}")
     if options.inside:
         torch.set_num_threads(1)
         (run,) = [run for run in plan.runs if run.label == options.inside]

@@ -103,3 +103,15 @@ def test_gradient_of_the_known_prior(name):
     prior = PRIORS[name]().double()
     z = prior.sample(5, seeded(0)).requires_grad_()
     assert torch.autograd.gradcheck(MMD(prior, RBF(1.2), "known_prior"), z)
+
+
+def test_many_codes_and_few_codes_give_the_same():
+    """Few codes are evaluated at all scales at once, many scale by scale."""
+    closed = embedding(WAE_IMQ().bind(p := PRIORS["alike"]().double()), p)
+    x = torch.randn(300_000, 3, dtype=torch.float64, generator=seeded(0)).requires_grad_()
+    few = x[:10].detach().requires_grad_()
+    many = closed.mean(x)[:, :10]
+    assert torch.allclose(many, closed.mean(few), rtol=1e-12)
+    many.sum().backward()
+    closed.mean(few).sum().backward()
+    assert torch.allclose(x.grad[:10], few.grad, rtol=1e-10)

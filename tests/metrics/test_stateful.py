@@ -270,9 +270,10 @@ class TestEnds:
     def test_a_gpu_gives_the_same(self):
         z = codes()
         expected = filled(LPS(), z).compute().r2
+        on_gpu = z.cuda()
         torch.cuda.set_sync_debug_mode("error")
         try:
-            metric = filled(LPS(), z.cuda())
+            metric = filled(LPS(), on_gpu)
         finally:
             torch.cuda.set_sync_debug_mode("default")
         np.testing.assert_allclose(metric.compute().r2, expected, atol=1e-9)
