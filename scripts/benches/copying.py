@@ -88,10 +88,11 @@ def correlations(z: Tensor, y: Tensor) -> Tensor:
 
 
 def alignments(mine: Tensor, theirs: Tensor, counts: list[int]) -> list[tuple[str, int, Alignment]]:
-    """Return maps from the codes of the original to those of the copy, fitted to the first pairs."""
+    """Return maps from the codes of the original to those of the copy, fitted to evenly spaced pairs."""
     found: list[tuple[str, int, Alignment]] = [("as they are", 0, lambda z: z)]
     for count in counts:
-        x, y = mine[:count], theirs[:count]
+        rows = torch.arange(count) * len(mine) // count
+        x, y = mine[rows], theirs[rows]
         found.append(("permutation and signs", count, permutation(x, y)))
         found.append(("rotation", count, rotation(x, y)))
         found.append(("linear map", count, linear_map(x, y)))
