@@ -36,6 +36,9 @@ MACHINE_SETTINGS = frozenset(
 )
 """Settings of hardware, file locations, logging and checkpoints; they do not define the experiment."""
 
+_FILES = frozenset({"path", "test_path"})
+"""Settings of ``data`` that are files."""
+
 
 def portable(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config without the settings of the machine, in the form of this release.
@@ -124,7 +127,7 @@ def add_rows(plan: Plan, runs: str | Path, path: str | Path) -> dict[str, Run]:
 
 def _row(run: Run) -> str:
     content = {
-        "config": portable(run.config),
+        "config": _of_row(run.config),
         "test": _short(run.test),
         "facts": _short({**run.facts, **_cost(run)}),
     }
@@ -147,4 +150,14 @@ def _cost(run: Run) -> dict[str, float]:
 
 
 def _difference(config: Config, stored: Mapping[str, Any]) -> str | None:
-    return difference(portable(config.to_dict()), portable(stored))
+    return difference(_of_row(config.to_dict()), _of_row(stored))
+
+
+def _of_row(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a portable config with the names of data files, which identify the data, without their folders."""
+    content = portable(config)
+    data = dict(content["data"])
+    for key in _FILES & data.keys():
+        value = data[key]
+        data[key] = [Path(f).name for f in value] if isinstance(value, list) else value and Path(value).name
+    return {**content, "data": data}
