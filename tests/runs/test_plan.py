@@ -17,6 +17,7 @@ from mmdprior import InputError
 from mmdprior.cli.main import main
 from mmdprior.runs.execute import Job, JobPool
 from mmdprior.runs.plan import _sweep_points, is_plan, read_plan
+from mmdprior.runs.rows import find_rows
 from mmdprior.training import read_checkpoint
 
 BASE = {
@@ -391,6 +392,22 @@ class TestRows:
         rows.write_text(f"{edit(first)}\n{second}\n")
         assert main(command) == 2
         assert message in capsys.readouterr().err
+
+    def test_data_files_are_compared_by_name(self, study, tmp_path):
+        def plan_of(path):
+            data = {"name": "arrays", "path": str(path), "batch_size": 16}
+            (tmp_path / "base.yaml").write_text(yaml.safe_dump({**BASE, "data": data}))
+            plan = tmp_path / "plan.yaml"
+            plan.write_text(yaml.safe_dump({"name": "p", "config": "base.yaml", "runs": {"a": {}}}))
+            return read_plan(plan)
+
+        rows = study[0]
+        row = json.loads(rows.read_text().splitlines()[0])
+        row["config"] = plan_of("elsewhere/images.npz").runs[0].load().to_dict()
+        rows.write_text(json.dumps(row))
+        assert list(find_rows(plan_of(tmp_path / "images.npz"), rows)) == ["a/seed_0"]
+        with pytest.raises(InputError, match=r"data\.path"):
+            find_rows(plan_of(tmp_path / "others.npz"), rows)
 
     def test_a_missing_file_of_rows_is_one_line(self, tmp_path, capsys):
         assert main(["compare", str(tmp_path / "rows.jsonl")]) == 2
