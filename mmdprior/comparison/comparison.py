@@ -16,6 +16,7 @@ from mmdprior.comparison.quantities import (
     Quantity,
     dependence_in,
     lps_in,
+    semantics_in,
 )
 from mmdprior.comparison.supervised import supervised_table
 from mmdprior.comparison.table import MOST_COLUMNS, Cell, Table
@@ -142,6 +143,7 @@ class Comparison(Result):
             "LPS": self.table(lps_in(self.tags)),
             "Match to the prior": self.table(MATCH),
             "Other measures of dependence": self.table(dependence_in(self.tags)),
+            "Labels on their dimensions": self.table(semantics_in(self.tags)),
             "Cost": self.table(COST),
         }
         supervised = supervised_table(self.groups)

@@ -30,7 +30,7 @@ _MOST_WITH_FIGURES = 6
 _LARGEST_SVG = 300_000
 """Bytes above which a figure is embedded as PNG instead of SVG."""
 _MIME_TYPES = {".png": "image/png", ".gif": "image/gif", ".svg": "image/svg+xml"}
-_OPEN = ("traversals", "marginals", "factors")
+_OPEN = ("traversals", "marginals", "factors", "label_codes")
 """Kinds of figures that are visible when the page opens; the others unfold on a click."""
 _SCORES = (
     "Scores of the test split, as mean ± standard deviation over seeds. Columns marked “means” score the "
@@ -65,6 +65,16 @@ _CAPTIONS = {
     "factor_importance": (
         "Importance for the prediction of the factors",
         "Share of each mean code (row) in the prediction of each factor (column), by the classifier of DCI.",
+    ),
+    "label_codes": (
+        "Codes by label against the prior",
+        "Dots: median and range from 5 to 95 % of the codes of each value of a label, in the dimensions that "
+        "the prior gives to the label. Band: the same range of the prior given the value. Labels with more "
+        "than two dimensions: means of codes and of the prior.",
+    ),
+    "conditional_samples": (
+        "Decoded samples of the prior given a label",
+        "Each column is a value of the label. All other dimensions are drawn.",
     ),
     "reconstructions": (
         "Reconstructions",

@@ -18,6 +18,7 @@ __all__ = [
     "dependence_in",
     "lps_in",
     "seed_statistics",
+    "semantics_in",
 ]
 
 
@@ -165,6 +166,22 @@ _DEPENDENCE = {
 }
 """Title and explanation of the statistics next to LPS, by the last part of their tag."""
 
+_SEMANTICS: dict[str, tuple[str, Literal["low", "high"], str]] = {
+    "free_accuracy": (
+        "accuracy elsewhere",
+        "low",
+        "the same share, from the dimensions of no label; low if these are independent of the label",
+    ),
+    "free_r2": ("R2 elsewhere", "low", "the same R2, from the dimensions of no label"),
+    "accuracy": (
+        "accuracy",
+        "high",
+        "share of held-out codes whose label the ten nearest codes in its own dimensions name",
+    ),
+    "r2": ("R2", "high", "R2 of the mean label of these neighbours"),
+}
+"""Title, direction and explanation of the scores of a label, by the end of their tag, longer ends first."""
+
 _LPS_PARTS = ("_max", "_null", "_low", "_high", "_p")
 """Endings of tags that belong to an LPS score but are not scores."""
 _LPS_ABOUT = (
@@ -188,6 +205,18 @@ def dependence_in(tags: Sequence[str]) -> list[Quantity]:
         for name, (title, about) in _DEPENDENCE.items()
         if f"independence/{name}{end}" in tags
     ]
+
+
+def semantics_in(tags: Sequence[str]) -> list[Quantity]:
+    """Return the scores of labels on chosen dimensions among tags, label by label."""
+    found = []
+    for tag in tags:
+        score = next((key for key in _SEMANTICS if tag.endswith(f"_{key}")), None)
+        if tag.startswith("semantics/") and score is not None:
+            label = tag.removeprefix("semantics/").removesuffix(f"_{score}")
+            title, better, about = _SEMANTICS[score]
+            found.append(Quantity(tag, f"{label}: {title}", ".3f", better, about))
+    return found
 
 
 def _lps_title(tag: str) -> str:

@@ -17,7 +17,7 @@ from mmdprior.seeding import stream
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["label_figure", "label_traversal"]
+__all__ = ["label_figure", "label_traversal", "label_values_shown"]
 
 
 @torch.no_grad()
@@ -61,7 +61,7 @@ def label_traversal(
         (torch.Size([2, 5, 1, 8, 8]), [0.0, 1.0, 2.0, 3.0, 4.0])
     """
     factor = _factor(prior, label)
-    values = _values(factor, columns)
+    values = label_values_shown(factor, columns)
     if codes is None:
         start = prior.sample(rows, stream(seed, "traversal", device=prior.device))
     else:
@@ -89,7 +89,7 @@ def _factor(prior: Prior, label: str) -> Factor:
     raise InputError(f"factor: {label!r} received; the prior has dimensions for {names}")
 
 
-def _values(factor: Factor, columns: int) -> list[float]:
+def label_values_shown(factor: Factor, columns: int) -> list[float]:
     """Return at most ``columns`` values of a label, evenly spaced."""
     if factor.levels is not None:
         step = math.ceil(factor.levels / columns)

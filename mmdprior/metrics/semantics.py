@@ -15,6 +15,8 @@ from mmdprior.seeding import stream
 
 __all__ = ["LabelScores", "Semantics", "semantics"]
 
+SCALARS = ("accuracy", "r2", "free_accuracy", "free_r2")
+"""Scores of a label that are logged."""
 _NEIGHBOURS = 10
 _MIN_ROWS = 4 * _NEIGHBOURS
 _BLOCK = 2048
@@ -68,11 +70,9 @@ class Semantics(Result):
     n: int
 
     def scalars(self) -> dict[str, float]:
-        """Return the finite scores by name, ``<label>_accuracy`` and ``<label>_r2``."""
+        """Return the finite scores by name, such as ``<label>_accuracy`` and ``<label>_free_r2``."""
         values = {
-            f"{name}_{key}": value
-            for name, scores in self.labels.items()
-            for key, value in (("accuracy", scores.accuracy), ("r2", scores.r2))
+            f"{name}_{key}": getattr(scores, key) for name, scores in self.labels.items() for key in SCALARS
         }
         return {name: value for name, value in values.items() if math.isfinite(value)}
 

@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 
 from mmdprior.errors import InputError, reason, shorten
+from mmdprior.metrics.semantics import SCALARS
 from mmdprior.runs.directory import CONFIG, RunDirectory
 
 __all__ = ["Curve", "Run", "find_runs", "read_curves", "read_run", "run_of", "scalars_of"]
@@ -211,6 +212,8 @@ def scalars_of(test: Mapping[str, Any]) -> dict[str, float]:
     supervised = test.get("disentanglement", {})
     for part, end in (("scores", ""), ("chance", "_chance")):
         values |= {f"disentanglement/{name}{end}": v for name, v in supervised.get(part, {}).items()}
+    for label, scores in (test.get("semantics") or {}).get("labels", {}).items():
+        values |= {f"semantics/{label}_{key}": scores.get(key) for key in SCALARS}
     for group in ("match", "reconstruction"):
         values |= {f"{group}/{name}": number for name, number in test.get(group, {}).items()}
     return {tag: math.nan if value is None else float(value) for tag, value in values.items()}

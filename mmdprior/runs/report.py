@@ -14,6 +14,7 @@ from mmdprior.data.source import sample_kind
 from mmdprior.evaluation import Codes
 from mmdprior.evaluation.reconstruction import reconstruction_ssim
 from mmdprior.figures.images import image_figure, in_rows
+from mmdprior.figures.label_codes import conditional_samples, label_codes
 from mmdprior.figures.panels import Panels
 from mmdprior.figures.prior_shape import PriorShape
 from mmdprior.figures.style import save_figure
@@ -21,7 +22,7 @@ from mmdprior.metrics import active_dimensions, importance
 from mmdprior.metrics.checks import rows_needed
 from mmdprior.metrics.pairs import mutual_information
 from mmdprior.models import Autoencoder
-from mmdprior.priors import Prior
+from mmdprior.priors import ConditionalPrior, Prior
 from mmdprior.results import finite_or_none
 from mmdprior.runs.directory import RunDirectory
 from mmdprior.training.checkpoint import versions
@@ -78,6 +79,10 @@ def write_report(
     np.savez(run.codes, **_arrays(codes, panels.shape))  # type: ignore[arg-type]
     if pictures:
         _write_pictures(run, panels, model, codes, followed)
+        if isinstance(prior, ConditionalPrior):
+            by_label = label_codes(sample, codes.labels, codes.label_names, prior)
+            save_figure(by_label, run.picture("label_codes.png"))
+            save_figure(conditional_samples(model, prior), run.picture("conditional_samples.png"))
     plain = {k: finite_or_none(v) if isinstance(v, float) else v for k, v in all_facts.items()}
     run.facts.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
     return plain

@@ -154,7 +154,7 @@ def _difference(config: Config, stored: Mapping[str, Any]) -> str | None:
 
 
 def _of_row(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a portable config with the names of data files, which identify the data, without their folders."""
+    """Return a portable config with the names of data files, which identify the data, but no folders."""
     content = portable(config)
     data = dict(content["data"])
     for key in _FILES & data.keys():

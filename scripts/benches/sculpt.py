@@ -159,7 +159,7 @@ def codes_of(run: TrainedRun, split: Any, device: str) -> Tensor:
 
 
 def name_of(path: str) -> str:
-    """Return the name of the run directory; of one in a study, the name of the run and ``_s`` with its seed."""
+    """Return the name of the run directory; for a study, the name of the run and ``_s`` with its seed."""
     parts = [part for part in Path(path).parts if part != "checkpoints" and not part.endswith(".pt")]
     last = parts[-1]
     return f"{parts[-2]}_s{last.removeprefix('seed_')}" if last.startswith("seed_") else last

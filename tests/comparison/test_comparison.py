@@ -6,12 +6,14 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from helpers.run_directories import MMD, write_run
 
 from mmdprior import InputError
 from mmdprior.cli.main import main
 from mmdprior.comparison import read_runs
-from mmdprior.metrics import lps
+from mmdprior.metrics import lps, semantics
+from mmdprior.priors import Factors
 from mmdprior.results import Result
 from mmdprior.runs.read import find_runs, scalars_of
 
@@ -25,6 +27,20 @@ def test_finds_runs_at_any_depth_each_once(runs):
     (run / "checkpoints").mkdir()
     (run / "checkpoints" / "last.pt").touch()
     assert find_runs([run / "checkpoints" / "last.pt"]) == [run]
+
+
+def test_labels_on_their_dimensions_have_a_table(runs):
+    labels = torch.arange(400)[:, None] % 4
+    prior = Factors(3, {"x": {"dims": [1], "levels": 4}})
+    scores = semantics(prior.sample(400, given=labels), labels, ("x",), prior)
+    path = runs / "vae" / "seed_0" / "report" / "test.json"
+    test = {**json.loads(path.read_text()), "semantics": scores.to_dict()}
+    path.write_text(json.dumps(test))
+    expected = {f"semantics/{name}": pytest.approx(value) for name, value in scores.scalars().items()}
+    assert {k: v for k, v in scalars_of(test).items() if k.startswith("semantics/")} == expected
+    table = read_runs([runs]).tables()["Labels on their dimensions"]
+    titles = [cell.text for cell in table.columns[1:]]
+    assert titles == [f"x: {title}" for title in ("accuracy", "R2", "accuracy elsewhere", "R2 elsewhere")]
 
 
 def test_a_path_without_runs_is_a_one_line_error(tmp_path, capsys):
