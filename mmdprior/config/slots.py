@@ -51,6 +51,11 @@ class Slot:
     arguments: Mapping[str, Any]
     path: str = field(default="", compare=False)
 
+    @property
+    def title(self) -> str:
+        """Its name in the catalogue, or the object of its target."""
+        return self.name or str(self.target).rpartition(":")[2]
+
     def factory(self) -> Any:
         """Return the class or function behind the slot; a target is imported."""
         return NAMES[self.kind][self.name] if self.name is not None else import_target(str(self.target))

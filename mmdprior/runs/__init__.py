@@ -12,8 +12,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmdprior.runs.assembly import assemble
     from mmdprior.runs.directory import RunDirectory, create_run_directory
-    from mmdprior.runs.experiment import Experiment, assemble
+    from mmdprior.runs.experiment import Experiment
     from mmdprior.runs.plan import Plan, read_plan
     from mmdprior.runs.read import Run, find_runs, read_run
 
@@ -34,7 +35,7 @@ _PLACES = {
     "Plan": "plan",
     "Run": "read",
     "RunDirectory": "directory",
-    "assemble": "experiment",
+    "assemble": "assembly",
     "create_run_directory": "directory",
     "find_runs": "read",
     "read_plan": "plan",

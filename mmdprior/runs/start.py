@@ -10,8 +10,9 @@ from mmdprior.config.earlier import in_present_form
 from mmdprior.config.load import load_config, read_mapping
 from mmdprior.config.schema import SECTIONS, Config
 from mmdprior.errors import InputError, shorten
+from mmdprior.runs.assembly import assemble
 from mmdprior.runs.directory import RunDirectory
-from mmdprior.runs.experiment import Experiment, assemble
+from mmdprior.runs.experiment import Experiment
 from mmdprior.training import newest_checkpoint
 from mmdprior.training.retention import has_checkpoint
 from mmdprior.world import World

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from mmdprior.config.slots import Slot
 from mmdprior.data.source import sample_kind
 from mmdprior.evaluation import Evaluation
 from mmdprior.runs.experiment import Experiment
@@ -39,7 +38,7 @@ def final_lines(experiment: Experiment, result: Evaluation | None) -> str:
         result: scores of the test split.
     """
     config = experiment.config
-    head = f"test split of {_title(config.slots['data'])}, {config.name}, step {experiment.trainer.step}"
+    head = f"test split of {config.slots['data'].title}, {config.name}, step {experiment.trainer.step}"
     return f"{head}\n{result}\ncheckpoint {last_checkpoint(experiment.directory or Path())}"
 
 
@@ -72,13 +71,13 @@ def summary(experiment: Experiment) -> str:
     kind = sample_kind(shape)
     size = config.data.batch_size
     parameters = sum(p.numel() for p in trainer.model.parameters())
-    encoder, decoder = (_title(config.slots[f"model.{part}"]) for part in ("encoder", "decoder"))
+    encoder, decoder = (config.slots[f"model.{part}"].title for part in ("encoder", "decoder"))
     networks = encoder if encoder == decoder else f"{encoder} and {decoder}"
-    posterior = _title(config.slots["model.posterior"])
+    posterior = config.slots["model.posterior"].title
     epochs = trainer.steps * size / len(splits.train)
     lines = {
         "config": f"{config.name}, seed {config.seed}",
-        "data": f"{_title(config.slots['data'])}: {len(splits.train)} training, {len(splits.validation)} "
+        "data": f"{config.slots['data'].title}: {len(splits.train)} training, {len(splits.validation)} "
         f"validation, {len(splits.test)} test {kind} of {' x '.join(map(str, shape))}",
         "model": f"{networks}, d = {config.model.latent_dim}, {posterior} posterior, "
         f"{parameters:,} parameters",
@@ -87,7 +86,3 @@ def summary(experiment: Experiment) -> str:
     }
     text = "\n".join(f"{name:<9} {line}" for name, line in lines.items())
     return f"{text}\nOne batch passed through all parts. Nothing was trained or written."
-
-
-def _title(slot: Slot) -> str:
-    return slot.name or str(slot.target).rpartition(":")[2]

@@ -14,7 +14,7 @@ from mmdprior.latent import Latent
 from mmdprior.models import Autoencoder, GaussianPosterior, LinearDecoder, LinearEncoder
 from mmdprior.priors import Uniform
 from mmdprior.regularizers import KL
-from mmdprior.runs.experiment import assemble
+from mmdprior.runs.assembly import assemble
 from mmdprior.training import read_checkpoint
 
 COUPLING = {"name": "coupling", "layers": 2, "hidden": [8]}

@@ -14,7 +14,7 @@ from mmdprior.cli.main import main
 from mmdprior.config.load import make_config
 from mmdprior.evaluation import encode
 from mmdprior.models import UniformQuantiser
-from mmdprior.runs.experiment import assemble
+from mmdprior.runs.assembly import assemble
 from mmdprior.scoring.packed_codes import pack_indices, unpack_indices
 from mmdprior.scoring.quantise import CodeQuantiser, decode_packed
 

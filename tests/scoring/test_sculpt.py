@@ -14,7 +14,7 @@ from mmdprior.evaluation import encode
 from mmdprior.flows import Bijection, FlowSettings, load_bijection
 from mmdprior.metrics import PriorMatch
 from mmdprior.priors import Gaussian
-from mmdprior.runs.experiment import assemble
+from mmdprior.runs.assembly import assemble
 from mmdprior.scoring.code_scores import CodeScores
 from mmdprior.scoring.sculpt import Sculptor
 from mmdprior.training import read_checkpoint
