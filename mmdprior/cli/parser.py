@@ -10,8 +10,21 @@ from mmdprior.errors import InputError, nearest
 __all__ = ["Parser", "parse"]
 
 
+class _Values(argparse.Action):
+    """All values of an option that takes several; a second use adds to the first and not to the default."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: Any = None
+    ) -> None:
+        known = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, list(values) if known is self.default else [*known, *values])
+
+
 class Parser(argparse.ArgumentParser):
-    """Parser whose help states choices and defaults, and which raises `InputError` with one line."""
+    """Parser whose help states choices and defaults, and which raises `InputError` with one line.
+
+    An option of several values may be given several times: ``--predictor mlp --predictor linear``.
+    """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
@@ -19,6 +32,8 @@ class Parser(argparse.ArgumentParser):
     def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
         """Add an argument, with its choices and its default in its help."""
         choices, default = settings.get("choices"), settings.get("default")
+        if settings.get("nargs") == "+" and names[0].startswith("-"):
+            settings.setdefault("action", _Values)
         about, mark, fallback = (settings.get("help") or "").partition(" (default: ")
         text = [about] if about else []
         if choices is not None:
