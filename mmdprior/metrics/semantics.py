@@ -13,7 +13,7 @@ from mmdprior.priors.factor import label_values
 from mmdprior.results import Result
 from mmdprior.seeding import stream
 
-__all__ = ["LabelScores", "Semantics", "semantics"]
+__all__ = ["SCALARS", "LabelScores", "Semantics", "semantics"]
 
 SCALARS = ("accuracy", "r2", "free_accuracy", "free_r2")
 """Scores of a label that are logged."""

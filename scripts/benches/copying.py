@@ -91,7 +91,7 @@ def alignments(mine: Tensor, theirs: Tensor, counts: list[int]) -> list[tuple[st
     """Return maps from the codes of the original to those of the copy, fitted to evenly spaced pairs."""
     found: list[tuple[str, int, Alignment]] = [("as they are", 0, lambda z: z)]
     for count in counts:
-        rows = torch.arange(count) * len(mine) // count
+        rows = torch.arange(min(count, len(mine))) * len(mine) // min(count, len(mine))
         x, y = mine[rows], theirs[rows]
         found.append(("permutation and signs", count, permutation(x, y)))
         found.append(("rotation", count, rotation(x, y)))

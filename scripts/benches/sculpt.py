@@ -151,7 +151,8 @@ def rows(path: str, done: set[tuple[Any, ...]], options: argparse.Namespace) -> 
 
 def some_of(codes: Tensor, size: int) -> Tensor:
     """Return evenly spaced codes, because images are often sorted by class; all of them for 0."""
-    return codes if size == 0 else codes[torch.arange(size) * len(codes) // size]
+    size = min(size or len(codes), len(codes))
+    return codes[torch.arange(size) * len(codes) // size]
 
 
 def codes_of(run: TrainedRun, split: Any, device: str) -> Tensor:
