@@ -5,26 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from mmdprior.cli.options import add_verbosity
+from mmdprior.cli.repeatable import Repeatable
 from mmdprior.errors import InputError, nearest
 
 __all__ = ["Parser", "parse"]
 
 
-class _Values(argparse.Action):
-    """All values of an option that takes several; a second use adds to the first and not to the default."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: Any = None
-    ) -> None:
-        known = getattr(namespace, self.dest)
-        setattr(namespace, self.dest, list(values) if known is self.default else [*known, *values])
-
-
 class Parser(argparse.ArgumentParser):
-    """Parser whose help states choices and defaults, and which raises `InputError` with one line.
-
-    An option of several values may be given several times: ``--predictor mlp --predictor linear``.
-    """
+    """Parser whose help states choices and defaults, and which raises `InputError` with one line."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
@@ -33,7 +21,7 @@ class Parser(argparse.ArgumentParser):
         """Add an argument, with its choices and its default in its help."""
         choices, default = settings.get("choices"), settings.get("default")
         if settings.get("nargs") == "+" and names[0].startswith("-"):
-            settings.setdefault("action", _Values)
+            settings["action"] = Repeatable
         about, mark, fallback = (settings.get("help") or "").partition(" (default: ")
         text = [about] if about else []
         if choices is not None:

@@ -33,6 +33,7 @@ from mmdprior.priors import (
     Samples,
     Uniform,
 )
+from mmdprior.tracing import is_traced
 
 __all__ = ["Embedding", "ScaleEmbedding", "embedding", "scale_embedding"]
 
@@ -41,6 +42,8 @@ _MAX_POINTS = 4096
 _MAX_SCALES = 8
 """Most scales of an independent prior that is not Gaussian, whose cost grows with scales times d. The
 sums of RBFs that represent an IMQ have tens of scales."""
+_TRACED_ROWS = 1024
+"""Codes for which a traced graph chooses how it evaluates a mixture."""
 _MAX_FREQUENCIES = 512
 """Most frequencies per dimension of an independent prior; beyond it draws are cheaper."""
 
@@ -254,7 +257,8 @@ class _IsotropicMixtureScales(ScaleEmbedding):
 
     def mean(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n J"]:
         components = len(self._means.value)
-        if len(x) * components * len(self._rates) <= MAX_ENTRIES:
+        rows = _TRACED_ROWS if is_traced() else len(x)  # a traced graph serves batches of any size
+        if rows * components * len(self._rates) <= MAX_ENTRIES:
             return self._at_once(x)
         # Stored samples may be many: rows in blocks, which the backward pass evaluates a second time.
         size = max(1, MAX_ENTRIES // components)
