@@ -35,6 +35,14 @@ def test_every_label_has_its_panels(prior):
     shown = figure.axes[4].images[0].get_array()
     means = [codes[labels[:, 3] == value, 4:7].mean(0).numpy() for value in range(3)]
     np.testing.assert_allclose(shown, np.array(means).T, atol=1e-5)
+    prior_means = figure.axes[5].images[0].get_array()
+    positions = prior.factors[3].positions(torch.arange(3)).T
+    np.testing.assert_allclose(prior_means, positions, atol=0.02)
+    band = figure.axes[0].collections[0].get_paths()[0].vertices
+    for value, position in enumerate(prior.factors[0].positions(torch.arange(3)).flatten()):
+        heights = band[band[:, 0] == value, 1]
+        assert heights.min() < position < heights.max()
+        assert heights.max() - heights.min() == pytest.approx(2 * 1.645 * 0.1, abs=0.04)  # noise 0.1
 
 
 def test_missing_labels_are_left_out(prior):
@@ -45,6 +53,22 @@ def test_missing_labels_are_left_out(prior):
     figure = label_codes(prior.sample(60), torch.full((60, 1), -1), ("shape",), prior)
     assert "no labelled codes" in figure.texts[0].get_text()
     assert "no labelled codes" in label_codes(prior.sample(60), labels, ("other",), prior).texts[0].get_text()
+
+
+def test_a_column_decodes_its_value():
+    class Grey(torch.nn.Module):
+        """A decoder whose images are as bright as the first code."""
+
+        def forward(self, z):
+            return (0.5 + z[:, :1, None, None] / 4).expand(-1, 1, 8, 8)
+
+    prior = Factors(2, {"x": {"dims": [0], "levels": 4, "noise": 0.01}})
+    model = models.Autoencoder(models.LinearEncoder((1, 8, 8), 2), Grey())
+    pixels = conditional_samples(model, prior, rows=2).axes[0].images[0].get_array()
+    places = [5 + 9 * column for column in range(4)]
+    shown = torch.tensor(np.array([pixels[5, place, 0] for place in places]))
+    expected = 0.5 + prior.factors[0].positions(torch.arange(4))[:, 0] / 4
+    torch.testing.assert_close(shown.float(), expected, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (2, 16), (5,)])
