@@ -223,12 +223,23 @@ class TrainerSection(Section):
         description="Number of updates; 0 records the model without training."
     )
     device: str = Field("auto", description="auto (cuda, else mps, else cpu), or a torch device.")
-    optimizer: Literal["adam", "adamw"] = Field("adam", description="Optimizer of the model.")
+    optimizer: Literal["adam", "adamw", "muon"] = Field(
+        "adam",
+        description="Optimizer of the model. muon is Muon for the weights of linear and convolutional layers "
+        "except the last of encoder and decoder, and AdamW for the rest.",
+    )
     learning_rate: pydantic.PositiveFloat = Field(1e-3, description="Step size of the optimizer.")
+    matrix_learning_rate: pydantic.PositiveFloat | None = Field(
+        None,
+        description="Step size of Muon with optimizer muon, where learning_rate is that of AdamW; null for "
+        "0.02.",
+    )
     betas: list[Decay] = Field(
         [0.9, 0.999], min_length=2, max_length=2, description="Decay rates of Adam's moments."
     )
-    weight_decay: pydantic.NonNegativeFloat = Field(0.0, description="Weight decay; decoupled with adamw.")
+    weight_decay: pydantic.NonNegativeFloat = Field(
+        0.0, description="Weight decay; decoupled with adamw and muon."
+    )
     schedule: ScheduleSlot = Field(
         "constant",
         validate_default=True,
@@ -289,6 +300,13 @@ class TrainerSection(Section):
     callbacks: Annotated[list[Slot], SlotOf("callback", many=True)] | None = Field(
         None, description="Called at the start, after every step and validation, and at the end."
     )
+
+    @pydantic.model_validator(mode="after")
+    def _check_matrix_learning_rate(self) -> "TrainerSection":
+        if self.matrix_learning_rate is not None and self.optimizer != "muon":
+            rate = f"{self.matrix_learning_rate:g}"
+            raise problem(f"{rate} received; it needs optimizer: muon", "matrix_learning_rate")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _check_keep_last(self) -> "TrainerSection":

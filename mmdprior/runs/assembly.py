@@ -55,6 +55,7 @@ from mmdprior.training import (
 )
 from mmdprior.training.auxiliary import auxiliary_optimizer, prepare
 from mmdprior.training.losses import observed
+from mmdprior.training.muon import MATRIX_RATE, Muon, hidden_weights
 from mmdprior.training.settings import faster_layout, faster_precision
 from mmdprior.world import World
 
@@ -359,6 +360,17 @@ def _optimizer(config: Config, model: Autoencoder, regularizer: Regularizer) -> 
     # A flow that was fitted after training is not trained any more when the run is resumed.
     fitted = {id(p) for p in (model.flow.parameters() if model.flow else ()) if not p.requires_grad}
     trained = [p for p in model.parameters() if id(p) not in fitted]
+    if settings.optimizer == "muon":
+        matrices = hidden_weights(model)
+        others = [p for p in [*trained, *shared] if not any(p is weight for weight in matrices)]
+        return Muon(
+            matrices,
+            others,
+            matrix_lr=settings.matrix_learning_rate or MATRIX_RATE,
+            lr=settings.learning_rate,
+            betas=(settings.betas[0], settings.betas[1]),
+            weight_decay=settings.weight_decay,
+        )
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
     return kind(
         [*trained, *shared],

@@ -9,6 +9,7 @@ from mmdprior.training.logger import Callback, Logger
 from mmdprior.training.loggers import JSONLines, Loggers, MLflow, RunLogger, WandB
 from mmdprior.training.loop import Trainer
 from mmdprior.training.losses import NonFiniteLossError
+from mmdprior.training.muon import Muon
 from mmdprior.training.profiling import Profile, Profiler
 from mmdprior.training.retention import newest_checkpoint
 from mmdprior.training.schedules import AdaptiveSchedule, Constant, Cosine, Cyclical, Schedule, Warmup
@@ -29,6 +30,7 @@ __all__ = [
     "Loggers",
     "MLflow",
     "ModelSelection",
+    "Muon",
     "NonFiniteLossError",
     "Numerics",
     "Profile",

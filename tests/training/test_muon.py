@@ -1,0 +1,167 @@
+"""Muon: its update, the parameters that get it, its state and its settings."""
+
+import copy
+import math
+
+import pytest
+import torch
+from helpers.small_runs import experiment, raw_config, run_directory, same, weights
+from torch import nn
+
+from mmdprior import InputError
+from mmdprior.config.load import make_config
+from mmdprior.models import Autoencoder, ResNetDecoder, ResNetEncoder
+from mmdprior.training import read_checkpoint
+from mmdprior.training.muon import Muon, hidden_weights, orthogonalised
+
+
+def layers():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(2, 6, 3), nn.Tanh(), nn.Flatten(), nn.Linear(96, 12), nn.Linear(12, 3))
+
+
+def split(network):
+    matrices = [network[0].weight, network[3].weight]
+    return matrices, [p for p in network.parameters() if all(p is not weight for weight in matrices)]
+
+
+def gradients(network, step):
+    network.zero_grad()
+    images = torch.randn(8, 2, 6, 6, generator=torch.Generator().manual_seed(step))
+    loss = network(images).square().sum()
+    loss.backward()
+    return float(loss.detach())
+
+
+@pytest.mark.parametrize("shape", [(20, 50), (50, 20), (7, 7), (1, 5)])
+def test_singular_vectors_stay_and_singular_values_are_near_one(shape):
+    matrix = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    middle = left.T @ orthogonalised(matrix * 1e-4) @ right.T
+    values = middle.diagonal()
+    assert float(values.min()) > 0.6
+    assert float(values.max()) < 1.3
+    assert torch.allclose(middle, values.diag(), atol=1e-6)
+
+
+def test_a_matrix_of_zeros_stays_zero():
+    assert not orthogonalised(torch.zeros(3, 4)).any()
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has no Muon before version 2.9")
+def test_updates_are_those_of_torch():
+    network = layers()
+    # torch accepts matrices only: the kernel as one, whose gradient is copied.
+    matrices, others = split(network)
+    expected = [nn.Parameter(weight.detach().flatten(1).clone()) for weight in matrices]
+    theirs = torch.optim.Muon(expected, lr=0.03, weight_decay=0.1, momentum=0.95)
+    copies = [nn.Parameter(p.detach().clone()) for p in others]
+    adamw = torch.optim.AdamW(copies, lr=0.01, betas=(0.8, 0.9), weight_decay=0.1)
+    ours = Muon(matrices, others, matrix_lr=0.03, lr=0.01, betas=(0.8, 0.9), weight_decay=0.1)
+    start = [weight.detach().flatten(1).clone() for weight in matrices]
+    for _ in range(4):
+        for parameter, source in zip([*expected, *copies], [*matrices, *others], strict=True):
+            source.grad = torch.randn_like(
+                source
+            )  # of full rank: bfloat16 adds noise to other singular values
+            parameter.grad = source.grad.reshape(parameter.shape).clone()
+        ours.step()
+        theirs.step()
+        adamw.step()
+    for weight, wanted, first in zip(matrices, expected, start, strict=True):
+        moved = (wanted - first).norm()
+        assert (weight.flatten(1) - wanted).norm() < 0.02 * moved  # torch computes in bfloat16
+    for parameter, wanted in zip(others, copies, strict=True):
+        assert torch.allclose(parameter, wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_the_update_has_the_scale_of_its_step_size():
+    network = layers()
+    matrices, others = split(network)
+    before = matrices[0].detach().clone()
+    gradients(network, 0)
+    Muon(matrices, others, matrix_lr=0.5).step()
+    change = (before - matrices[0]).detach().flatten(1)
+    # Six orthonormal rows: a Frobenius norm of sqrt(6) times the step size, up to the iteration's accuracy.
+    assert float(change.norm()) == pytest.approx(0.5 * math.sqrt(6), rel=0.25)
+
+
+def test_loss_falls_and_a_loaded_state_continues_alike():
+    network = layers()
+    optimizer = Muon(*split(network))
+    losses = []
+    for step in range(20):
+        losses.append(gradients(network, 0))
+        optimizer.step()
+        if step == 9:
+            other = copy.deepcopy(network)
+            state = copy.deepcopy(optimizer.state_dict())
+    assert losses[-1] < 0.2 * losses[0]
+    resumed = Muon(*split(other), matrix_lr=9.0, lr=9.0)
+    resumed.load_state_dict(state)
+    for _ in range(10):
+        gradients(other, 0)
+        resumed.step()
+    assert same(network.state_dict(), other.state_dict())
+
+
+def test_found_inf_skips_every_update():
+    network = layers()
+    optimizer = Muon(*split(network))
+    gradients(network, 0)
+    for parameter in network.parameters():
+        parameter.grad.fill_(math.nan)
+    before = copy.deepcopy(network.state_dict())
+    optimizer.found_inf = torch.tensor(1.0)
+    optimizer.step()
+    assert same(before, network.state_dict())
+
+
+def test_hidden_weights_are_those_between_first_and_last_layer():
+    encoder = ResNetEncoder((3, 16, 16), 4, channels=[8], blocks=1)
+    decoder = ResNetDecoder((3, 16, 16), 4, channels=[8], blocks=1)
+    chosen = {id(weight) for weight in hidden_weights(Autoencoder(encoder, decoder))}
+    for network in (encoder, decoder):
+        for name, parameter in network.named_parameters():
+            assert (id(parameter) in chosen) == (parameter.ndim > 1 and name != "last.weight"), name
+
+
+def test_shared_parametrised_and_fixed_weights():
+    first, last = nn.Linear(4, 4), nn.Linear(4, 4)
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+    fixed = nn.Linear(4, 4).requires_grad_(False)
+    model = Autoencoder(
+        nn.Sequential(first, normed, fixed, nn.Linear(4, 4)), nn.Sequential(first, last, nn.Tanh())
+    )
+    assert [id(weight) for weight in hidden_weights(model)] == [id(first.weight)]
+    # No linear layer at all: everything is left to AdamW.
+    assert hidden_weights(Autoencoder(nn.Flatten(), nn.Identity())) == []
+
+
+def test_a_resumed_run_has_the_weights_of_an_uninterrupted_one(tmp_path):
+    settings = {"trainer__optimizer": "muon", "trainer__matrix_learning_rate": 0.01}
+    whole = experiment(run_directory(tmp_path / "whole"), trainer__steps=6, **settings)
+    whole.trainer.run()
+    directory = run_directory(tmp_path / "half")
+    half = experiment(directory, trainer__steps=6, **settings)
+    half.trainer.steps = 3
+    half.trainer.run()
+    resumed = experiment(
+        directory, resume=read_checkpoint(directory / "checkpoints" / "last.pt"), trainer__steps=6, **settings
+    )
+    resumed.trainer.run()
+    assert same(weights(whole.trainer.model), weights(resumed.trainer.model))
+
+
+def test_step_size_of_matrices_needs_muon(tmp_path):
+    with pytest.raises(InputError, match=r"matrix_learning_rate: 0\.01 received; it needs optimizer: muon"):
+        make_config(raw_config(trainer__matrix_learning_rate=0.01), tmp_path, "config.yaml")
+
+
+def test_penalty_and_all_parameters_are_trained(tmp_path):
+    built = experiment(run_directory(tmp_path), trainer__optimizer="muon")
+    optimizer = built.trainer.optimizer
+    assert isinstance(optimizer, Muon)
+    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in built.trainer.model.parameters())
+    assert [group["lr"] for group in optimizer.param_groups] == [0.02, built.config.trainer.learning_rate]
