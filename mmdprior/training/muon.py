@@ -1,7 +1,7 @@
 """Muon for the weight matrices of encoder and decoder, AdamW for all other parameters."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -59,13 +59,19 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
     ) -> None:
-        self._adamw = torch.optim.AdamW(others, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+        adamw = torch.optim.AdamW(others, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
         group = {"params": list(matrices), "lr": matrix_lr, "weight_decay": weight_decay}
-        super().__init__([group, *self._adamw.param_groups], {})
+        super().__init__([group, *adamw.param_groups], {})
+        self._share()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a copy, or the groups and the state of `load_state_dict`."""
+        super().__setstate__(state)
         self._share()
 
     def _share(self) -> None:
-        """Give AdamW the groups and the moments of this optimizer, which are those that are saved."""
+        """Make an AdamW whose groups and moments are those of this optimizer, which are saved."""
+        self._adamw = torch.optim.AdamW(self.param_groups[1:], fused=True)
         self._adamw.param_groups = self.param_groups[1:]
         self._adamw.state = self.state
 
@@ -77,9 +83,8 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update all parameters that have a gradient."""
-        broken = getattr(self, "found_inf", None)
-        self._adamw.found_inf = broken  # type: ignore[attr-defined]
-        self._adamw.grad_scale = None  # type: ignore[attr-defined]
+        broken, scale = getattr(self, "found_inf", None), getattr(self, "grad_scale", None)
+        self._adamw.found_inf, self._adamw.grad_scale = broken, scale  # type: ignore[attr-defined]
         self._adamw.step()
         group = self.param_groups[0]
         for weight in group["params"]:
@@ -88,17 +93,13 @@ class Muon(torch.optim.Optimizer):
             state = self.state[weight]
             if not state:
                 state["momentum"] = torch.zeros_like(weight)
-            momentum = state["momentum"].mul_(_MOMENTUM).add_(weight.grad)
-            direction = orthogonalised(weight.grad.add(momentum, alpha=_MOMENTUM).flatten(1))
+            gradient = weight.grad if scale is None else weight.grad / scale
+            momentum = state["momentum"].mul_(_MOMENTUM).add_(gradient)
+            direction = orthogonalised(gradient.add(momentum, alpha=_MOMENTUM).flatten(1))
             rows, columns = direction.shape
             change = math.sqrt(max(1, rows / columns)) * direction.view_as(weight)
             change = group["lr"] * (change + group["weight_decay"] * weight)
             weight.sub_(change if broken is None else torch.where(broken > 0, 0, change))
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restore the state of `state_dict`."""
-        super().load_state_dict(dict(state_dict))
-        self._share()
 
 
 def orthogonalised(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:

@@ -117,6 +117,23 @@ def test_found_inf_skips_every_update():
     assert same(before, network.state_dict())
 
 
+def test_copies_and_scaled_gradients_give_the_same_weights():
+    network = layers()
+    optimizer = Muon(*split(network))
+    gradients(network, 0)
+    optimizer.step()
+    other, twin = copy.deepcopy([network, optimizer])
+    gradients(network, 1)
+    gradients(other, 1)
+    optimizer.step()
+    for parameter in other.parameters():
+        parameter.grad.mul_(1024)
+    twin.grad_scale, twin.found_inf = torch.tensor(1024.0), torch.tensor(0.0)
+    twin.step()
+    for ours, theirs in zip(network.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
 def test_hidden_weights_are_those_between_first_and_last_layer():
     encoder = ResNetEncoder((3, 16, 16), 4, channels=[8], blocks=1)
     decoder = ResNetDecoder((3, 16, 16), 4, channels=[8], blocks=1)
