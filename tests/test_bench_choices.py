@@ -37,6 +37,9 @@ def test_alignments_are_fitted_to_pairs_of_all_classes():
 )
 def test_rows_are_named_by_run_and_seed(path, name):
     assert name_of(path) == name
+    start, seed = name.rsplit("_", 1)
+    refined = f"{start}_refined10_{seed}" if "study" in path else f"{name}_refined10"
+    assert name_of(path, 10) == refined
 
 
 def test_an_unknown_run_is_one_line(tmp_path, capsys):

@@ -18,7 +18,15 @@ from mmdprior.data import ImageSet, Subset
 from mmdprior.data.source import sample_kind, to_float
 from mmdprior.errors import InputError
 from mmdprior.flows.bijection import Bijection
-from mmdprior.models import PCA, Autoencoder, BernoulliLikelihood, add_linear_skip, fit_fastica, fit_pca
+from mmdprior.models import (
+    PCA,
+    Autoencoder,
+    BernoulliLikelihood,
+    Refinement,
+    add_linear_skip,
+    fit_fastica,
+    fit_pca,
+)
 from mmdprior.models.quantiser import Quantiser
 from mmdprior.models.standardise import Standardisation, fit_standardisation, standardise
 from mmdprior.priors import Gaussian, Prior
@@ -90,6 +98,10 @@ class Builder:
             decoder = networks.build(slots["model.decoder"])
         flow, quantiser = self._flow_in_training(), self._quantiser()
         model = Autoencoder(encoder, decoder, posterior, likelihood, flow, quantiser)
+        if settings.refinement is not None:
+            if quantiser is not None:
+                raise InputError("model.refinement: received with a quantiser; leave out one of them")
+            model.refinement = Refinement(settings.refinement.steps, settings.refinement.rate)
         if sample_kind(image_shape) != "images":
             with error_path("model"):
                 model = self._standardised(model, image_shape, train)

@@ -148,6 +148,15 @@ class FlowFit(StrictModel):
     )
 
 
+class RefinementSettings(StrictModel):
+    """``model.refinement``: gradient steps on each code, see `mmdprior.models.Refinement`."""
+
+    steps: Positive = Field(20, description="Number of gradient steps per image.")
+    rate: pydantic.PositiveFloat = Field(
+        0.03, description="First step size of Adam, in the units of the encoder's outputs; it falls to zero."
+    )
+
+
 class ModelSection(Section):
     """``model``: the autoencoder. ``name`` and its arguments stand for both encoder and decoder."""
 
@@ -177,6 +186,11 @@ class ModelSection(Section):
     linear_skip: bool | Literal["pca", "fastica"] = Field(
         False,
         description="Add a linear path to encoder and decoder, initialised with PCA (true, pca) or FastICA.",
+    )
+    refinement: RefinementSettings | None = Field(
+        None,
+        description="Reduce the reconstruction error of each code by gradient steps when images are encoded "
+        "outside training: {steps: 20}; null for the codes of the encoder.",
     )
     encoder: Annotated[Slot, SlotOf("encoder")] = Field(description="The encoder, in place of name.")
     decoder: Annotated[Slot, SlotOf("decoder")] = Field(description="The decoder, in place of name.")

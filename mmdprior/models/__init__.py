@@ -17,7 +17,8 @@
     `QLAE`                            learned values per dimension
     ================================  ===============================================================
 
-`add_linear_skip` puts PCA in parallel to any encoder and decoder, as the start of training.
+`add_linear_skip` puts PCA in parallel to any encoder and decoder, as the start of training. `Refinement`
+reduces the reconstruction error of each code after training.
 
 Your own encoder and decoder are any ``torch.nn.Module``, named in the config as ``model: {encoder: {target:
 "my_models.py:Encoder"}, ...}``. A parameter ``image_shape``, ``num_params`` or ``latent_dim`` of the
@@ -53,6 +54,7 @@ from mmdprior.models.mixer import MixerDecoder, MixerEncoder
 from mmdprior.models.mlp import LinearDecoder, LinearEncoder, MLPDecoder, MLPEncoder
 from mmdprior.models.posterior import DeterministicPosterior, GaussianPosterior, Posterior
 from mmdprior.models.quantiser import FSQ, QLAE, Quantiser, UniformQuantiser
+from mmdprior.models.refinement import Refinement
 from mmdprior.models.resnet import ResNetDecoder, ResNetEncoder
 
 __all__ = [
@@ -78,6 +80,7 @@ __all__ = [
     "Posterior",
     "QLAE",
     "Quantiser",
+    "Refinement",
     "ResNetDecoder",
     "ResNetEncoder",
     "UniformQuantiser",

@@ -15,6 +15,7 @@ from mmdprior.latent import Latent
 from mmdprior.models.likelihood import GaussianLikelihood, Likelihood
 from mmdprior.models.posterior import DeterministicPosterior, Posterior
 from mmdprior.models.quantiser import Quantiser
+from mmdprior.models.refinement import Refinement
 from mmdprior.tracing import is_traced
 
 __all__ = ["Autoencoder", "evaluation_mode"]
@@ -39,6 +40,8 @@ class Autoencoder(nn.Module):
     Attributes:
         image_shape: (channels, height, width) of the images that `encode` accepts, (channels, length) of
             signals or (features,) of vectors; None, the default, accepts any. `mmdprior.load` sets it.
+        refinement: gradient steps that reduce the reconstruction error of each code, in evaluation mode;
+            None, the default, for the codes of the encoder.
 
     Args:
         encoder: module from images to posterior parameters.
@@ -63,6 +66,7 @@ class Autoencoder(nn.Module):
     """
 
     image_shape: tuple[int, ...] | None = None
+    refinement: Refinement | None = None
 
     def __init__(
         self,
@@ -84,7 +88,7 @@ class Autoencoder(nn.Module):
     def with_networks(
         self, encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood | None = None
     ) -> "Autoencoder":
-        """Return a model with other networks that shares posterior, likelihood, flow and quantiser.
+        """Return a model with other networks that shares all else: posterior, likelihood, flow and so on.
 
         Args:
             encoder: the other encoder.
@@ -92,7 +96,9 @@ class Autoencoder(nn.Module):
             likelihood: another likelihood; None, the default, for that of this model.
         """
         likelihood = self.likelihood if likelihood is None else likelihood
-        return Autoencoder(encoder, decoder, self.posterior, likelihood, self.flow, self.quantiser)
+        model = Autoencoder(encoder, decoder, self.posterior, likelihood, self.flow, self.quantiser)
+        model.refinement = self.refinement
+        return model
 
     def encode(self, images: Float[Tensor, "n *sample"], generator: torch.Generator | None = None) -> Latent:
         """Return q(z|x) and one sample of it per image.
@@ -203,7 +209,10 @@ class Autoencoder(nn.Module):
             raise InputError(
                 f"encoder: shape {tuple(params.shape)} returned; return (n, outputs) for n images"
             )
-        return params.to(torch.promote_types(params.dtype, torch.float32))
+        params = params.to(torch.promote_types(params.dtype, torch.float32))
+        if self.refinement is None or self.training:
+            return params
+        return self.refinement(self, images, params)
 
     def decode_raw(self, z: Float[Tensor, "n d"], shape: torch.Size) -> Float[Tensor, "n *sample"]:
         """Return the decoder's output, in float32 or wider: the input of ``likelihood.loss``.

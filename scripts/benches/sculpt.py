@@ -4,6 +4,7 @@ bench.py sculpt RUN... --out sculpt.jsonl                        # N(0, I): code
 bench.py sculpt RUN... --out sculpt.jsonl --methods PCA FastICA copula "map by MMD"
 bench.py sculpt RUN --out sculpt.jsonl --priors uniform laplace "ring of six" copula "swiss roll"
 bench.py sculpt RUN --out sculpt.jsonl --sizes 1000 3000 10000 30000
+bench.py sculpt RUN --out sculpt.jsonl --sizes 20000 --refine 10    # codes refined by 10 gradient steps
 bench.py sculpt --out sculpt.jsonl                               # print a table of the rows, means over seeds
 bench.py sculpt --out sculpt.jsonl --figure frontier.png --others cifar10_d32.json    # and other runs
 
@@ -27,11 +28,13 @@ from benches.flows.methods import METHODS
 from torch import Tensor
 
 from mmdprior.build.restore import TrainedRun, open_checkpoint
+from mmdprior.data import thin
 from mmdprior.evaluation import encode_and_reconstruct
 from mmdprior.evaluation.encode import encode
 from mmdprior.figures import frontier
 from mmdprior.figures.style import save_figure
 from mmdprior.flows import Bijection, FittedBijection
+from mmdprior.models import Refinement
 from mmdprior.priors import (
     Correlated,
     Gaussian,
@@ -66,6 +69,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--methods", nargs="+", default=[AS_TRAINED, "map"], choices=[AS_TRAINED, *METHODS])
     parser.add_argument("--priors", nargs="+", default=["gaussian"], choices=list(PRIORS))
     parser.add_argument("--sizes", nargs="+", type=int, default=[0], help="training codes; 0 for all")
+    parser.add_argument("--refine", type=int, default=0, help="gradient steps that refine each code; 0: none")
     parser.add_argument("--seed", type=int, default=0, help="seed of maps and scores")
     parser.add_argument("--device", default="cpu", help="device of networks, maps and scores (cpu)")
     parser.add_argument("--figure", help="draw PSNR against the highest LPS of the rows with 32 dimensions")
@@ -107,7 +111,7 @@ def key(row: dict[str, Any]) -> tuple[Any, ...]:
 
 def rows(path: str, done: set[tuple[Any, ...]], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the rows of a run that do not exist yet."""
-    run = name_of(path)
+    run = name_of(path, options.refine)
     wanted = [
         (method, prior, size)
         for prior in options.priors
@@ -119,7 +123,10 @@ def rows(path: str, done: set[tuple[Any, ...]], options: argparse.Namespace) -> 
         return
     trained = open_checkpoint(path, device=options.device)
     images = trained.images(split="test")
-    train, held_out = (codes_of(trained, split, options.device) for split in ("train", "validation"))
+    trained.model.refinement = Refinement(options.refine) if options.refine else None
+    most = None if 0 in options.sizes else max(options.sizes)
+    train = codes_of(trained, "train", options.device, most)
+    held_out = codes_of(trained, "validation", options.device)
     codes, error = encode_and_reconstruct(trained.model, images, device=options.device)
     tested = codes.latent.sample.to(options.device)
     judges: dict[str, Judge] = {}
@@ -155,15 +162,20 @@ def some_of(codes: Tensor, size: int) -> Tensor:
     return codes[torch.arange(size) * len(codes) // size]
 
 
-def codes_of(run: TrainedRun, split: Any, device: str) -> Tensor:
-    return encode(run.model, run.images(split=split), device=device).latent.sample.to(device)
+def codes_of(run: TrainedRun, split: Any, device: str, most: int | None = None) -> Tensor:
+    """Return the codes of a split, or of at most so many evenly spaced images."""
+    images = thin(run.images(split=split), most)
+    return encode(run.model, images, device=device).latent.sample.to(device)
 
 
-def name_of(path: str) -> str:
+def name_of(path: str, refine: int = 0) -> str:
     """Return the name of the run directory; for a study, the name of the run and ``_s`` with its seed."""
     parts = [part for part in Path(path).parts if part != "checkpoints" and not part.endswith(".pt")]
     last = parts[-1]
-    return f"{parts[-2]}_s{last.removeprefix('seed_')}" if last.startswith("seed_") else last
+    refined = f"_refined{refine}" if refine else ""
+    if last.startswith("seed_"):
+        return f"{parts[-2]}{refined}_s{last.removeprefix('seed_')}"
+    return last + refined
 
 
 @torch.no_grad()

@@ -1,0 +1,133 @@
+"""Refined codes: their error, what they leave unchanged, and their settings."""
+
+import copy
+
+import pytest
+import torch
+from helpers.small_runs import experiment, raw_config, run_directory, same, weights
+from torch import nn
+
+import mmdprior
+from mmdprior import InputError
+from mmdprior.config.load import make_config
+from mmdprior.data import InMemory
+from mmdprior.evaluation import encode
+from mmdprior.models import (
+    FSQ,
+    Autoencoder,
+    BernoulliLikelihood,
+    GaussianPosterior,
+    Refinement,
+)
+
+SHAPE = (1, 4, 4)
+
+
+def linear_model(posterior=None, likelihood=None, params=3):
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(16, params))
+    decoder = nn.Sequential(nn.Linear(3, 16), nn.Unflatten(1, SHAPE))
+    return Autoencoder(encoder, decoder, posterior, likelihood).eval()
+
+
+def images(n=12):
+    return torch.rand(n, *SHAPE, generator=torch.Generator().manual_seed(1))
+
+
+def test_codes_of_a_linear_decoder_reach_least_squares():
+    model, x = linear_model(), images()
+    weight, bias = model.decoder[0].weight.detach(), model.decoder[0].bias.detach()
+    wanted = torch.linalg.lstsq(weight.double(), (x.flatten(1) - bias).double().T).solution.T
+    model.refinement = Refinement(steps=600, rate=0.1)
+    assert torch.allclose(model.encode(x).mean.double(), wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("likelihood", [None, BernoulliLikelihood()])
+def test_the_loss_of_the_likelihood_falls_with_the_steps(likelihood):
+    model, x = linear_model(likelihood=likelihood), images()
+    losses = []
+    for steps in (0, 5, 40):
+        model.refinement = Refinement(steps) if steps else None
+        with torch.no_grad():
+            output = model.decode_raw(model.encode(x).mean, x.shape)
+        losses.append(float(model.likelihood.loss(output, x)))
+    assert losses[0] > losses[1] > losses[2]
+
+
+def test_rows_do_not_depend_on_other_rows():
+    model, x = linear_model(), images()
+    model.refinement = Refinement()
+    together = model.encode(x).mean
+    alone = torch.cat([model.encode(row[None]).mean for row in x])
+    assert torch.allclose(together, alone, atol=1e-6)
+
+
+def test_variances_stay_and_means_move():
+    model, x = linear_model(GaussianPosterior(), params=6), images()
+    before = model.encode(x)
+    model.refinement = Refinement()
+    after = model.encode(x)
+    assert torch.equal(before.log_var, after.log_var)
+    assert not torch.equal(before.mean, after.mean)
+
+
+def test_training_mode_weights_and_gradients_are_unchanged():
+    model, x = linear_model(), images()
+    before, state = model.encode(x).mean, copy.deepcopy(model.state_dict())
+    model.encode(x).mean.sum().backward()
+    gradient = model.encoder[1].weight.grad.clone()
+    model.zero_grad()
+    model.refinement = Refinement()
+    model.encode(x).mean.sum().backward()
+    assert torch.allclose(model.encoder[1].weight.grad, gradient)
+    assert model.decoder[0].weight.grad is None
+    assert same(state, model.state_dict())
+    assert torch.equal(model.train().encode(x).mean, before)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_every_gradient_mode_gives_the_same_codes(mode):
+    model, x = linear_model(), images()
+    model.refinement = Refinement()
+    expected = model.encode(x).mean.detach()
+    with mode():
+        assert torch.equal(model.encode(x.clone()).mean.detach(), expected)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    assert torch.equal(model.encode(x).mean, expected)
+
+
+def test_data_sets_are_encoded_alike_for_any_batch_size():
+    model = linear_model()
+    model.refinement = Refinement()
+    data = InMemory((images(20) * 255).to(torch.uint8))
+    whole, parts = (encode(model, data, batch_size=size).latent.mean for size in (20, 7))
+    assert torch.allclose(whole, parts, atol=1e-5)
+
+
+def test_bad_settings_exports_and_quantisers_are_refused(tmp_path):
+    with pytest.raises(InputError, match="steps, rate: 0, 0.03 received"):
+        Refinement(steps=0)
+    model = linear_model()
+    model.refinement = Refinement()
+    with pytest.raises(InputError, match="cannot be exported or compiled"):
+        torch.func.vmap(lambda image: model.encode(image[None]).mean)(images())
+    model.quantiser = FSQ(3, levels=4)
+    with pytest.raises(InputError, match="received with a quantiser"):
+        model.encode(images())
+    with pytest.raises(InputError, match=r"model\.refinement\.steps: .*0"):
+        make_config(raw_config(model={**raw_config()["model"], "refinement": {"steps": 0}}), tmp_path, "x")
+
+
+def test_a_run_trains_alike_and_is_loaded_with_its_refinement(tmp_path):
+    plain = experiment(run_directory(tmp_path / "plain"))
+    plain.trainer.run()
+    directory = run_directory(tmp_path / "refined")
+    refined = experiment(directory, model__refinement={"steps": 5})
+    refined.trainer.run()
+    assert same(weights(plain.trainer.model), weights(refined.trainer.model))
+    loaded = mmdprior.load(directory / "checkpoints" / "last.pt")
+    assert loaded.refinement == Refinement(steps=5, rate=0.03)
+    quantised = {"name": "fsq", "levels": 4}
+    with pytest.raises(InputError, match=r"model\.refinement: received with a quantiser"):
+        experiment(run_directory(tmp_path / "q"), model__refinement={"steps": 5}, model__quantiser=quantised)
