@@ -151,9 +151,9 @@ class FlowFit(StrictModel):
 class RefinementSettings(StrictModel):
     """``model.refinement``: gradient steps on each code, see `mmdprior.models.Refinement`."""
 
-    steps: Positive = Field(20, description="Number of gradient steps per image.")
+    steps: Positive = Field(10, description="Number of gradient steps per image.")
     rate: pydantic.PositiveFloat = Field(
-        0.03, description="First step size of Adam, in the units of the encoder's outputs; it falls to zero."
+        0.1, description="First step size of Adam, in the units of the encoder's outputs; it falls to zero."
     )
 
 
@@ -190,7 +190,7 @@ class ModelSection(Section):
     refinement: RefinementSettings | None = Field(
         None,
         description="Reduce the reconstruction error of each code by gradient steps when images are encoded "
-        "outside training: {steps: 20}; null for the codes of the encoder.",
+        "outside training: {steps: 10}; null for the codes of the encoder.",
     )
     encoder: Annotated[Slot, SlotOf("encoder")] = Field(description="The encoder, in place of name.")
     decoder: Annotated[Slot, SlotOf("decoder")] = Field(description="The decoder, in place of name.")

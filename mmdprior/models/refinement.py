@@ -51,8 +51,8 @@ class Refinement:
         True
     """
 
-    steps: int = 20
-    rate: float = 0.03
+    steps: int = 10
+    rate: float = 0.1
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not self.rate > 0:

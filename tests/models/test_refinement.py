@@ -106,7 +106,7 @@ def test_data_sets_are_encoded_alike_for_any_batch_size():
 
 
 def test_bad_settings_exports_and_quantisers_are_refused(tmp_path):
-    with pytest.raises(InputError, match="steps, rate: 0, 0.03 received"):
+    with pytest.raises(InputError, match="steps, rate: 0, 0.1 received"):
         Refinement(steps=0)
     model = linear_model()
     model.refinement = Refinement()
@@ -127,7 +127,7 @@ def test_a_run_trains_alike_and_is_loaded_with_its_refinement(tmp_path):
     refined.trainer.run()
     assert same(weights(plain.trainer.model), weights(refined.trainer.model))
     loaded = mmdprior.load(directory / "checkpoints" / "last.pt")
-    assert loaded.refinement == Refinement(steps=5, rate=0.03)
+    assert loaded.refinement == Refinement(steps=5, rate=0.1)
     quantised = {"name": "fsq", "levels": 4}
     with pytest.raises(InputError, match=r"model\.refinement: received with a quantiser"):
         experiment(run_directory(tmp_path / "q"), model__refinement={"steps": 5}, model__quantiser=quantised)
