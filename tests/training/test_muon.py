@@ -182,3 +182,10 @@ def test_penalty_and_all_parameters_are_trained(tmp_path):
     held = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in built.trainer.model.parameters())
     assert [group["lr"] for group in optimizer.param_groups] == [0.02, built.config.trainer.learning_rate]
+
+
+@pytest.mark.gpu
+def test_a_gpu_takes_nearly_the_same_step():
+    matrix = torch.randn(20, 50, generator=torch.Generator().manual_seed(1))
+    difference = orthogonalised(matrix.cuda()).cpu() - orthogonalised(matrix)  # bfloat16 against float32
+    assert float(difference.norm()) < 0.05 * math.sqrt(20)
