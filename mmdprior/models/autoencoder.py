@@ -202,7 +202,7 @@ class Autoencoder(nn.Module):
         Under autocast the encoder returns 16-bit numbers, too coarse for the penalty on the codes.
 
         Raises:
-            InputError: the encoder does not return (n, p).
+            InputError: the encoder does not return (n, p), or there are a refinement and a quantiser.
         """
         params = self.encoder(images)
         if params.ndim != 2 or params.shape[0] != images.shape[0]:
@@ -212,7 +212,15 @@ class Autoencoder(nn.Module):
         params = params.to(torch.promote_types(params.dtype, torch.float32))
         if self.refinement is None or self.training:
             return params
-        return self.refinement(self, images, params)
+        if self.quantiser is not None:
+            raise InputError("refinement: received with a quantiser; leave out one of them")
+
+        def loss(refined: Tensor) -> Tensor:
+            target = images.detach().clone()  # no tensor of inference mode, which no derivative may save
+            output = self.decoder_output(self.posterior(refined).mean, target.shape)
+            return self.likelihood.loss(output, target) * len(target)  # the loss is a mean over images
+
+        return self.refinement(loss, params)
 
     def decode_raw(self, z: Float[Tensor, "n d"], shape: torch.Size) -> Float[Tensor, "n *sample"]:
         """Return the decoder's output, in float32 or wider: the input of ``likelihood.loss``.

@@ -1,7 +1,7 @@
 """Refine the encoder's outputs per image: reduce the reconstruction error of its code by gradient steps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -9,9 +9,6 @@ from torch import Tensor
 
 from mmdprior.errors import InputError
 from mmdprior.tracing import is_traced
-
-if TYPE_CHECKING:
-    from mmdprior.models.autoencoder import Autoencoder
 
 __all__ = ["Refinement"]
 
@@ -44,7 +41,7 @@ class Refinement:
         >>> decoder = nn.Sequential(nn.Linear(3, 64), nn.Unflatten(1, (1, 8, 8)))
         >>> model, images = Autoencoder(encoder, decoder).eval(), torch.rand(16, 1, 8, 8)
         >>> def error():
-        ...     return float((model.decode(model.encode(images).mean) - images).square().mean())
+        ...     return (model.decode(model.encode(images).mean) - images).square().mean().item()
         >>> before = error()
         >>> model.refinement = Refinement(steps=20)
         >>> error() < before
@@ -62,33 +59,28 @@ class Refinement:
             )
 
     def __call__(
-        self, model: "Autoencoder", images: Float[Tensor, "n *sample"], params: Float[Tensor, "n p"]
+        self, loss: Callable[[Float[Tensor, "n p"]], Float[Tensor, ""]], params: Float[Tensor, "n p"]
     ) -> Float[Tensor, "n p"]:
         """Return refined outputs of the encoder. Gradients pass through them to the outputs before.
 
         Args:
-            model: model in evaluation mode.
-            images: inputs of the encoder.
-            params: the encoder's outputs for them.
+            loss: sum over images of the reconstruction loss for outputs of the encoder.
+            params: the encoder's outputs.
 
         Raises:
-            InputError: the call is compiled or exported, or the model has a quantiser.
+            InputError: the call is compiled or exported.
         """
         if is_traced():
             raise InputError(
                 "refinement: refined codes cannot be exported or compiled; set refinement = None, for the "
                 "codes of the encoder alone"
             )
-        if model.quantiser is not None:
-            raise InputError("refinement: received with a quantiser; leave out one of them")
         # Outside inference mode, whose tensors take no part in derivatives.
         with torch.inference_mode(False), torch.enable_grad():
-            images, refined = images.detach().clone(), params.detach().clone().requires_grad_()
+            refined = params.detach().clone().requires_grad_()
             adam = torch.optim.Adam([refined], lr=self.rate)
             for step in range(self.steps):
                 adam.param_groups[0]["lr"] = self.rate * (1 - step / self.steps)
-                output = model.decoder_output(model.posterior(refined).mean, images.shape)
-                loss = model.likelihood.loss(output, images) * len(images)  # a mean over rows
-                (refined.grad,) = torch.autograd.grad(loss, [refined])
+                (refined.grad,) = torch.autograd.grad(loss(refined), [refined])
                 adam.step()
         return params + (refined.detach() - params).detach()
