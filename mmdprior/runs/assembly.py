@@ -362,7 +362,8 @@ def _optimizer(config: Config, model: Autoencoder, regularizer: Regularizer) -> 
     trained = [p for p in model.parameters() if id(p) not in fitted]
     if settings.optimizer == "muon":
         matrices = hidden_weights(model)
-        others = [p for p in [*trained, *shared] if not any(p is weight for weight in matrices)]
+        hidden = {id(weight) for weight in matrices}
+        others = [p for p in [*trained, *shared] if id(p) not in hidden]
         return Muon(
             matrices,
             others,

@@ -12,13 +12,7 @@ from mmdprior import InputError
 from mmdprior.config.load import make_config
 from mmdprior.data import InMemory
 from mmdprior.evaluation import encode
-from mmdprior.models import (
-    FSQ,
-    Autoencoder,
-    BernoulliLikelihood,
-    GaussianPosterior,
-    Refinement,
-)
+from mmdprior.models import FSQ, Autoencoder, BernoulliLikelihood, GaussianPosterior, Refinement
 
 SHAPE = (1, 4, 4)
 
@@ -85,9 +79,10 @@ def test_training_mode_weights_and_gradients_are_unchanged():
     assert torch.equal(model.train().encode(x).mean, before)
 
 
+@pytest.mark.parametrize("likelihood", [None, BernoulliLikelihood()])  # the second saves images for backward
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
-def test_every_gradient_mode_gives_the_same_codes(mode):
-    model, x = linear_model(), images()
+def test_every_gradient_mode_gives_the_same_codes(mode, likelihood):
+    model, x = linear_model(likelihood=likelihood), images()
     model.refinement = Refinement()
     expected = model.encode(x).mean.detach()
     with mode():

@@ -63,7 +63,7 @@ def test_updates_are_those_of_torch():
         for parameter, source in zip([*expected, *copies], [*matrices, *others], strict=True):
             source.grad = torch.randn_like(
                 source
-            )  # of full rank: bfloat16 adds noise to other singular values
+            )  # of full rank: bfloat16 is inexact at small singular values
             parameter.grad = source.grad.reshape(parameter.shape).clone()
         ours.step()
         theirs.step()
