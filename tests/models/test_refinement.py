@@ -36,6 +36,17 @@ def test_codes_of_a_linear_decoder_reach_least_squares():
     assert torch.allclose(model.encode(x).mean.double(), wanted, atol=1e-4)
 
 
+@pytest.mark.parametrize(("steps", "distance"), [(1, 1.0), (2, 1.5), (4, 2.5)])
+def test_the_rate_falls_linearly_to_zero(steps, distance):
+    model, x = linear_model(), images()
+    with torch.no_grad():
+        model.encoder[1].bias.add_(1e4)  # far from the minimum: each step of Adam is its rate
+    before = model.encode(x).mean
+    model.refinement = Refinement(steps, rate=8.0)
+    moved = (model.encode(x).mean - before).abs()
+    assert torch.allclose(moved, torch.full_like(moved, 8.0 * distance), rtol=0.02)
+
+
 @pytest.mark.parametrize("likelihood", [None, BernoulliLikelihood()])
 def test_the_loss_of_the_likelihood_falls_with_the_steps(likelihood):
     model, x = linear_model(likelihood=likelihood), images()

@@ -61,16 +61,15 @@ def test_updates_are_those_of_torch():
     start = [weight.detach().flatten(1).clone() for weight in matrices]
     for _ in range(4):
         for parameter, source in zip([*expected, *copies], [*matrices, *others], strict=True):
-            source.grad = torch.randn_like(
-                source
-            )  # of full rank: bfloat16 is inexact at small singular values
+            # Of full rank: torch computes in bfloat16, which is inexact at small singular values.
+            source.grad = torch.randn_like(source)
             parameter.grad = source.grad.reshape(parameter.shape).clone()
         ours.step()
         theirs.step()
         adamw.step()
     for weight, wanted, first in zip(matrices, expected, start, strict=True):
         moved = (wanted - first).norm()
-        assert (weight.flatten(1) - wanted).norm() < 0.02 * moved  # torch computes in bfloat16
+        assert (weight.flatten(1) - wanted).norm() < 0.02 * moved
     for parameter, wanted in zip(others, copies, strict=True):
         assert torch.allclose(parameter, wanted, rtol=1e-5, atol=1e-7)
 
