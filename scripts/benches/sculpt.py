@@ -125,19 +125,20 @@ def rows(path: str, done: set[tuple[Any, ...]], options: argparse.Namespace) -> 
     images = trained.images(split="test")
     trained.model.refinement = Refinement(options.refine) if options.refine else None
     most = None if 0 in options.sizes else max(options.sizes)
-    train = codes_of(trained, "train", options.device, most)
-    held_out = codes_of(trained, "validation", options.device)
     codes, error = encode_and_reconstruct(trained.model, images, device=options.device)
     tested = codes.latent.sample.to(options.device)
+    if any(method != AS_TRAINED for method, _, _ in wanted):
+        train = codes_of(trained, "train", options.device, most)
+        held_out = codes_of(trained, "validation", options.device)
     judges: dict[str, Judge] = {}
     for method, prior, size in wanted:
         if prior not in judges:
-            intended = PRIORS[prior](train.shape[1]).to(options.device)
+            intended = PRIORS[prior](tested.shape[1]).to(options.device)
             judges[prior] = Judge(intended, large=not options.sizes[0])
         judge = judges[prior]
         row = {"run": run, "method": method, "prior": prior, "codes": size, "seed": options.seed}
         row |= {} if options.device == "cpu" else {"device": torch.cuda.get_device_name()}
-        row |= {"d": train.shape[1], "psnr": error.psnr}
+        row |= {"d": tested.shape[1], "psnr": error.psnr}
         if method == AS_TRAINED:
             yield row | judge.scores(tested, options.seed)
             continue
