@@ -34,6 +34,7 @@ from mmdprior.training.gradient_cache import GradientCache
 from mmdprior.training.labelled import labelled_codes, with_labelled
 from mmdprior.training.logger import Callback, Logger
 from mmdprior.training.losses import Guard, Losses, decoder_inputs, observed
+from mmdprior.training.muon import Muon
 from mmdprior.training.profiling import Profiler, Timer
 from mmdprior.training.progress import Progress
 from mmdprior.training.retention import BEST, LAST, NONFINITE, BackgroundWriter, kept_name, store
@@ -159,8 +160,8 @@ class Trainer:
         self._unreplicated = [p for p in self._parameters if id(p) not in replicated]
         if isinstance(self.learning_rate_schedule, AdaptiveSchedule):
             raise InputError(
-                f"schedule: {type(self.learning_rate_schedule).__name__} received for the learning rate; it "
-                "adjusts the weight of a penalty, give it as regularizer.schedule"
+                f"schedule: {type(self.learning_rate_schedule).__name__} received for the learning rate; "
+                "give it as regularizer.schedule, because it adjusts the weight of a penalty"
             )
         self._learning_rates = [group["lr"] for group in self.optimizer.param_groups]
         folder = self.checkpointing.folder
@@ -189,6 +190,7 @@ class Trainer:
 
     def _train(self) -> None:
         self._network.train()
+        self.model.train()  # its own mode: a wrapper, such as DDP, changes that of the networks only
         self.regularizer.train()
         for callback in self.callbacks:
             callback.start(self)
@@ -280,7 +282,7 @@ class Trainer:
         reconstruction = network.likelihood.loss(output, images)
 
         mark("penalty")
-        # The penalty is on the continuous codes behind the flow, if there is one. Without a quantiser the
+        # The penalty is on the continuous codes after the flow, if there is one. Without a quantiser the
         # decoder received those before it, so nothing is inverted.
         penalised = network.through_flow(latent.detach() if self.flow_only else latent)
         labelled = labelled_codes(network, few, batch, noise, self.world, flow_only=self.flow_only)
@@ -390,7 +392,7 @@ class Trainer:
             **{f"penalty/{name}": float(term) for name, term in self.regularizer.terms.items()},
             "trainer/penalty_weight": weight,
             **({} if losses.quantisation is None else {"loss/quantisation": float(losses.quantisation)}),
-            "trainer/learning_rate": self.optimizer.param_groups[0]["lr"],
+            **_rates(self.optimizer),
             "trainer/steps_per_second": self.steps_per_second,
         }
         self.logger.scalars(values, self.step)
@@ -428,6 +430,14 @@ class Trainer:
 
 # Assigned after the class so that type checkers see the generated signature.
 Trainer.__init__ = accept_old_names(Trainer.__init__)  # type: ignore[method-assign]
+
+
+def _rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Return the current learning rates by tag."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    if isinstance(optimizer, Muon):
+        return {"trainer/learning_rate": rates[1], "trainer/matrix_learning_rate": rates[0]}
+    return {"trainer/learning_rate": rates[0]}
 
 
 def _compiled(model: Autoencoder) -> Autoencoder:

@@ -1,6 +1,7 @@
 """Muon: its update, the parameters that get it, its state and its settings."""
 
 import copy
+import json
 import math
 
 import pytest
@@ -114,6 +115,50 @@ def test_found_inf_skips_every_update():
     optimizer.found_inf = torch.tensor(1.0)
     optimizer.step()
     assert same(before, network.state_dict())
+    # The next step is that of an optimizer without the skipped one.
+    other = copy.deepcopy(network)
+    gradients(network, 1)
+    gradients(other, 1)
+    optimizer.found_inf = torch.tensor(0.0)
+    optimizer.step()
+    Muon(*split(other)).step()
+    for ours, wanted in zip(network.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(ours, wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_a_closure_is_evaluated():
+    network = layers()
+    optimizer = Muon(*split(network))
+    before = copy.deepcopy(network.state_dict())
+    with torch.no_grad():
+        loss = optimizer.step(lambda: gradients(network, 0))
+    assert loss == gradients(layers(), 0)
+    assert not same(before, network.state_dict())
+
+
+def test_added_parameters_are_updated_also_after_loading():
+    network, added = layers(), nn.Linear(2, 2)
+    optimizer = Muon(*split(network), lr=0.01)
+    optimizer.add_param_group({"params": added.parameters()})
+    assert optimizer.param_groups[2]["lr"] == 0.01
+    for _ in range(2):
+        before = added.weight.detach().clone()
+        added(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        assert not torch.equal(added.weight, before)
+        optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+
+
+def test_bad_arguments():
+    for settings, text in [
+        ({"matrix_lr": -1.0}, "matrix_lr: -1.0 received"),
+        ({"matrix_lr": math.nan}, "matrix_lr: nan received"),
+        ({"lr": -1.0}, "learning rate"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            Muon(*split(layers()), **settings)
+    with pytest.raises(ValueError, match="give it in others"):
+        Muon([nn.Parameter(torch.zeros(3))], layers().parameters())
 
 
 def test_copies_and_scaled_gradients_give_the_same_weights():
@@ -175,12 +220,22 @@ def test_step_size_of_matrices_needs_muon(tmp_path):
 
 
 def test_penalty_and_all_parameters_are_trained(tmp_path):
-    built = experiment(run_directory(tmp_path), trainer__optimizer="muon")
+    directory = run_directory(tmp_path)
+    built = experiment(directory, trainer__optimizer="muon")
     optimizer = built.trainer.optimizer
     assert isinstance(optimizer, Muon)
     held = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in built.trainer.model.parameters())
-    assert [group["lr"] for group in optimizer.param_groups] == [0.02, built.config.trainer.learning_rate]
+    rate = built.config.trainer.learning_rate
+    assert [group["lr"] for group in optimizer.param_groups] == [0.02, rate]
+    built.trainer.run()
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    rates = [
+        (line["trainer/learning_rate"], line["trainer/matrix_learning_rate"])
+        for line in lines
+        if "trainer/learning_rate" in line
+    ]
+    assert rates == [(rate, 0.02)] * 3
 
 
 @pytest.mark.gpu
