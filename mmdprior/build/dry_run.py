@@ -47,6 +47,8 @@ def dry_run(
     with torch.random.fork_rng(cuda), evaluation_mode(model), evaluation_mode(regularizer):
         latent = _encode(model, x, latent_dim)
         _decode(model, latent, x)
+        with error_path("model.refinement"):
+            model.posterior_params(x)
         with error_path("regularizer"):
             _check_scalar("regularizer", regularizer(latent, step=0, labels=labels.to(device)))
             for name, term in regularizer.terms.items():
@@ -56,7 +58,7 @@ def dry_run(
 def _encode(model: Autoencoder, x: Tensor, latent_dim: int) -> Latent:
     """Return the latent codes of a batch, after checks of encoder and posterior."""
     with error_path("model.encoder"):
-        params = model.posterior_params(x)
+        params = model.encoder_output(x)
         expected = model.posterior.num_params(latent_dim)
         if params.shape[1] != expected:
             raise InputError(f"encoder: {params.shape[1]} outputs returned; return {expected}")

@@ -16,6 +16,7 @@ from mmdprior.models.likelihood import GaussianLikelihood, Likelihood
 from mmdprior.models.posterior import DeterministicPosterior, Posterior
 from mmdprior.models.quantiser import Quantiser
 from mmdprior.models.refinement import Refinement
+from mmdprior.seeding import stream
 from mmdprior.tracing import is_traced
 
 __all__ = ["Autoencoder", "evaluation_mode"]
@@ -50,7 +51,7 @@ class Autoencoder(nn.Module):
         likelihood: family of p(x|z); Gaussian by default.
         flow: invertible map between encoder and decoder: codes are z = flow(h) for the encoder's codes h, and
             the decoder receives flow.inverse(z); None by default.
-        quantiser: quantiser between the codes z, behind the flow, and the decoder; None by default. Codes
+        quantiser: quantiser between the codes z, after the flow, and the decoder; None by default. Codes
             stay continuous: `encode` returns z, and `decode` quantises it.
 
     Example:
@@ -152,10 +153,10 @@ class Autoencoder(nn.Module):
     def quantised(
         self, z: Float[Tensor, "n d"], generator: torch.Generator | None = None
     ) -> Float[Tensor, "n d"]:
-        """Return codes behind the flow as the quantiser passes them on; the same codes without one.
+        """Return codes after the flow as the quantiser passes them on; the same codes without one.
 
         Args:
-            z: continuous codes, behind the flow if there is one.
+            z: continuous codes, after the flow if there is one.
             generator: source of the noise of a quantiser that trains with noise.
         """
         if self.quantiser is None:
@@ -167,7 +168,7 @@ class Autoencoder(nn.Module):
         """Return the inputs of the decoder for sampled codes. Without a quantiser no flow is inverted.
 
         Args:
-            latent: codes behind the flow, from `encode` or `through_flow`.
+            latent: codes after the flow, from `encode` or `through_flow`.
             generator: source of the noise of a quantiser that trains with noise.
         """
         if self.quantiser is None:
@@ -175,7 +176,7 @@ class Autoencoder(nn.Module):
         return self.before_flow(self.quantised(latent.sample, generator))
 
     def through_flow(self, latent: Latent) -> Latent:
-        """Return codes behind the flow, with those before it as ``base``; the same codes without a flow.
+        """Return codes after the flow, with those before it as ``base``; the same codes without a flow.
 
         Samples and means are mapped. The image of the posterior is no Gaussian: ``log_var`` becomes
         log (sample - mean)^2, whose exponential averages to the variance.
@@ -193,40 +194,48 @@ class Autoencoder(nn.Module):
         return Latent(z, mean, squared.log(), latent, log_det)
 
     def before_flow(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Return the inputs of the decoder for codes behind the flow; the same codes without a flow."""
+        """Return the inputs of the decoder for codes after the flow; the same codes without a flow."""
         return z if self.flow is None else self.flow.inverse(z)
 
     def posterior_params(self, images: Float[Tensor, "n *sample"]) -> Float[Tensor, "n p"]:
+        """Return the encoder's output in float32 or wider; in evaluation mode refined, with a ``refinement``.
+
+        Raises:
+            InputError: the encoder does not return (n, p), or there are a refinement and a quantiser.
+        """
+        params = self.encoder_output(images)
+        if self.refinement is None or self.training:
+            return params
+        if self.quantiser is not None:
+            raise InputError("refinement: received with a quantiser; leave out one of them")
+
+        def output(refined: Tensor) -> Tensor:
+            # The mean needs no noise, but a posterior may draw some: not from the global generators.
+            noise = stream(0, "refinement", device=refined.device)
+            return self.decoder_output(self.posterior(refined, noise).mean, images.shape)
+
+        return self.refinement(params, images, output, self.likelihood.loss)
+
+    def encoder_output(self, images: Float[Tensor, "n *sample"]) -> Float[Tensor, "n p"]:
         """Return the encoder's output, in float32 or wider.
 
         Under autocast the encoder returns 16-bit numbers, too coarse for the penalty on the codes.
 
         Raises:
-            InputError: the encoder does not return (n, p), or there are a refinement and a quantiser.
+            InputError: the encoder does not return (n, p).
         """
         params = self.encoder(images)
         if params.ndim != 2 or params.shape[0] != images.shape[0]:
             raise InputError(
                 f"encoder: shape {tuple(params.shape)} returned; return (n, outputs) for n images"
             )
-        params = params.to(torch.promote_types(params.dtype, torch.float32))
-        if self.refinement is None or self.training:
-            return params
-        if self.quantiser is not None:
-            raise InputError("refinement: received with a quantiser; leave out one of them")
-
-        def loss(refined: Tensor) -> Tensor:
-            target = images.detach().clone()  # no tensor of inference mode, which no derivative may save
-            output = self.decoder_output(self.posterior(refined).mean, target.shape)
-            return self.likelihood.loss(output, target) * len(target)  # the loss is a mean over images
-
-        return self.refinement(loss, params)
+        return params.to(torch.promote_types(params.dtype, torch.float32))
 
     def decode_raw(self, z: Float[Tensor, "n d"], shape: torch.Size) -> Float[Tensor, "n *sample"]:
         """Return the decoder's output, in float32 or wider: the input of ``likelihood.loss``.
 
         Args:
-            z: codes, behind the flow if there is one.
+            z: codes, after the flow if there is one.
             shape: shape that the output must have, that of the images.
 
         Raises:
