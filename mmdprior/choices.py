@@ -31,7 +31,7 @@ PosteriorName = Literal["deterministic", "gaussian", "gaussian_std"]
 """Meaning of an encoder's outputs: codes, means and log-variances, or means and standard deviations."""
 
 Spatial = Literal["flatten", "pool", "positions"]
-"""What becomes of the positions of spatial codes."""
+"""How the positions of spatial codes become rows."""
 
 PredictorName = Literal["linear", "additive", "mlp", "experts", "information", "trees"]
 """Predictors of LPS."""

@@ -46,7 +46,7 @@ _SCREENED = 64
 
 
 def doubtful_names(names: Sequence[str]) -> list[int]:
-    """Return the positions of columns that are no code dimensions by their name.
+    """Return the positions of columns that are not code dimensions, judged by their name.
 
     These are columns without a name, columns with a name such as ``label``, ``image_id``, ``Unnamed: 0`` or
     ``time``, and columns such as ``y`` among ``z0, z1, z2``. If this is true of all columns, none of them is

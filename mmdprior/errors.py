@@ -27,7 +27,7 @@ class InputError(ValueError):
 
 
 class InputWarning(UserWarning):
-    """Input that is accepted but doubtful, described in one line. Commands print it, and go on."""
+    """Input that is accepted but doubtful, described in one line. Commands print it and continue."""
 
 
 def check_integer(name: str, value: object, least: int | None = 1) -> int:

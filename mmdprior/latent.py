@@ -20,7 +20,7 @@ class Latent:
     Attributes:
         sample: one draw z ~ q(z|x) per image. A deterministic posterior puts its mean here.
         mean: posterior means, one row per image.
-        log_var: log-variances of a diagonal Gaussian posterior; None for a deterministic posterior. Behind a
+        log_var: log-variances of a diagonal Gaussian posterior; None for a deterministic posterior. After a
             flow, log (sample - mean)^2: its exponential has the variance as its expectation.
         base: codes before the flow of the model; None for a model without one.
         log_det: log |det dz/dh| of the flow at each sample h; None without a flow.

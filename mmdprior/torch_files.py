@@ -86,7 +86,7 @@ def load_torch_file(path: str | PathLike[str]) -> Any:
     """
     file = Path(path)
     if not file.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file; give a file written by torch.save")
     others: list[str] = []
     try:
         is_zip = zipfile.is_zipfile(file)
@@ -120,10 +120,10 @@ def _globals_of_zip(file: Path) -> list[str]:
         if "constants.pkl" in entries:
             raise InputError(f"{file}: a TorchScript model; give the file itself to score, without --encoder")
         if "data.pkl" not in entries:
-            raise InputError(f"{file}: no file that torch.save wrote")
+            raise InputError(f"{file}: no file that torch.save wrote; give a .pt or .pth file")
         damaged = archive.testzip()  # torch.load does not compare checksums
     if damaged is not None:
-        raise InputError(f"{file}: damaged; the checksum of {damaged} differs")
+        raise InputError(f"{file}: damaged; the checksum of {damaged} differs; copy the file again")
     return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(file)))
 
 
@@ -132,7 +132,7 @@ def _globals_of_old_file(file: Path) -> list[str]:
     names = set()
     with file.open("rb") as content:
         if content.read(1) != pickle.PROTO:
-            raise InputError(f"{file}: no file that torch.save wrote")
+            raise InputError(f"{file}: no file that torch.save wrote; give a .pt or .pth file")
         content.seek(0)
         for _ in range(_PICKLES):
             for opcode, argument, _ in pickletools.genops(content):

@@ -13,8 +13,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def constant_in_graphs(function: F) -> F:
     """Return a function, marked so that compiled graphs hold its result as a constant.
 
-    This is the mark of `torch.compiler.assume_constant_result`, which imports the whole compiler: more than a
-    second at every start of a program that compiles nothing.
+    It sets the attribute that `torch.compiler.assume_constant_result` sets. That function imports the
+    compiler, which would add more than a second to every start of the program.
 
     Example:
         >>> import torch
@@ -52,7 +52,8 @@ def is_traced() -> bool:
     """Return whether torch traces or transforms the call, so that it should consist of plain operations.
 
     Transforms and compilers differentiate plain operations any number of times, forwards and backwards.
-    Custom autograd functions they refuse, or differentiate wrongly: nested forward derivatives miss terms.
+    They reject custom autograd functions, or differentiate them wrongly: nested forward derivatives miss
+    terms.
     """
     return torch.compiler.is_compiling() or is_transformed()
 

@@ -34,4 +34,4 @@ def choose_device(name: str) -> torch.device:
             return device
     except (AssertionError, NotImplementedError, RuntimeError):
         pass
-    raise InputError(f"device: {name!r} is not available here; give auto or cpu")
+    raise InputError(f"device: {name!r} received; not available on this machine; give auto or cpu")

@@ -19,7 +19,7 @@ COMMANDS = {
     "sample": "decode draws from a prior",
     "sculpt": "give a checkpoint or codes another prior, at the same PSNR",
     "quantise": "quantise the codes of a checkpoint: bits against PSNR",
-    "prior": "draw a prior and state what the penalty can detect",
+    "prior": "draw samples of a prior and estimate the power of the penalty",
     "study": "run a study: named configs, each with its seeds",
     "sweep": "run a sweep: a grid or a list of settings, each with its seeds",
 }

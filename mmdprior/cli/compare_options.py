@@ -16,7 +16,8 @@ def add_options(parser: Parser) -> None:
         "--out", metavar="DIR", help="write index.html, comparison.md and comparison.json here"
     )
     parser.add_argument("--json", metavar="OUT", help="write every score of every run here")
-    parser.add_argument("--select", action="store_true", help="correlate scores without and with labels")
+    ranks = "print rank correlations of unsupervised with supervised scores"
+    parser.add_argument("--select", action="store_true", help=ranks)
     parser.add_argument("--tensorboard", action="store_true", help="write overlays to DIR/tensorboard")
     parser.add_argument("--complete", action="store_true", help="write missing reports, from the checkpoints")
     parser.add_argument("--data", help="for --complete: where the data are now, if they moved")

@@ -20,7 +20,7 @@ def add_options(parser: Parser) -> None:
     add_encoder(parser)
     add("--out", required=True, help=".npz with mean, sample, log_var, labels, label_names")
     add("--data", help="other images: a folder, .npz, .npy, or a YAML data section")
-    split = "images (default: test, or all of other data without test images)"
+    split = "split to encode (default: test; all images of data without test images)"
     add("--split", choices=get_args(SplitName), help=split)
     add("--limit", type=positive, help="images to encode, evenly spaced (default: all)")
     add("--batch-size", type=positive, default=512, help="images per batch")

@@ -16,15 +16,10 @@ def add_encoder(parser: Parser) -> None:
     """Add the options to a parser."""
     add = parser.add_argument
     add("--encoder", help="encoder trained elsewhere: package.module:Class or file.py:Class")
-    add(
-        "--weights",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="its weights: files or folders, one per model",
-    )
+    help_of_weights = "weights of the encoder: files or folders, one per model"
+    add("--weights", nargs="+", default=[], metavar="FILE", help=help_of_weights)
     add("--key", help="state dict in a file of weights, such as ema.net; or array in a file of codes")
-    add("--prefix", help="start of the names of the weights to load, without it (default: found)")
+    add("--prefix", help="prefix of the tensor names to load; it is removed (default: detected)")
     add("--method", help="method or submodule that encodes, such as encode (default: the module itself)")
     add(
         "--outputs",
@@ -36,18 +31,18 @@ def add_encoder(parser: Parser) -> None:
     add(
         "--posterior",
         choices=get_args(PosteriorName),
-        help="outputs without names: codes, (mean, log_var) or (mean, std) (default: by their form)",
+        help="meaning of unnamed outputs: codes, (mean, log_var) or (mean, std) (default: detected)",
     )
-    add("--spatial", choices=get_args(Spatial), help="what becomes of codes (n, c, h, w) or (n, t, d)")
+    add("--spatial", choices=get_args(Spatial), help="how codes (n, c, h, w) or (n, t, d) become rows")
     add(
         "--input-range",
         nargs=2,
         type=float,
         metavar=("LOW", "HIGH"),
-        help="values of black and white (default: 0 1)",
+        help="pixel values of black and white that the encoder expects (default: 0 1)",
     )
-    add("--input-mean", nargs="+", type=float, default=[], metavar="MEAN", help="per channel, subtracted")
-    add("--input-std", nargs="+", type=float, default=[], metavar="STD", help="per channel, divided by")
+    add("--input-mean", nargs="+", type=float, default=[], metavar="MEAN", help="mean of each channel")
+    add("--input-std", nargs="+", type=float, default=[], metavar="STD", help="deviation of each channel")
 
 
 def encoder_options(options: argparse.Namespace) -> "EncoderOptions":

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _answer(words: Sequence[str]) -> int:
-    """Print the help or the version, where the words ask for it; an unknown command raises `InputError`."""
+    """Print the help or the version; raise `InputError` for an unknown command."""
     parser = get_parser()
     if words in (["-h"], ["--help"]):
         parser.print_help()

@@ -1,4 +1,4 @@
-"""What was read of data sets, and warnings about the input, as lines of a command's output."""
+"""Summaries of data sets and warnings about the input, as lines of a command's output."""
 
 import contextlib
 import logging
@@ -13,7 +13,7 @@ __all__ = ["one_line_notes"]
 
 @contextlib.contextmanager
 def one_line_notes(*, quiet: bool = False, verbose: bool = False) -> Iterator[None]:
-    """Print what the package logs of data sets, and warnings about the input; hide other warnings.
+    """Print data set summaries and warnings about the input; hide other warnings.
 
     Args:
         quiet: print none of these.

@@ -31,7 +31,7 @@ def picture_file(path: str) -> Path:
 def add_device(parser: argparse.ArgumentParser, *, trust: str) -> None:
     """Add ``--device`` and ``--trust``, which allows targets in the files named ``trust`` to run."""
     parser.add_argument("--device", default="auto", help="torch device; auto is cuda, otherwise mps or cpu")
-    parser.add_argument("--trust", action="store_true", help=f"allow code that {trust} name to run")
+    parser.add_argument("--trust", action="store_true", help=f"allow code named in {trust} to run")
 
 
 def add_verbosity(parser: argparse.ArgumentParser) -> None:

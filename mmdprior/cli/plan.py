@@ -44,7 +44,7 @@ def main(kind: "PlanKind", options: argparse.Namespace) -> int:
     if options.rows:
         rows |= add_rows(plan, options.runs, options.rows)
     if result.signal is not None:
-        print_error("interrupted; the same command continues")
+        print_error("interrupted; run the same command again to continue")
         return 128 + result.signal
     for name in result.failed:
         print_error(f"error: {name}")

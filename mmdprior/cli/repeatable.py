@@ -9,7 +9,7 @@ __all__ = ["Repeatable"]
 class Repeatable(argparse.Action):
     """All values of an option: ``--predictor mlp --predictor linear`` gives both.
 
-    A second use adds to the first one, and none adds to the default.
+    The first use replaces the default. Later uses append to it.
     """
 
     def __call__(

@@ -16,8 +16,8 @@ def run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> in
     """Run a command and return its exit status.
 
     Bad input is printed as one line with status 2, with ``--verbose`` after its traceback. SIGINT ends the
-    command with status 130, SIGTERM with 143, and output that nobody reads any more, as of ``| head``, with
-    141.
+    command with status 130, SIGTERM with 143. A pipe that its reader has closed, such as ``| head``, ends it
+    with 141.
     """
     return until_closed(lambda: _run(command, arguments))
 
@@ -39,7 +39,7 @@ def _run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> i
         line = f"error: out of memory ({reason(error)}); lower sizes such as data.batch_size"
         return _failed(line, arguments)
     except KeyboardInterrupt as error:
-        print("interrupted; train --resume RUN continues from its last checkpoint", file=sys.stderr)
+        print("interrupted; to continue a training run: mmdprior train --resume RUN", file=sys.stderr)
         return 143 if isinstance(error, TerminatedError) else 130
 
 

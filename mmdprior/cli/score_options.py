@@ -18,7 +18,7 @@ def add_options(parser: Parser) -> None:
     add(
         "--split",
         choices=get_args(SplitName),
-        help="images to score (default: test, or all of data without test images)",
+        help="split to score (default: test; all images of data without test images)",
     )
     add(
         "--predictor",
@@ -33,7 +33,12 @@ def add_options(parser: Parser) -> None:
     add("--seed", type=int, default=0, help="seed of noise, split and predictors")
     add("--seeds", type=positive, default=1, help="predictor seeds to average over")
     add("--folds", type=positive, default=1, help="folds of cross-fitting; 1 is one split")
-    add("--transform", choices=get_args(Transform), default="standardise", help="of each code dimension")
+    add(
+        "--transform",
+        choices=get_args(Transform),
+        default="standardise",
+        help="transformation of each code dimension before LPS",
+    )
     groups = "a column of the codes, a label of the images, a file with one label per row, or blocks"
     add("--groups", metavar="COLUMN|FILE", help=f"groups of dependent rows: {groups} for rows in time order")
     add("--block-length", type=positive, help="rows per block (default: estimated from the autocorrelation)")

@@ -14,10 +14,15 @@ def add_inputs(parser: Parser, source: str) -> None:
     add = parser.add_argument
     add("source", nargs="?", help=source)
     add("--encoder", help="encoder trained elsewhere: package.module:Class or file.py:Class")
-    add("--decoder", help="its decoder, which returns images in [0, 1]")
-    add("--weights", nargs="+", default=[], help="their weights: one file, or encoder and decoder")
-    add("--latent-dim", type=positive, help="their number of code dimensions")
-    add("--posterior", choices=("deterministic", "gaussian"), default="deterministic", help="of the encoder")
+    add("--decoder", help="decoder trained elsewhere; it returns images in [0, 1]")
+    add("--weights", nargs="+", default=[], help="one file for both, or the encoder's and the decoder's")
+    add("--latent-dim", type=positive, help="number of code dimensions of encoder and decoder")
+    add(
+        "--posterior",
+        choices=("deterministic", "gaussian"),
+        default="deterministic",
+        help="what the encoder returns: codes, or means and log-variances",
+    )
 
 
 def check_inputs(options: argparse.Namespace, command: str, source: str) -> None:

@@ -1,4 +1,4 @@
-"""Output that nobody reads any more, as of ``| head``."""
+"""Output to a pipe that the reader has closed, such as ``| head``."""
 
 import os
 import select
@@ -30,7 +30,7 @@ def until_closed(function: Callable[[], int]) -> int:
 
 
 def is_closed(stream: Any) -> bool:
-    """Return whether a stream is a pipe that nobody reads any more."""
+    """Return whether a stream is a pipe that its reader has closed."""
     try:
         poll = select.poll()
         poll.register(stream.fileno(), 0)

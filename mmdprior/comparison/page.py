@@ -59,8 +59,8 @@ _CAPTIONS = {
     ),
     "factors": (
         "Which dimension follows which factor",
-        "How much each mean code (row) knows of each factor (column). A frame marks the best dimension of "
-        "every factor. With one dimension per factor, all other entries are near 0.",
+        "Mutual information of each mean code (row) with each factor (column). A frame marks the best "
+        "dimension of every factor. With one dimension per factor, all other entries are near 0.",
     ),
     "factor_importance": (
         "Importance for the prediction of the factors",

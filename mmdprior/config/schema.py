@@ -137,14 +137,14 @@ class FlowFit(StrictModel):
     steps: Positive = Field(1000, description="Number of updates.")
     batch_size: Positive = Field(512, description="Codes per update.")
     learning_rate: pydantic.PositiveFloat = Field(
-        1e-3, description="First step size of AdamW; it decays to zero."
+        1e-3, description="Initial learning rate of AdamW; it decays to zero."
     )
     weight_decay: pydantic.NonNegativeFloat = Field(0.05, description="Decoupled weight decay.")
     noise: pydantic.NonNegativeFloat = Field(
         0.05, description="Standard deviation of noise on the whitened codes of each update."
     )
     transport: pydantic.NonNegativeFloat = Field(
-        0.0, description="Weight of the distance between codes before and behind the flow."
+        0.0, description="Weight of the squared distance between whitened codes and flow output."
     )
 
 
@@ -181,7 +181,7 @@ class ModelSection(Section):
         description="Settings of a flow that is fitted after training.",
     )
     quantiser: Annotated[Slot, SlotOf("quantiser")] | None = Field(
-        None, description="Quantiser between the codes, behind the flow, and the decoder; null for none."
+        None, description="Quantiser between the flow, or the encoder, and the decoder; null for none."
     )
     linear_skip: bool | Literal["pca", "fastica"] = Field(
         False,
@@ -242,11 +242,11 @@ class TrainerSection(Section):
         description="Optimizer of the model. muon is Muon for the weights of linear and convolutional layers "
         "except the last of encoder and decoder, and AdamW for the rest.",
     )
-    learning_rate: pydantic.PositiveFloat = Field(1e-3, description="Step size of the optimizer.")
+    learning_rate: pydantic.PositiveFloat = Field(1e-3, description="Learning rate of the optimizer.")
     matrix_learning_rate: pydantic.PositiveFloat | None = Field(
         None,
-        description="Step size of Muon with optimizer muon, where learning_rate is that of AdamW; null for "
-        "0.02.",
+        description="Learning rate of the weight matrices with optimizer muon; learning_rate is then that of "
+        "the other parameters. null for 0.02.",
     )
     betas: list[Decay] = Field(
         [0.9, 0.999], min_length=2, max_length=2, description="Decay rates of Adam's moments."
@@ -288,8 +288,8 @@ class TrainerSection(Section):
     )
     auxiliary_learning_rate: pydantic.PositiveFloat | None = Field(
         None,
-        description="Step size of Adam for the learned parts of the regularizer; null for the default of the "
-        "penalty: 0.001, or that of its paper.",
+        description="Learning rate of Adam for the learned parts of the regularizer; null for the default of "
+        "the penalty: 0.001, or that of its paper.",
     )
     auxiliary_betas: Annotated[list[Decay], Field(min_length=2, max_length=2)] | None = Field(
         None,

@@ -112,13 +112,13 @@ def read_array(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
         loaded = np.load(path, allow_pickle=False)
         return loaded if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded}
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file; give a .npy or .npz file") from None
     except (EOFError, OSError, ValueError):
         raise InputError(
             f"{path}: not a plain .npy or .npz of numbers (pickled objects are never read)"
         ) from None
     except Exception as error:  # zipfile.BadZipFile and zlib.error have no narrower common base class
-        raise InputError(f"{path}: damaged ({reason(error)})") from None
+        raise InputError(f"{path}: damaged ({reason(error)}); copy the file again") from None
 
 
 @dataclass(frozen=True)

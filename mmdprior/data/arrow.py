@@ -123,7 +123,7 @@ def _vectors(table: Any, name: str, path: str | Path, columns: Columns) -> np.nd
 def _open(path: str | Path, key: str | None) -> tuple[Any, str | None]:
     """Return a table, and the name of a column in it."""
     if not Path(path).exists():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file; give a .parquet or .feather file, or a data set folder")
     try:
         from pyarrow import feather, parquet
     except ImportError:

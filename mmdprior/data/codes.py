@@ -183,7 +183,7 @@ def _read_file(path: Path, leave_out: str | None, columns: Columns, key: str | N
 def _has_arrays(path: Path) -> bool:
     """Return whether a file is of NumPy; raise `InputError` for a missing file."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file; give a file of codes")
     with path.open("rb") as file:
         start = file.read(len(_NPY_MAGIC))
     return path.suffix in _ARRAY_SUFFIXES or start == _NPY_MAGIC or _is_npz(path)

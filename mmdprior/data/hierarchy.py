@@ -126,7 +126,7 @@ class _Opened:
 
     def __enter__(self) -> Any:
         if not self.path.exists():
-            raise InputError(f"{self.path}: no such file")
+            raise InputError(f"{self.path}: no such file; give an HDF5 file or a Zarr store")
         self.file = self._zarr() if self.path.is_dir() else self._hdf5()
         return self.file
 
@@ -160,7 +160,7 @@ class _Opened:
             raise InputError(f"{self.path}: a Zarr store that cannot be read ({reason(error)})") from None
 
     def _check_codecs(self) -> None:
-        """Refuse arrays whose chunks are pickled objects; reading them would run code."""
+        """Reject arrays whose chunks are pickled objects; reading them would run code."""
         for name in (".zarray", "zarr.json", ".zmetadata"):
             for file in self.path.rglob(name):
                 try:
@@ -169,5 +169,6 @@ class _Opened:
                     raise InputError(f"{self.path}: damaged; {file.name}: {reason(error)}") from None
                 if "pickle" in content.lower():
                     raise InputError(
-                        f"{self.path}: holds pickled objects ({file.parent.name}), which are never run"
+                        f"{self.path}: holds pickled objects ({file.parent.name}), which are never run; save "
+                        "the array with a numeric dtype"
                     )

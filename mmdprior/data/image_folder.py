@@ -39,7 +39,8 @@ def image_folder(
     minority; otherwise there are no labels. Hidden files, system files and empty files are left out, and
     every real file is read once, however many links lead to it.
 
-    The first frame of each file is turned as its EXIF orientation says and composited over ``background``.
+    The first frame of each file is rotated according to its EXIF orientation, and composited over
+    ``background``.
 
     Args:
         root: folder of the images.

@@ -176,7 +176,7 @@ def to_square(image: Image.Image, size: int, channels: int, crop: int | None = N
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Return an image turned as its EXIF orientation says; damaged EXIF data are ignored, as viewers do."""
+    """Return an image rotated according to its EXIF orientation; damaged EXIF data are ignored."""
     image.load()
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)

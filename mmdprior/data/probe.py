@@ -1,4 +1,4 @@
-"""Look at a sample of image files to learn how to decode all of them."""
+"""Determine from a sample of image files how all of them are decoded."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -167,7 +167,7 @@ def read_lines(path: str | Path) -> list[str]:
         with _open_text(path) as file:
             lines = [line.strip() for line in file]
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file; give a text file with one label per line") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not text in UTF-8; give one label per line") from None
     values = [line for line in lines if line and not line.startswith("#")]
@@ -188,11 +188,11 @@ def _open_text(path: str | Path) -> Iterator[IO[str]]:
         with opener(path, mode="rt", encoding="utf-8-sig", newline=None) as file:
             yield file
     except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
-        raise InputError(f"{path}: damaged ({reason(error)})") from None
+        raise InputError(f"{path}: damaged ({reason(error)}); copy the file again") from None
     except OSError as error:
         if opener is not bz2.open or error.strerror is not None:
             raise
-        raise InputError(f"{path}: damaged ({reason(error)})") from None
+        raise InputError(f"{path}: damaged ({reason(error)}); copy the file again") from None
 
 
 @contextmanager
@@ -212,7 +212,7 @@ def _opened(path: str | Path) -> Iterator[tuple[Iterator[_NumberedLine], list[st
             header = _cells(first[1], delimiter)
             yield lines if _is_header(header) else itertools.chain([first], lines), header, delimiter
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file; give a table of numbers, such as .csv") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not text in UTF-8; give a table of numbers") from None
 

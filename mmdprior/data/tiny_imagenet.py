@@ -36,14 +36,16 @@ def tiny_imagenet(root: str, size: int = 64, download: bool = True) -> Source:
         >>> tiny_imagenet("data", download=False)
         Traceback (most recent call last):
         mmdprior.errors.InputError: root: data holds no tiny-imagenet-200/wnids.txt; give its folder, or
-        allow download
+        set download: true
     """
     check_count("size", size)
     top = Path(root).expanduser()
     folder = top if (top / "wnids.txt").is_file() else top / _FOLDER
     if not (folder / "wnids.txt").is_file():
         if not download:
-            raise InputError(f"root: {root} holds no {_FOLDER}/wnids.txt; give its folder, or allow download")
+            raise InputError(
+                f"root: {root} holds no {_FOLDER}/wnids.txt; give its folder, or set download: true"
+            )
         _download(top)
     # A class is a WordNet id such as n01443537.
     wnids = sorted((folder / "wnids.txt").read_text().split())

@@ -92,7 +92,7 @@ def reconstruction_error(
     Args:
         model: model on ``device``; it decodes in evaluation mode.
         images: data set, in the order of ``codes``.
-        codes: one sample of q(z|x) per image, or the `Latent` with them. Behind a flow, a `Latent` from
+        codes: one sample of q(z|x) per image, or the `Latent` with them. After a flow, a `Latent` from
             `encode` also has the codes before it, which are decoded without inverting the flow. By default
             the samples are drawn here, and depend on ``batch_size``.
         batch_size: images per forward pass.

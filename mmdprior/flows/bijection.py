@@ -74,7 +74,7 @@ class Bijection(nn.Module, ABC):
         Raises:
             InputError: the class does not define it.
         """
-        raise InputError(f"{type(self).__name__}: spec() is not defined, so it cannot be saved; define it")
+        raise InputError(f"spec: not defined by {type(self).__name__}; define spec() to save the bijection")
 
 
 class Inverse(Bijection):

@@ -71,12 +71,12 @@ _FEWEST_CODES = 40
 """Fewest codes that are fitted."""
 
 _RUNAWAY = 1.0
-"""Nats per dimension over a Gaussian from which a likelihood counts as running away."""
+"""Nats per dimension over a Gaussian from which a likelihood counts as diverging."""
 
 
 @dataclass(frozen=True, eq=False)
 class FittedBijection(Result):
-    """A bijection fitted to codes, and what the fit found.
+    """A bijection fitted to codes, with its losses, measurements and warnings.
 
     Attributes:
         bijection: the map, in evaluation mode: ``z = bijection(h)`` and ``h = bijection.inverse(z)``.
@@ -421,7 +421,7 @@ def check_codes(
 
 
 def correlation(z: Float[Tensor, "n d"], h: Float[Tensor, "n d"]) -> np.ndarray:
-    """Return the correlation of each dimension before and behind a map, (d,)."""
+    """Return the correlation of each dimension before and after a map, (d,)."""
     a, b = (x.double() - x.double().mean(0) for x in (z, h))
     return ((a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0))).cpu().numpy()
 

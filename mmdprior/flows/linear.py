@@ -209,7 +209,10 @@ class ActNorm(Bijection):
             raise InputError(f"codes: shape {tuple(codes.shape)} received; give (n, d) with at least 2 rows")
         deviation = codes.std(0)
         if not bool((deviation.log().abs() < self.bound).all()):
-            raise InputError(f"codes: standard deviations {deviation.tolist()}; rescale the codes first")
+            raise InputError(
+                f"codes: standard deviations {deviation.tolist()} received; expected |log std| below "
+                f"{self.bound:g}; rescale the codes"
+            )
         log_scale = -deviation.log()
         self.raw_log_scale.copy_(self.bound * torch.atanh(log_scale / self.bound))
         self.shift.copy_(-codes.mean(0) / deviation)

@@ -1,4 +1,4 @@
-"""Train the couplings of a bijection; the judge is a loss on held-out codes."""
+"""Train the couplings of a bijection, with early stopping on held-out codes."""
 
 import copy
 import math

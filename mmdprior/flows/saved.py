@@ -149,14 +149,20 @@ def load_bijection(path: str | PathLike[str], device: torch.device | str = "cpu"
         content = load_torch_file(path)
     except InputError as error:
         problem = str(error).removeprefix(f"{path}: ")
-        raise InputError(f"{path}: damaged, or no bijection ({problem})") from None
+        raise InputError(
+            f"{path}: damaged, or not a bijection ({problem}); give a file that save_bijection wrote"
+        ) from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise InputError(f"{path}: no bijection; give a file that save_bijection wrote")
+        raise InputError(f"{path}: not a bijection; give a file that save_bijection wrote")
     if content["version"] > _VERSION:
-        raise InputError(f"{path}: version {content['version']} received; update this package")
+        raise InputError(
+            f"{path}: version {content['version']} received; expected at most {_VERSION}; update mmdprior"
+        )
     bijection = bijection_from_spec(content["spec"])
     try:
         bijection.load_state_dict(content["state"])
     except RuntimeError as error:
-        raise InputError(f"{path}: numbers do not fit the bijection ({reason(error)})") from None
+        raise InputError(
+            f"{path}: state dict does not match the bijection ({reason(error)}); save the bijection again"
+        ) from None
     return bijection.to(device).eval()

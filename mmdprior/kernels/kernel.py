@@ -95,7 +95,7 @@ class Kernel(nn.Module, ABC):
         x, _ = _promote(x, x)
         n = x.shape[0]  # not len(x), which torch.export takes for a constant
         if unbiased and n < 2:
-            raise InputError(f"codes: {n} rows received; an average over pairs needs 2")
+            raise InputError(f"codes: {n} rows received; a mean over pairs needs at least 2")
         count = n * (n - 1) if unbiased else n**2
         parameters = tuple(self.parameters())
         return sum_within(self._full_precision_parts, x, diagonal=not unbiased, parameters=parameters) / count

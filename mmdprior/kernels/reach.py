@@ -23,7 +23,7 @@ def out_of_reach(
 
     The cross term of an MMD then has no gradient in this code, so that the penalty cannot move it. Under
     ANOVA one such dimension is enough, because only the marginal of a dimension moves it. ANOVA by features
-    repeats there, and pulls codes to a wrong place, also as a term of a sum.
+    is periodic: it moves such a code to a shifted copy of the prior, also as a term of a sum.
 
     Args:
         kernel: bound to the prior and adapted to the samples.

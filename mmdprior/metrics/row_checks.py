@@ -49,7 +49,7 @@ _GROUPS_PER_COLUMN = 10
 _MIN_TEST_GROUPS, _MIN_TEST_BLOCKS = 5, 3
 """Fewest groups or blocks to test on for inference: five groups have 120 permutations."""
 _MIX = 1 << 31
-_CURE = "give groups with one label per sample if rows repeat samples (views, frames, patches, patients)"
+_REMEDY = "give groups with one label per sample if rows repeat samples (views, frames, patches, patients)"
 
 
 def grouping_warnings(grouping: Grouping, splits: Sequence[Split], d: int) -> tuple[tuple[str, ...], bool]:
@@ -102,11 +102,11 @@ def row_warnings(z: Float[Tensor, "n d"], split: Split, grouping: Grouping) -> t
     continuous = _continuous(z, keys)
     texts = []
     if (share := _duplicate_share(z, keys, continuous, split)) > 0:
-        texts.append(f"duplicate rows: {share:.0%} of the test rows are also training rows; {_CURE}")
+        texts.append(f"duplicate rows: {share:.0%} of the test rows are also training rows; {_REMEDY}")
     elif _has_near_duplicates(z[:, continuous], split):
         texts.append(
             "near-duplicate rows: the nearest training rows of test rows are much nearer than independent "
-            f"rows would be; {_CURE}"
+            f"rows would be; {_REMEDY}"
         )
     labels = grouping.labels if isinstance(grouping, Groups) and grouping.count < grouping.n else None
     if not isinstance(grouping, Blocks) and _consecutive_rows_are_alike(z, labels):

@@ -25,7 +25,7 @@ _BLOCK = 2048
 
 @dataclass(frozen=True)
 class LabelScores(Result):
-    """What codes say about one label.
+    """Scores of one label that is predicted from codes.
 
     Attributes:
         dims: dimensions that hold the label.
@@ -98,7 +98,7 @@ def semantics(
     """Return how well held-out codes hold the labels of a conditional prior.
 
     Each label is predicted from the ten nearest codes in the dimensions of the label, half of the rows from
-    the other half. Nothing is fitted, and a map of each dimension of its own changes little.
+    the other half. Nothing is fitted, and a map that acts on each dimension separately changes little.
 
     Args:
         codes: codes that no labels were used for.

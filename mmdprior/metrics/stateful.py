@@ -1,4 +1,4 @@
-"""`LPS`, a metric with a state: codes arrive in batches, and the score of all is computed at the end."""
+"""`LPS`, a stateful metric: codes arrive in batches, and one score of all codes is computed at the end."""
 
 import warnings
 from dataclasses import asdict, replace
@@ -90,7 +90,7 @@ class LPS:
         return LPS(self.predictor, **settings, synchronise=synchronise)  # type: ignore[arg-type]
 
     def reset(self) -> None:
-        """Forget all rows."""
+        """Remove all rows."""
         self.rows = 0
         self._state: _Moments | _Sample | None = None
 
@@ -140,8 +140,8 @@ class LPS:
     def compute(self) -> LPSResult:
         """Return the score of all rows. With too few of them it is NaN, with a warning.
 
-        The linear predictor has neither shuffled copies nor p-value and interval: with as many rows as need a
-        state, the score itself is precise.
+        The linear predictor has neither shuffled copies nor p-value and interval. It is meant for so many
+        rows that the score itself is precise.
 
         Raises:
             InputError: a code is NaN or infinite.

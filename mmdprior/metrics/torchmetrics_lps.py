@@ -68,7 +68,7 @@ class LPSMetric(Metric):
         return torch.tensor(batch.compute().score)
 
     def reset(self) -> None:
-        """Forget all rows."""
+        """Remove all rows."""
         super().reset()
         self.lps.reset()
 

@@ -54,7 +54,8 @@ class BinQuantiser(Quantiser):
         counts = [len(row) for row in values]
         if [len(row) + 1 for row in edges] != counts:
             raise InputError(
-                "edges: one less than the values of every dimension is needed; check the lengths"
+                f"edges: lengths {[len(row) for row in edges]} received; expected one less than the values "
+                f"of each dimension: {[count - 1 for count in counts]}"
             )
         super().__init__(len(counts), counts, train="after")
         most = max(counts)

@@ -37,7 +37,7 @@ def activation_layer(name: Activation) -> nn.Module:
 def check_sizes(name: str, sizes: Sequence[int]) -> list[int]:
     """Return layer sizes as a list; raise `InputError` unless all are positive."""
     if any(size < 1 for size in sizes):
-        raise InputError(f"{name}: {list(sizes)} received; every width must be at least 1")
+        raise InputError(f"{name}: {list(sizes)} received; every number must be at least 1")
     return list(sizes)
 
 
@@ -72,7 +72,9 @@ def patch_sides(image_shape: tuple[int, ...], patch: int) -> tuple[int, int]:
     sides = checked_sides(image_shape, axes=[2])
     for side in sides:
         if side % patch:
-            raise InputError(f"patch: {patch} received; a side of {side} is no multiple of it")
+            raise InputError(
+                f"patch: {patch} received; a side of {side} is no multiple of it; give a divisor of {side}"
+            )
     return sides[0] // patch, sides[1] // patch
 
 

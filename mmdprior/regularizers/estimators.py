@@ -250,5 +250,5 @@ def as_estimator(estimator: object) -> Estimator:
 
 def _require_draws(y: Tensor | None) -> Tensor:
     if y is None:
-        raise InputError("estimator: no prior draws received; it needs them")
+        raise InputError("estimator: no prior draws received; give y of shape (m, d)")
     return y

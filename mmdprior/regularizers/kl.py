@@ -25,7 +25,7 @@ class KL(CodePenalty):
 
     For any other prior with a ``log_prob`` it is estimated by one draw per sample, log q(z|x) - log p(z).
 
-    Behind the flow z = f(h) of a model, it is estimated by log q(h|x) - log p(f(h)) - log |det df/dh|: the KL
+    After the flow z = f(h) of a model, it is estimated by log q(h|x) - log p(f(h)) - log |det df/dh|: the KL
     to the density that the flow gives the encoder's codes. The model is then a VAE with a flow prior (Chen et
     al., arXiv 1611.02731, section 3.2).
 
@@ -129,7 +129,7 @@ def kl_divergence(latent: Latent, prior: Prior | None = None) -> Float[Tensor, "
 
 def _behind_flow(z: Tensor, before: Latent, log_det: Tensor, prior: Prior | None) -> Float[Tensor, "n"]:
     """Return log q(h|x) - log p(f(h)) - log |det df/dh| at one sample h per row."""
-    assert before.log_var is not None  # the latent behind a flow is stochastic if that before it is
+    assert before.log_var is not None  # the latent after a flow is stochastic if that before it is
     log_q = _log_density(before.sample, before.mean, before.log_var)
     zero = torch.zeros_like(z)
     log_p = _log_density(z, zero, zero) if prior is None else prior.log_prob(z)

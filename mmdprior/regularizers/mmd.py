@@ -93,7 +93,7 @@ class MMD(Regularizer):
     them follows, see `refresh`.
 
     A kernel that is zero up to rounding between most codes and the prior, or the same for all of them, cannot
-    move the codes. The penalty warns once of this. It checks the first call, then ever fewer.
+    move the codes. The penalty warns once of this, and checks its calls 1, 16, 32, 64, ... for it.
 
     Args:
         prior: anything that `as_prior` accepts.

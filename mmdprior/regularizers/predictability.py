@@ -79,7 +79,7 @@ class Predictability(Regularizer):
         super().__init__()
         if positive_int("dim", dim) < 2:
             raise InputError(
-                f"dim: {dim} received; predicting a dimension from the others needs a latent of 2"
+                f"dim: {dim} received; give at least 2, because each dimension is predicted from the others"
             )
         if not isinstance(hidden, Sequence) or len(hidden) == 0:
             raise InputError(f"hidden: {hidden!r} received; give a width per hidden layer, such as (64, 64)")

@@ -1,4 +1,4 @@
-"""Warnings about codes that cost no wait for the device at almost every step."""
+"""Warnings about codes whose checks synchronise with the device at few steps only."""
 
 import warnings
 
@@ -15,9 +15,9 @@ _SECOND = 16
 
 
 class SparseWarning:
-    """A warning about codes that is checked at the first call, then ever more rarely, and given once.
+    """A warning about codes, issued once. It is checked at call 1, at call 16, then at every doubling.
 
-    A check reads numbers, and so waits for a GPU. It must not be part of every step.
+    A check reads numbers, so it synchronises with the GPU. It must not be part of every step.
 
     Example:
         >>> import torch

@@ -45,8 +45,8 @@ class Weighted:
         positive_number("weight", self.weight, allow_zero=True)
         if hasattr(self.schedule, "observe"):  # an AdaptiveSchedule, which only the trainer can serve
             raise InputError(
-                f"schedule: {type(self.schedule).__name__} received for one penalty of a sum; it adjusts the "
-                "weight of the whole penalty, give it as regularizer.schedule"
+                f"schedule: {type(self.schedule).__name__} received for one penalty of a sum; give it as "
+                "regularizer.schedule, because it adjusts the weight of the whole penalty"
             )
 
     def factor(self, step: int) -> float:

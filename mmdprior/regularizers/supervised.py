@@ -1,4 +1,4 @@
-"""Supervised penalties on labelled codes: the rivals of a conditional prior.
+"""Supervised penalties on labelled codes, as baselines for a conditional prior.
 
 Reference: Locatello et al., "Disentangling Factors of Variation Using Few Labels", arXiv 1905.01258.
 """

@@ -180,7 +180,9 @@ def _numerics(
     """Return precision and layout of the networks, with ``auto`` replaced by what is faster on the device."""
     settings = config.trainer
     if settings.channels_last is True and len(image_shape) != 3:
-        raise InputError("trainer.channels_last: true received; only images have this layout, give false")
+        raise InputError(
+            "trainer.channels_last: true received; give false, because only images have this layout"
+        )
     return Numerics(
         faster_precision(device) if settings.precision == "auto" else settings.precision,
         faster_layout(model, image_shape) if settings.channels_last == "auto" else settings.channels_last,

@@ -189,7 +189,7 @@ def _check_kind(content: PlanSection, kind: PlanKind | None) -> None:
         raise InputError("runs: cannot be combined with grid or list; make two plans")
     actual: PlanKind = "sweep" if is_sweep else "study"
     if kind is not None and kind != actual:
-        raise InputError(f"this is a {actual}; give it to the command {actual}")
+        raise InputError(f"plan: a {actual} received; expected a {kind}; use mmdprior {actual}")
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,9 @@ def _planned_runs(
 ) -> list[PlannedRun]:
     """Return one run per seed of a point."""
     if not re.fullmatch(_NAME, point.name) or point.name == COMPARISON:
-        raise InputError(f"{point.where}: {point.name!r} is no name for a run; give letters and digits")
+        raise InputError(
+            f"{point.where}: {point.name!r} received; give a name of letters and digits, not {COMPARISON!r}"
+        )
     config = point.config if point.config is not None else content.config
     if config is None:
         raise InputError(f"{point.where}: config is missing; give a YAML file here or at the top level")

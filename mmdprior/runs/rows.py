@@ -77,7 +77,7 @@ def read_rows(path: str | Path) -> list[Run]:
             place = Path(path) / str(row["config"]["name"]) / f"seed_{row['config']['seed']}"
             runs.append(run_of(place, row["config"], row["test"], row["facts"], is_row=True))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: line {number} is no row ({reason(error)}); delete it") from None
+            raise InputError(f"{path}: line {number} is not a row ({reason(error)}); delete it") from None
     return runs
 
 

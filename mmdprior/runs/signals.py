@@ -78,7 +78,7 @@ class StopSignals:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.number = number
-        self._log(f"{signal.Signals(number).name}: stopping after this step; a second one ends at once")
+        self._log(f"{signal.Signals(number).name}: stopping after this step; a second signal stops at once")
 
 
 def raise_on_sigterm() -> None:

@@ -27,7 +27,7 @@ def stopped_line(experiment: Experiment) -> str:
         experiment: the run.
     """
     step, directory = experiment.trainer.step, experiment.directory
-    return f"stopped at step {step}; mmdprior train --resume {directory} continues"
+    return f"stopped at step {step}; to continue: mmdprior train --resume {directory}"
 
 
 def final_lines(experiment: Experiment, result: Evaluation | None) -> str:

@@ -64,7 +64,8 @@ class CodeScores:
         }
 
     def distance(self, draws: Tensor, images: Tensor) -> float:
-        """Return the MMD of two sets of images in principal components of the second, in null deviations.
+        """Return the MMD of two sets of images in principal components of the second, in null standard
+        deviations.
 
         The components are those of the first call: the map does not change reconstructions.
         """

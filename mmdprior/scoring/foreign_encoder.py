@@ -219,7 +219,7 @@ def as_model(
 
 class _NoDecoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
-        raise InputError("decoder: an encoder without a decoder can only encode")
+        raise InputError("decoder: received no decoder with this encoder; call encode, not decode")
 
 
 def _methods(module: nn.Module) -> list[str]:

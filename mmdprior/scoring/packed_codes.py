@@ -83,5 +83,5 @@ def unpack_indices(path: str | PathLike[str]) -> tuple[Int[Tensor, "n d"], Float
         return torch.from_numpy(indices), torch.from_numpy(values[np.arange(len(bits)), indices])
     except (OSError, KeyError, ValueError, IndexError) as error:
         raise InputError(
-            f"{path}: no packed indices ({type(error).__name__}); give a file of --out"
+            f"{path}: no packed indices ({type(error).__name__}); give a file that quantise --out wrote"
         ) from None

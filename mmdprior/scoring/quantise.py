@@ -202,7 +202,10 @@ class CodeQuantiser:
         own, kinds = run.model.quantiser, self._kinds(run.model.quantiser)
         counts = (0,) if tuple(kinds) == ("own",) else self.levels or _LEVELS
         if len(kinds) != 1 or len(counts) != 1:
-            raise InputError("--out: one kind of cells and one number of levels needed; give --levels 4")
+            raise InputError(
+                "--out: one kind of cells and one number of levels needed; give one of each, such as "
+                "--levels 4 --bins lloyd"
+            )
         train, codes = self._train_codes(run, own), self.codes(run, run.images(self.data, self.limit, split))
         quantiser = self.quantiser(run, train, kinds[0], counts[0])
         seen = codes if kinds[0] == "own" else _continuous(own, codes)

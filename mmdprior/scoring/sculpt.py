@@ -65,7 +65,7 @@ class Sculpted(Result):
 
     Attributes:
         before: scores of the codes by name; see `Sculptor`.
-        after: the same scores behind the map.
+        after: the same scores after the map.
         fit: the fitted bijection, with its measurements and warnings.
         prior: the prior as it was named.
         model: the model with the map in it; None for a file of codes.
@@ -116,7 +116,7 @@ class Sculptor:
             position, or ``flatten``, one map of all numbers of a sample; None refuses them.
         data: other images than those of the checkpoint; see `split_to_score`.
         limit: most images of the training split; None for 200,000.
-        seed: seed of everything random.
+        seed: seed of splits, posterior noise, fit, draws and predictors.
         device: a torch device, or ``auto``.
         trust: run the targets that a checkpoint names.
         report: called with every evaluation of the fit.

@@ -175,7 +175,7 @@ def _content(path: Path) -> Any:
     if path.is_dir():
         path = _file_of_folder(path)
     if not path.is_file():
-        raise InputError(f"--weights: {path}: no such file")
+        raise InputError(f"--weights: {path}: no such file; give a .safetensors or .pt file")
     if path.name.endswith(_INDEX):
         return _shards(path)
     return _tensors(path)
@@ -208,7 +208,9 @@ def _shards(index: Path) -> State:
         names = sorted(set(places.values()))
         outside = [name for name in names if Path(name).name != name]
     except Exception as error:  # any content that is no index
-        raise InputError(f"--weights: {index}: no index of shards ({reason(error)})") from None
+        raise InputError(
+            f"--weights: {index}: no index of shards ({reason(error)}); give a .safetensors or .pt file"
+        ) from None
     if outside:
         raise InputError(
             f"--weights: {index}: shard {outside[0]!r} received; give a name of a file next to it"

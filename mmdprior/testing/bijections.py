@@ -125,7 +125,9 @@ def _check_far(bijection: Bijection, h: Tensor) -> None:
 def _check_rows(bijection: Bijection, h: Tensor) -> None:
     whole, last = _call(bijection, "forward", h), _call(bijection, "forward", h[-1:])
     if not torch.allclose(last, whole[-1:], rtol=1e-4, atol=1e-4 * float(whole.abs().max())):
-        raise InputError("bijection.forward: a row depends on the other rows of its batch; map each alone")
+        raise InputError(
+            "bijection.forward: a row depends on the other rows of its batch; map each row independently"
+        )
 
 
 def _check_copies(bijection: Bijection, h: Tensor) -> None:

@@ -59,10 +59,14 @@ def check_quantiser(quantiser: Quantiser, *, scale: float = 1.0, n: int = 200, s
         indices = _indices(quantiser, z)
         others = torch.cat([z[:_ROWS], z[_ROWS:] + 3 * scale])
         if not torch.equal(_indices(quantiser, others)[:_ROWS], indices[:_ROWS]):
-            raise InputError("quantiser.indices: a row depends on the other rows; treat each row on its own")
+            raise InputError(
+                "quantiser.indices: a row depends on the other rows; quantise each row independently"
+            )
         values = _tensor("values", quantiser.values, indices, z)
         if not torch.equal(_tensor("forward", quantiser, z, z), values):
-            raise InputError("quantiser.forward: not the values of the indices in evaluation mode")
+            raise InputError(
+                "quantiser.forward: not quantiser.values(indices) in evaluation mode; return these values"
+            )
     _check_training(quantiser.train(), z)
 
 
@@ -92,11 +96,11 @@ def _check_training(quantiser: Quantiser, z: Tensor) -> None:
         raise InputError(f"quantiser.loss: {_kind(loss)} returned; expected None or a finite 0-dim tensor")
     if not output.requires_grad:
         raise InputError(
-            "quantiser.forward: no gradient of the codes in training mode; use the straight-through"
+            "quantiser.forward: no gradient of the codes in training mode; use the straight-through estimator"
         )
     (gradient,) = torch.autograd.grad(output.sum(), z)
     if not bool(torch.isfinite(gradient).all()):
-        raise InputError("quantiser.forward: NaN or infinity in the gradient of the codes")
+        raise InputError("quantiser.forward: NaN or infinity in the gradient; expected finite numbers")
 
 
 def _tensor(name: str, function: object, x: Tensor, z: Tensor) -> Tensor:
@@ -105,7 +109,7 @@ def _tensor(name: str, function: object, x: Tensor, z: Tensor) -> Tensor:
     if not isinstance(y, Tensor) or y.shape != z.shape or y.dtype != z.dtype:
         raise InputError(f"quantiser.{name}: {_kind(y)} returned; expected {tuple(z.shape)} {z.dtype}")
     if not bool(torch.isfinite(y).all()):
-        raise InputError(f"quantiser.{name}: NaN or infinity returned")
+        raise InputError(f"quantiser.{name}: NaN or infinity returned; expected finite numbers")
     return y
 
 

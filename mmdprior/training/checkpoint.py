@@ -202,11 +202,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: assets is {type(content['assets']).__name__}; the file is damaged")
     if content["format_version"] > FORMAT_VERSION:
         raise InputError(
-            f"{path}: format_version {content['format_version']} received; this package reads up to "
-            f"{FORMAT_VERSION}, update it"
+            f"{path}: format_version {content['format_version']} received; expected at most "
+            f"{FORMAT_VERSION}; update mmdprior"
         )
     if content["format_version"] >= _SEALED_SINCE and not sealed:
-        raise DamagedCheckpointError(f"{path}: damaged; its checksum is gone")
+        raise DamagedCheckpointError(f"{path}: damaged; its checksum is missing; give an intact checkpoint")
     if content["format_version"] < _WAE_KERNEL_SINCE:
         content["config"] = _with_former_kernel(content["config"])
     return content
@@ -226,7 +226,9 @@ def _with_former_kernel(config: Any) -> Any:
 
 def _load(path: str | Path) -> tuple[Any, bool]:
     """Return the content of a file, and whether it was checked against a checksum."""
-    damaged = DamagedCheckpointError(f"{path}: damaged or no checkpoint; give a file that training wrote")
+    damaged = DamagedCheckpointError(
+        f"{path}: damaged or no checkpoint; give an intact file that training wrote, such as previous.pt"
+    )
     try:
         sealed = has_checksum(path)
         if not (intact(path) if sealed else _entries_intact(path)):
@@ -234,7 +236,9 @@ def _load(path: str | Path) -> tuple[Any, bool]:
         return torch.load(path, map_location="cpu", weights_only=True), sealed
     except pickle.UnpicklingError as error:
         if "Unsupported global" in str(error) or "GLOBAL" in str(error):
-            raise InputError(f"{path}: holds pickled objects, which are never run; not read") from None
+            raise InputError(
+                f"{path}: holds pickled objects, which are never loaded; give a file that training wrote"
+            ) from None
         raise damaged from None
     except InputError:
         raise
@@ -295,7 +299,10 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
     for parameter, entries in optimizer.state.items():
         for name, entry in entries.items():
             if isinstance(entry, Tensor) and entry.ndim > 0 and entry.shape != parameter.shape:
-                raise InputError(f"optimizer {name}: {tuple(entry.shape)} for {tuple(parameter.shape)}")
+                raise InputError(
+                    f"optimizer.{name}: shape {tuple(entry.shape)} received; expected "
+                    f"{tuple(parameter.shape)}, the shape of the parameter"
+                )
 
 
 def random_states() -> dict[str, Any]:

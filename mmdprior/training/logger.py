@@ -69,13 +69,13 @@ class Callback:
     """
 
     def start(self, trainer: Any) -> None:
-        """Do something before the first step, also of a resumed run."""
+        """Called before the first step, also when a run is resumed."""
 
     def step(self, trainer: Any, losses: "Losses") -> None:
-        """Do something after a step; ``trainer.step`` is the number of steps so far."""
+        """Called after a step; ``trainer.step`` is the number of steps so far."""
 
     def validation(self, trainer: Any, values: Mapping[str, Any]) -> None:
-        """Do something after a validation, with its numbers by tag."""
+        """Called after a validation with its numbers by tag."""
 
     def end(self, trainer: Any) -> None:
-        """Do something after the last step, also of a run that is stopped and can be resumed."""
+        """Called after the last step, also of a run that is stopped and can be resumed."""

@@ -169,7 +169,8 @@ class Cosine(Schedule):
     def __init__(self, steps: int, warmup_steps: int = 0, final: float = 0.0) -> None:
         if warmup_steps < 0 or not 0 <= final <= 1:
             raise InputError(
-                f"warmup_steps, final: {warmup_steps}, {final} received; give steps >= 0 and a share"
+                f"warmup_steps, final: {warmup_steps}, {final} received; give warmup_steps >= 0 and final "
+                "in [0, 1]"
             )
         self.steps = steps
         self.warmup_steps = warmup_steps

@@ -292,7 +292,9 @@ class TestImages:
 def test_devices():
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("auto").type in ("cpu", "cuda", "mps")
-    with pytest.raises(InputError, match="device: 'tpu9' is not available here; give auto or cpu"):
+    with pytest.raises(
+        InputError, match="device: 'tpu9' received; not available on this machine; give auto or cpu"
+    ):
         choose_device("tpu9")
 
 

@@ -18,7 +18,7 @@ from mmdprior.errors import InputWarning
 
 @contextlib.contextmanager
 def closed_output():
-    """Replace standard output by a pipe that nobody reads any more."""
+    """Replace standard output by a pipe that its reader has closed."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stream, contextlib.redirect_stdout(stream):

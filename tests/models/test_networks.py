@@ -73,9 +73,9 @@ def test_every_parameter_gets_a_gradient_and_rows_are_independent_in_training_mo
         (lambda: ResNetDecoder((3, 32, 30), 2, patch=4), "patch: 4 received; a side of 30 is no multiple"),
         (lambda: MixerEncoder((1, 28, 28), 2, patch=8), "patch: 8 received; a side of 28 is no multiple"),
         (lambda: MixerDecoder((3, 48), 2), "signals received; .* accepts images, give .*: conv or mlp$"),
-        (lambda: MixerEncoder((1, 8, 8), 2, patch=0), "patch: .*every width must be at least 1"),
+        (lambda: MixerEncoder((1, 8, 8), 2, patch=0), "patch: .*every number must be at least 1"),
         (lambda: DCTDecoder((31,), 2), "vectors received; .* accepts images and signals, give .*: mlp$"),
-        (lambda: DCTEncoder((1, 8, 8), 2, depth=0), "every width must be at least 1"),
+        (lambda: DCTEncoder((1, 8, 8), 2, depth=0), "every number must be at least 1"),
     ],
 )
 def test_rejects_sizes_that_the_network_cannot_have(build, message):

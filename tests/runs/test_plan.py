@@ -113,9 +113,9 @@ class TestReading:
             ),
             ({"runs": {"a": {}}}, "runs.a: config is missing"),
             ({"runs": {"a": 3}}, "runs.a: 3 received"),
-            ({"runs": {"a b": "base.yaml"}}, "'a b' is no name for a run"),
-            ({"runs": {"../a": "base.yaml"}}, "is no name for a run"),
-            ({"runs": {"comparison": "base.yaml"}}, "is no name for a run"),
+            ({"runs": {"a b": "base.yaml"}}, "'a b' received; give a name of letters"),
+            ({"runs": {"../a": "base.yaml"}}, "received; give a name of letters and digits"),
+            ({"runs": {"comparison": "base.yaml"}}, "received; give a name of letters and digits"),
             ({"runs": {}}, "runs: {} received"),
             ({"runs": {"a": "base.yaml"}, "grid": {"seed": [1]}}, "cannot be combined with grid or list"),
             ({"config": "base.yaml"}, "runs, grid, list: missing"),
@@ -152,7 +152,7 @@ class TestReading:
     def test_study_and_sweep_reject_plans_of_the_other_kind(self, plan_file, capsys):
         path = plan_file(runs={"a": "base.yaml"})
         assert main(["sweep", str(path)]) == 2
-        assert "this is a study; give it to the command study" in capsys.readouterr().err
+        assert "plan: a study received; expected a sweep; use mmdprior study" in capsys.readouterr().err
 
     def test_emitted_commands_train_the_runs(self, plan_file, capsys, tmp_path):
         path = plan_file(config="base.yaml", grid={"model.hidden": [[4], [4, 4]]}, seeds=[0, 1])
@@ -201,7 +201,7 @@ class TestRunning:
         signalling = signal_when((first / "checkpoints" / "previous.pt").is_file)
         assert main(command) == 143
         signalling.join()
-        assert "interrupted; the same command continues" in capsys.readouterr().err
+        assert "interrupted; run the same command again to continue" in capsys.readouterr().err
         stopped = read_checkpoint(first / "checkpoints" / "last.pt")["step"]
         assert 1 < stopped < 60
         assert not second.exists()
@@ -381,9 +381,9 @@ class TestRows:
         ("edit", "message"),
         [
             (lambda line: line.replace('"steps":3', '"steps":4', 1), "(trainer.steps 4, not 3)"),
-            (lambda line: line[:50], "line 1 is no row"),
-            (lambda line: "[1, 2]", "line 1 is no row"),
-            (lambda line: '{"config":{"name":"p/a","seed":0},"test":{"dim":1},"facts":{}}', "is no row"),
+            (lambda line: line[:50], "line 1 is not a row"),
+            (lambda line: "[1, 2]", "line 1 is not a row"),
+            (lambda line: '{"config":{"name":"p/a","seed":0},"test":{"dim":1},"facts":{}}', "is not a row"),
         ],
     )
     def test_rows_that_do_not_fit(self, study, edit, message, capsys):

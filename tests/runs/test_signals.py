@@ -27,7 +27,7 @@ def test_the_first_signal_asks_and_the_second_ends(number):
         os.kill(os.getpid(), number)
         assert stop()
     assert stop.status == 128 + number
-    assert lines == [f"{number.name}: stopping after this step; a second one ends at once"]
+    assert lines == [f"{number.name}: stopping after this step; a second signal stops at once"]
 
     def twice():
         with StopSignals():

@@ -130,7 +130,7 @@ class TestDamage:
         torch.save({**content, "format_version": 1}, tmp_path / "old.pt")
         assert read_checkpoint(tmp_path / "old.pt")["step"] == 6
         torch.save(content, tmp_path / "stripped.pt")
-        with pytest.raises(DamagedCheckpointError, match="checksum is gone"):
+        with pytest.raises(DamagedCheckpointError, match="checksum is missing"):
             read_checkpoint(tmp_path / "stripped.pt")
 
     def test_resume_falls_back_to_the_previous_checkpoint_and_reports_it(self, run, whole, capsys):

@@ -1,4 +1,4 @@
-"""What misalignment costs: scores before and after permutation, rotation and independent components."""
+"""Scores before and after permutation, rotation and independent components of the codes."""
 
 import math
 import warnings

@@ -75,7 +75,7 @@ class CramerWold(CodePenalty):
     def check(self, *, dim: int, stochastic: bool) -> None:
         """Check that there are at least two dimensions."""
         if dim < 2:
-            raise InputError(f"latent: {dim} dimension received; a cramer_wold penalty needs 2")
+            raise InputError(f"latent: {dim} dimension received; a cramer_wold penalty needs 2 or more")
 
     def evaluate(self, latent: Latent, step: int) -> tuple[Float[Tensor, ""], Mapping[str, Tensor]]:
         """Return log CW^2, or CW^2."""

@@ -57,7 +57,7 @@ class DHSIC(CodePenalty):
     def check(self, *, dim: int, stochastic: bool) -> None:
         """Check that there are at least two dimensions."""
         if dim < 2:
-            raise InputError(f"latent: {dim} dimension received; a dhsic penalty needs 2")
+            raise InputError(f"latent: {dim} dimension received; a dhsic penalty needs 2 or more")
 
     def evaluate(self, latent: Latent, step: int) -> tuple[Float[Tensor, ""], Mapping[str, Tensor]]:
         """Return dHSIC."""

@@ -70,7 +70,7 @@ class Factor(CodePenalty):
         super().__init__()
         self.discriminator = Discriminator(dim, hidden, seed=seed or 0)
         if dim < 2:
-            raise InputError(f"dim: {dim} received; a total correlation needs a latent of 2")
+            raise InputError(f"dim: {dim} received; give at least 2 for a total correlation")
         self.dim = dim
         self.gamma = positive_number("gamma", gamma, allow_zero=True)
         self.seed = seed

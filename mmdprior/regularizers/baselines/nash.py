@@ -62,7 +62,7 @@ class Nash(CodePenalty):
         super().__init__()
         if positive_int("dim", dim) < 2:
             raise InputError(
-                f"dim: {dim} received; predicting a dimension from the others needs a latent of 2"
+                f"dim: {dim} received; give at least 2, because each dimension is predicted from the others"
             )
         self.auxiliary_steps = positive_int("steps", steps)
         generator = stream(seed or 0, "nash")

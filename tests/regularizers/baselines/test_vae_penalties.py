@@ -182,7 +182,7 @@ class TestFactor:
         assert float(penalty.terms["total_correlation"]) == pytest.approx(expected, abs=0.05)
 
     def test_other_arguments_are_named(self):
-        with pytest.raises(InputError, match="dim: 1 received; a total correlation needs a latent of 2"):
+        with pytest.raises(InputError, match="dim: 1 received; give at least 2 for a total correlation"):
             Factor(1)
         with pytest.raises(InputError, match="dim: 3 received; the latent has 4"):
             Factor(3, hidden=[8])(latent())
