@@ -6,6 +6,7 @@ from typing import get_args
 
 from mmdprior.choices import BinKind, PredictorName, SplitName
 from mmdprior.cli.options import add_device, positive
+from mmdprior.cli.outputs import check_outputs
 from mmdprior.cli.parser import Parser
 from mmdprior.cli.sculpt_inputs import add_inputs, check_inputs
 from mmdprior.errors import InputError
@@ -40,6 +41,7 @@ def add_options(parser: Parser) -> None:
 def check(options: argparse.Namespace) -> argparse.Namespace:
     """Return the options, or raise `InputError` for options that do not go together."""
     check_inputs(options, "quantise", "a checkpoint")
+    check_outputs(options, [options.source, options.data, options.decode, *options.weights])
     suffix = ".npy" if options.decode else ".npz"
     if options.decode and not options.out:
         raise InputError("--decode: needs --out, a .npy file for the images; add it")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mmdprior.cli.encoder_options import add_encoder
+from mmdprior.cli.outputs import check_outputs
 from mmdprior.cli.parser import Parser
 from mmdprior.errors import InputError
 
@@ -35,6 +36,7 @@ def check(options: argparse.Namespace) -> argparse.Namespace:
         raise InputError("--weights: a checkpoint contains its weights; leave it out, or give --encoder")
     if options.rows and not options.rows.endswith(".jsonl"):
         raise InputError(f"--rows: {options.rows} received; give a file that ends in .jsonl")
+    check_outputs(options, [*options.files, options.codes, options.data, *options.weights])
     if options.block_length and options.groups != "blocks":
         raise InputError("--block-length: needs --groups blocks; add it")
     return options

@@ -6,6 +6,7 @@ from typing import get_args
 
 from mmdprior.choices import FitObjective
 from mmdprior.cli.options import add_device, positive
+from mmdprior.cli.outputs import check_outputs
 from mmdprior.cli.parser import Parser
 from mmdprior.cli.sculpt_inputs import add_inputs, check_inputs
 from mmdprior.errors import InputError
@@ -43,6 +44,7 @@ def add_options(parser: Parser) -> None:
 def check(options: argparse.Namespace) -> argparse.Namespace:
     """Return the options, or raise `InputError` for options that do not go together."""
     check_inputs(options, "sculpt", "a checkpoint or codes")
+    check_outputs(options, [options.source, options.data, *options.weights])
     if Path(options.out).suffix not in ("", ".pt"):
         raise InputError(f"--out: {options.out} received; give a file that ends in .pt, or a folder")
     return options

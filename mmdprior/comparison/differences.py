@@ -29,7 +29,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     Slots with the same name are compared argument by argument. Slots with different names count as one
     difference, whose values are the whole slots. Settings that all configs have next to the slot in a
     section, such as the weight of the regularizer, are still compared one by one. The value is None for a
-    config without the setting. Name, seed and `MACHINE_SETTINGS` are left out.
+    config without the setting. Name, seed and settings of the machine are left out (`portable`).
 
     Args:
         configs: resolved configs as nested mappings.
@@ -43,7 +43,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """
     values: dict[str, list[Any]] = {}
     _compare("", [portable(with_defaults(config)) for config in configs], values)
-    return {path: v for path, v in values.items() if path not in _IDENTITY and path not in MACHINE_SETTINGS}
+    return {path: v for path, v in values.items() if path not in _IDENTITY}
 
 
 def shared_settings(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

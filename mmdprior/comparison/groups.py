@@ -1,6 +1,7 @@
 """Groups of runs: the seeds of one configuration."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +9,9 @@ from typing import Any, Literal
 
 from mmdprior.comparison.differences import differences, fingerprint, setting_text
 from mmdprior.comparison.quantities import SeedStatistics, seed_statistics
+from mmdprior.errors import InputWarning
 from mmdprior.naming import short_names
+from mmdprior.runs.directory import RunDirectory
 from mmdprior.runs.read import Run
 
 __all__ = ["Group", "group_runs", "separated_best"]
@@ -65,11 +68,14 @@ class Group:
 def group_runs(runs: Sequence[Run]) -> tuple[Group, ...]:
     """Return the runs grouped by configuration, in the order of the first run of each group.
 
-    Groups with the same name get labels that include the settings in which they differ.
+    Groups with the same name get labels that include the settings in which they differ. Of several runs of
+    one configuration and seed, such as a copy or a repetition, the newest complete one is used, with an
+    `InputWarning`.
     """
     members: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         members.setdefault((run.name, fingerprint(run.config)), []).append(run)
+    members = {key: _one_per_seed(group) for key, group in members.items()}
     names = short_names(list(dict.fromkeys(name for name, _ in members)))
     labels = [names[name] for name, _ in members]
     for label in {label for label in labels if labels.count(label) > 1}:
@@ -81,6 +87,27 @@ def group_runs(runs: Sequence[Run]) -> tuple[Group, ...]:
         Group(label, tuple(sorted(group, key=lambda run: (run.seed, str(run.directory)))))
         for label, group in zip(labels, members.values(), strict=True)
     )
+
+
+def _one_per_seed(runs: Sequence[Run]) -> list[Run]:
+    """Return the newest complete run of each seed, or the newest one if none is complete."""
+    by_seed: dict[int, list[Run]] = {}
+    for run in runs:
+        by_seed.setdefault(run.seed, []).append(run)
+    for seed, several in by_seed.items():
+        several.sort(key=lambda run: (bool(run.test), _age(run)))
+        if len(several) > 1:
+            text = (
+                f"runs: {several[-1].name}, seed {seed}: {len(several)} runs; {several[-1].directory} is used"
+            )
+            warnings.warn(text, InputWarning, stacklevel=3)
+    return [several[-1] for several in by_seed.values()]
+
+
+def _age(run: Run) -> float:
+    """Return when the scores of a run were written, in seconds since 1970; 0 for a row and without scores."""
+    scores = RunDirectory(run.directory).scores
+    return scores.stat().st_mtime if scores.is_file() else 0.0
 
 
 def separated_best(groups: Sequence[Group], tag: str, better: Literal["low", "high"] | None) -> Group | None:

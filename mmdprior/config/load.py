@@ -1,5 +1,6 @@
 """From a YAML file and overrides to a checked config, and back."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,9 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.to_dict(), sort_keys=False)
 
 
+_COMMENT = re.compile(r"\s#")
+
+
 def _apply(raw: dict[str, Any], override: str) -> None:
     """Set one ``key.sub=value`` in place."""
     path, equals, text = override.partition("=")
@@ -106,7 +110,10 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     for key in keys[:-1]:
         holder = _enter(holder, key, override)
     last: Any = _index(holder, keys[-1], override) if isinstance(holder, list) else keys[-1]
-    holder[last] = parse_value(text, f"override {path}")
+    holder[last] = value = parse_value(text, f"override {path}")
+    if isinstance(value, str) and _COMMENT.search(text) and "#" not in value:
+        quoted = f"{path.strip()}='\"{text.strip()}\"'"
+        raise InputError(f"override: {override!r} received; # after a space starts a comment: {quoted}")
 
 
 def _enter(holder: Any, key: str, override: str) -> Any:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -131,6 +132,8 @@ def first_error(error: pydantic.ValidationError, value: Any, path: str = "") -> 
     # A value that fits no member of a union gives one error per member.
     same = [other["msg"] for other in error.errors() if other["loc"][:depth] == first["loc"][:depth]]
     expected = " or ".join(dict.fromkeys(_expectation(message) for message in same))
+    if "a valid string" in expected and isinstance(value, (bool, int, float, date)):
+        expected += f"; put it in quotes: \"'{value}'\""
     return f"{'.'.join(keys)}: {shorten(repr(value))} received; expected {expected}"
 
 

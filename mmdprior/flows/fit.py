@@ -85,7 +85,7 @@ class FittedBijection(Result):
         history: losses during the fit.
         held_out_loss: best loss on held-out codes; for likelihoods in nats per code.
         gaussian_loss: negative log-likelihood of the held-out codes under a Gaussian, in nats per code.
-        correlation: correlation of z_i with h_i on held-out codes, (d,).
+        correlation: correlation of z_i with h_i on held-out codes, (d,); NaN where h_i is constant.
         inverse_error: largest |f^-1(f(h)) - h| on held-out codes, in standard deviations of the codes.
         dimension: intrinsic dimension of the whitened codes.
         warnings: one line each.
@@ -122,8 +122,8 @@ class FittedBijection(Result):
             f"{self.n_train} codes of {self.bijection.dim} dimensions, {self.n_held_out} held out; "
             f"{self.objective}; best step {best.step} of {self.history[-1].step}; {self.seconds:.0f} s",
             f"held-out loss {self.held_out_loss:.3f} (Gaussian {self.gaussian_loss:.3f})",
-            f"correlation of z_i with h_i: mean {self.correlation.mean():.3f}, "
-            f"smallest {self.correlation.min():.3f}",
+            f"correlation of z_i with h_i: mean {np.nanmean(self.correlation):.3f}, "
+            f"smallest {np.nanmin(self.correlation):.3f}",
             f"inverse error {self.inverse_error:.1e}; {self.dimension}",
         ]
         return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
@@ -211,7 +211,8 @@ def fit_bijection(
     log_det = float(first.forward_and_log_det(train[:1])[1])
     warnings += density_warnings(first, dimension, (gaussian - best) / dim if likelihood else 0.0, len(train))
     z = apply(bijection, held_out)
-    error = (apply(bijection.inverse, z) - held_out).abs() / held_out.std(0)
+    deviation = held_out.std(0)
+    error = (apply(bijection.inverse, z) - held_out).abs() / torch.where(deviation > 0, deviation, 1)
     return FittedBijection(
         bijection=bijection,
         prior=target,

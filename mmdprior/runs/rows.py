@@ -39,9 +39,15 @@ MACHINE_SETTINGS = frozenset(
 _FILES = frozenset({"path", "test_path"})
 """Settings of ``data`` that are files."""
 
+_FOLDER = "image_folder"
+"""Data whose ``root`` says which images they are; other sources have names of their own."""
+
 
 def portable(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config without the settings of the machine, in the form of this release.
+
+    Of the ``root`` of an image folder, or of data from a ``target``, the last part remains: it says which
+    images they are.
 
     Args:
         config: resolved config, nested.
@@ -50,13 +56,19 @@ def portable(config: Mapping[str, Any]) -> dict[str, Any]:
         >>> from mmdprior.runs.rows import portable
         >>> portable({"name": "vae", "trainer": {"steps": 10, "device": "cuda"}})
         {'name': 'vae', 'trainer': {'steps': 10}}
+        >>> portable({"data": {"name": "image_folder", "root": "/data/birds"}})
+        {'data': {'name': 'image_folder', 'root': 'birds'}}
     """
-    return {
+    content = {
         section: {k: v for k, v in value.items() if f"{section}.{k}" not in MACHINE_SETTINGS}
         if isinstance(value, Mapping)
         else value
         for section, value in in_present_form(config).items()
     }
+    data = config.get("data")
+    if isinstance(data, Mapping) and data.get("root") and data.get("name", _FOLDER) == _FOLDER:
+        content["data"]["root"] = Path(str(data["root"])).name
+    return content
 
 
 def read_rows(path: str | Path) -> list[Run]:
@@ -150,7 +162,10 @@ def _cost(run: Run) -> dict[str, float]:
 
 
 def _difference(config: Config, stored: Mapping[str, Any]) -> str | None:
-    return difference(_of_row(config.to_dict()), _of_row(stored))
+    given, row = _of_row(config.to_dict()), _of_row(stored)
+    if "root" not in row["data"]:  # a row of an earlier release
+        given["data"].pop("root", None)
+    return difference(given, row)
 
 
 def _of_row(config: Mapping[str, Any]) -> dict[str, Any]:

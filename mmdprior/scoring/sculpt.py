@@ -156,6 +156,14 @@ class Sculptor:
             (part[:, None] * positions + torch.arange(positions)).flatten()
             for part in (samples[:size], samples[size : 2 * size], samples[2 * size :])
         )
+        if len(train) < 40 or len(held_out) < 10:
+            raise InputError(f"{path}: {len(rows)} rows received; give at least 100")
+        broken = (~torch.isfinite(rows)).any(1).nonzero()
+        if len(broken):
+            raise InputError(
+                f"{path}: NaN or infinity in {len(broken)} of {len(rows)} rows, the first at row "
+                f"{int(broken[0])}; remove those rows"
+            )
         prior, slot, _ = self._prior(rows.shape[1], None)
         train = train[:_MAX_TRAIN]
         labels = None

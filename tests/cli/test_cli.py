@@ -208,6 +208,10 @@ class TestBadInput:
     def test_scores(self, capsys, tmp_path, checkpoint):
         assert "exactly one" in fails(capsys, "score")
         assert "exactly one" in fails(capsys, "score", checkpoint, "--codes", "x.npy")
+        assert "ends in .json" in fails(capsys, "score", checkpoint, "--json", checkpoint)
+        assert "ends in .json" in fails(capsys, "score", checkpoint, "--json", tmp_path)
+        same = tmp_path / "codes"
+        assert "is an input" in fails(capsys, "score", "--codes", same, "--json", same)
         assert "cannot be combined with --data or --weights" in fails(
             capsys, "score", "--codes", "z.npy", "--weights", "w.pt"
         )

@@ -1,5 +1,6 @@
 """Runs of one configuration form a group; scores are means over its seeds."""
 
+import os
 import statistics
 
 import pytest
@@ -9,6 +10,8 @@ from mmdprior.comparison import read_runs
 from mmdprior.comparison.groups import separated_best
 from mmdprior.comparison.quantities import seed_statistics
 from mmdprior.config.load import make_config
+from mmdprior.errors import InputWarning
+from mmdprior.runs.directory import RunDirectory
 
 
 def test_seed_statistics_are_mean_and_standard_deviation():
@@ -30,6 +33,24 @@ def test_runs_named_by_their_seed_are_a_group(tmp_path):
     for seed in (0, 1):
         write_run(tmp_path / str(seed), seed=seed, name=f"set/vae/seed_{seed}")
     assert [group.label for group in read_runs([tmp_path]).groups] == ["vae"]
+
+
+def test_one_run_per_seed_counts_and_the_newest_is_used(tmp_path):
+    for folder, psnr in [("old", 20.0), ("new", 21.0), ("other", 25.0)]:
+        write_run(tmp_path / folder, seed=int(folder == "other"), psnr=psnr)
+    os.utime(RunDirectory(tmp_path / "old").scores, (1, 1))
+    with pytest.warns(InputWarning, match=f"seed 0: 2 runs; {tmp_path / 'new'} is used"):
+        (group,) = read_runs([tmp_path]).groups
+    assert group.seeds == (0, 1)
+    assert group.numbers("reconstruction/psnr") == [21.0, 25.0]
+
+
+def test_image_folders_are_compared_by_their_last_part(tmp_path):
+    for number, root in enumerate(["a/cats", "b/cats/", "a/dogs"]):
+        data = {"name": "image_folder", "root": root, "batch_size": 8}
+        write_run(tmp_path / str(number), seed=number, data=data)
+    groups = {group.label: group.seeds for group in read_runs([tmp_path]).groups}
+    assert groups == {"vae root=cats": (0, 1), "vae root=dogs": (2,)}
 
 
 def test_labels_of_configs_with_one_name_have_the_settings_that_differ(tmp_path):

@@ -280,6 +280,8 @@ OVERRIDES = [
     ("a..b=1", "override: 'a..b=1' received; give key.sub=value"),
     ("seed.sub=1", "override: 'seed.sub=1' received; seed is not a section"),
     ("trainer.steps=[1", "override trainer.steps: line 1: not YAML"),
+    ("name=my run #2", "# after a space starts a comment: name='\"my run #2\"'"),
+    ("name=2024", "name: 2024 received; expected a valid string; put it in quotes: \"'2024'\""),
     ("trainer.betas.2=0.5", "'2' is out of range for a list of 2 (from 0)"),
     ("trainer.betas.x=0.5", "'x' is out of range for a list of 2 (from 0)"),
 ]

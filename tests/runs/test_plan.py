@@ -409,6 +409,25 @@ class TestRows:
         with pytest.raises(InputError, match=r"data\.path"):
             find_rows(plan_of(tmp_path / "others.npz"), rows)
 
+    def test_image_folders_are_compared_by_their_last_part(self, study, tmp_path):
+        def plan_of(root):
+            data = {"name": "image_folder", "root": root, "size": 8, "batch_size": 16}
+            (tmp_path / "base.yaml").write_text(yaml.safe_dump({**BASE, "data": data}))
+            plan = tmp_path / "plan.yaml"
+            plan.write_text(yaml.safe_dump({"name": "p", "config": "base.yaml", "runs": {"a": {}}}))
+            return read_plan(plan)
+
+        rows = study[0]
+        row = json.loads(rows.read_text().splitlines()[0])
+        row["config"] = plan_of("here/cats").runs[0].load().to_dict()
+        rows.write_text(json.dumps(row))
+        assert list(find_rows(plan_of("there/cats"), rows)) == ["a/seed_0"]
+        with pytest.raises(InputError, match=r"data\.root"):
+            find_rows(plan_of("here/dogs"), rows)
+        del row["config"]["data"]["root"]  # as earlier releases wrote it
+        rows.write_text(json.dumps(row))
+        assert list(find_rows(plan_of("here/dogs"), rows)) == ["a/seed_0"]
+
     def test_a_missing_file_of_rows_is_one_line(self, tmp_path, capsys):
         assert main(["compare", str(tmp_path / "rows.jsonl")]) == 2
         assert "no such file; give a file of rows" in capsys.readouterr().err

@@ -155,6 +155,15 @@ def test_order_of_the_codes_does_not_change_the_match():
     assert abs(judge.scores(ordered)["match"]) < 3
 
 
+def test_a_constant_dimension_has_no_correlation(tmp_path):
+    codes = np.random.default_rng(0).standard_normal((200, 2)).astype(np.float32)
+    np.save(tmp_path / "c.npy", np.hstack([codes, np.ones((200, 1), np.float32)]))
+    fit = Sculptor(None, TINY, predictors=["linear"]).codes(str(tmp_path / "c.npy")).fit
+    assert np.isnan(fit.correlation).tolist() == [False, False, True]
+    assert fit.inverse_error < 1e-3
+    assert "nan" not in str(fit)
+
+
 @pytest.mark.parametrize("spatial", ["channels", "flatten"])
 def test_spatial_codes(spatial, tmp_path):
     array = np.random.default_rng(0).standard_normal((150, 3, 2, 2)).astype(np.float32)
@@ -178,7 +187,11 @@ def test_spatial_codes(spatial, tmp_path):
         (["codes.npy", "--out", "map.pt", "--prior", "two_moons"], "--prior: dim 2 received"),
         (["spatial.npy", "--out", "map.pt"], "--spatial channels or --spatial flatten"),
         (["missing.pt", "--out", "map.pt"], "missing.pt: no such file"),
-        (["few.npy", "--out", "map.pt"], "codes: shape"),
+        (["few.npy", "--out", "map.pt"], "few.npy: 30 rows received; give at least 100"),
+        (["nan.npy", "--out", "map.pt"], "nan.npy: NaN or infinity in 1 of 200 rows, the first at row 7"),
+        (["codes.npy", "--out", "map.pt", "--json", "codes.npy"], "--json: codes.npy received"),
+        (["codes.pt", "--out", "codes.pt"], "--out: codes.pt received, which is an input"),
+        (["run", "--out", "run/checkpoints/last.pt"], "which is an input"),
     ],
 )
 def test_mistakes_give_one_line(arguments, message, tmp_path, monkeypatch, capsys):
@@ -186,6 +199,10 @@ def test_mistakes_give_one_line(arguments, message, tmp_path, monkeypatch, capsy
     codes_file("codes.npy")
     np.save("spatial.npy", np.zeros((10, 2, 2, 2)))
     np.save("few.npy", np.zeros((30, 2)))
+    broken = np.random.default_rng(0).standard_normal((200, 2))
+    broken[7, 1] = np.nan
+    np.save("nan.npy", broken)
+    (tmp_path / "run").mkdir()
     assert main(["sculpt", *arguments, "--steps", "1"]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert message in error[-1]
