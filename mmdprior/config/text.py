@@ -12,8 +12,11 @@ from mmdprior.errors import InputError
 __all__ = ["check_keys", "parse_value", "read_mapping"]
 
 
+_INT = "tag:yaml.org,2002:int"
+
+
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML that rejects duplicate keys and reads 1e-3 as a number."""
+    """Safe YAML that rejects duplicate keys, and reads 1e-3, 010 and 1:30 as in YAML 1.2."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping; a duplicate key raises `InputError`."""
@@ -28,8 +31,22 @@ class _StrictLoader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_integer(self, node: yaml.ScalarNode) -> int:
+        """Return an integer; a leading zero does not make it octal."""
+        text = self.construct_scalar(node).replace("_", "")
+        return int(text, 16) if "x" in text else int(text)
 
-# YAML 1.1, which PyYAML implements, reads 1e-3 as text.
+
+# The integers of YAML 1.1, which PyYAML implements, include 010 for 8 and 1:30 for 90.
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _INT]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_StrictLoader.add_constructor(_INT, _StrictLoader.construct_integer)
+_StrictLoader.add_implicit_resolver(
+    _INT, re.compile(r"^[-+]?([0-9][0-9_]*|0x[0-9a-fA-F_]+)$"), list("-+0123456789")
+)
+# YAML 1.1 reads 1e-3 as text.
 _StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),

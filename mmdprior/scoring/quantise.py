@@ -78,7 +78,7 @@ class QuantisedRow(Result):
     def __str__(self) -> str:
         levels = self.levels if isinstance(self.levels, int) else "mixed"
         quality = next(iter(self.reconstruction.quality.values()))
-        dependence = "".join(f"{value:10.4f}" for value in self.lps.values())
+        dependence = "".join(f"{value:17.4f}" for value in self.lps.values())
         return (
             f"{levels:>6} {self.bins:10}{self.entropy_bits:9.3f}{self.index_bits:10.1f}"
             f"{self.level_bits:10.1f}{self.usage:8.3f}{quality:9.3f}{self.code_mse:11.3g}"
@@ -112,7 +112,7 @@ class Quantised(Result):
 
     def __str__(self) -> str:
         quality = next(iter(self.continuous.quality)).upper()
-        predictors = "".join(f"{f'LPS {name}':>10}" for name in (self.rows[0].lps if self.rows else ()))
+        predictors = "".join(f"{f'LPS {name}':>17}" for name in (self.rows[0].lps if self.rows else ()))
         title = (
             f"{'levels':>6} {'bins':10}{'entropy':>9}{'index b':>10}{'level b':>10}{'usage':>8}{quality:>9}"
             f"{'code mse':>11}{'cell mse':>11}{predictors}"

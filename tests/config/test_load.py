@@ -13,6 +13,7 @@ from mmdprior.config.catalogue import NAMES
 from mmdprior.config.load import make_config, read_mapping
 from mmdprior.config.schema import SECTIONS
 from mmdprior.config.signature import signature_of
+from mmdprior.config.text import parse_value
 from mmdprior.runs.plan import is_plan, read_plan
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -127,6 +128,13 @@ class TestYAML:
         text = yaml.safe_dump({key: value for key, value in SMALL.items() if key != "trainer"})
         file = write(text + "trainer: {steps: 1, learning_rate: 1e-3}\n")
         assert load_config(file).trainer.learning_rate == 1e-3
+
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [("010", 10), ("1_000", 1000), ("-0x1F", -31), ("1:30", "1:30"), ("0", 0), ("+3", 3)],
+    )
+    def test_integers_are_those_of_yaml_1_2(self, text, value):
+        assert parse_value(text, "x") == value
 
 
 @pytest.mark.parametrize(
