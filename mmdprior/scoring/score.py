@@ -1,6 +1,7 @@
 """Score a checkpoint, codes in a file, an encoder trained elsewhere, or a saved model."""
 
 import logging
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from mmdprior.columns import Columns
 from mmdprior.config.schema import Config
 from mmdprior.data import ImageSet, thin
 from mmdprior.data.codes import is_codes, read_latent
-from mmdprior.errors import DATA_LOG, InputError, reason
+from mmdprior.errors import DATA_LOG, InputError, InputWarning, reason
 from mmdprior.evaluation import Codes, Evaluation, FactorScores, encode, evaluate, score_codes
 from mmdprior.evaluation.supervised import FACTOR_IMAGES, images_of_factors
 from mmdprior.figures import save_figures
@@ -115,6 +116,10 @@ class Scorer:
         path = path if is_codes(path) else str(checkpoint_file(path))
         kind = file_kind(path, self.encoder_options.key)
         if kind == "codes":
+            unused = [f"--{name}" for name in ("data", "split") if getattr(self, name) is not None]
+            if unused:
+                text = f"{', '.join(unused)}: no effect on {path}, which contains codes and no images"
+                warnings.warn(text, InputWarning, stacklevel=2)
             return self.codes(path)
         return self.checkpoint(path) if kind == "checkpoint" else self.program(path)
 

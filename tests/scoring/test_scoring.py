@@ -154,6 +154,11 @@ class TestCodes:
         assert message in line
         assert "bad.npy" in line
 
+    def test_options_of_images_have_no_effect_on_codes(self, capsys, tmp_path):
+        np.save(tmp_path / "z.npy", np.random.default_rng(0).standard_normal((60, 2)))
+        assert main(["score", str(tmp_path / "z.npy"), "--split", "test", "--predictor", "linear"]) == 0
+        assert "--split: no effect on" in capsys.readouterr().out
+
     def test_unsupported_files(self, capsys, tmp_path, foreign, z):
         torch.save(foreign.state_dict(), tmp_path / "w.pt")
         save_file(foreign.state_dict(), tmp_path / "w.safetensors")
