@@ -5,6 +5,7 @@ import csv
 import gzip
 import itertools
 import lzma
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 from mmdprior.columns import Columns
-from mmdprior.errors import InputError, reason, shorten
+from mmdprior.errors import InputError, InputWarning, reason, shorten
 
 __all__ = [
     "TABLE_SUFFIXES",
@@ -35,6 +36,9 @@ _CHUNK_LINES = 20_000
 """Lines parsed at a time; the text of a large file is never in memory as a whole."""
 
 _DELIMITERS = (",", ";", "\t")
+
+_MIN_ROWS = 10
+"""Rows below the first one that are needed to call its numbers unusual."""
 
 _NumberedLine = tuple[int, str]
 
@@ -61,7 +65,8 @@ def read_table(
 
     The first line is skipped if it is a header: none of its cells is a number, or its cells are 0, 1, 2 and
     so on, which pandas writes for columns without names. Empty lines and lines that start with ``#`` are
-    skipped too.
+    skipped too. Other numbers in the first line are data, with an `InputWarning` if they look like names such
+    as wavelengths: in order, and far from the numbers below them.
 
     Args:
         path: text file in UTF-8.
@@ -96,6 +101,14 @@ def read_table(
         raise InputError(f"{path}: no numbers below the header")
     table = np.concatenate(blocks)
     table = np.delete(table, left_out, axis=1) if left_out else table
+    if names is None and _starts_with_names(table):
+        cells = shorten(", ".join(header[position] for position in kept))
+        warnings.warn(
+            f"{path}: first row {cells} received, which is read as data but may be column names; put a "
+            "letter before each name if it is",
+            InputWarning,
+            stacklevel=2,
+        )
     kept_names = None if names is None else [names[position] for position in kept]
     columns.check_counting(str(path), torch.from_numpy(table), kept_names)
     return table
@@ -261,6 +274,26 @@ def _parse(
                     "every cell, or leave the column out with --drop"
                 )
     raise InputError(f"{path}: not a table of numbers ({problem})")
+
+
+def _starts_with_names(table: np.ndarray) -> bool:
+    """Return whether the first row of a table may be names of columns, such as wavelengths.
+
+    Its numbers are strictly monotone, and most of them are outside the range of the rows below by more than
+    half of the width of that range. Columns that are sorted over all rows, such as times, do not count.
+    """
+    first, rest = table[0], table[1:]
+    if len(first) < 3 or len(rest) < _MIN_ROWS:
+        return False
+    with np.errstate(invalid="ignore", over="ignore"):  # infinity is reported by the reader of the data
+        order = np.diff(first)
+        if not ((order > 0).all() or (order < 0).all()):
+            return False
+        low, high = rest.min(0), rest.max(0)
+        outside = np.maximum(low - first, first - high) > (high - low) / 2
+        steps = np.diff(rest, axis=0)
+        outside &= (high == low) | ~((steps >= 0).all(0) | (steps <= 0).all(0))
+    return int(outside.sum()) * 2 > len(first)
 
 
 def _is_header(cells: list[str]) -> bool:

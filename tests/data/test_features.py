@@ -1,11 +1,14 @@
 """Vectors and signals: arrays, tables, kinds, and sources of one's own."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
 from mmdprior import InputError
 from mmdprior.data import Concatenated, ImageSet, InMemory, Source, arrays, make_splits
+from mmdprior.data.codes import read_latent
 from mmdprior.data.source import load_into_memory
 from mmdprior.errors import InputWarning
 from mmdprior.testing import check_source
@@ -143,6 +146,44 @@ class TestTables:
         with pytest.raises(InputError, match=message) as caught:
             arrays(table(tmp_path, "a,b,c", rows), **options)
         assert "\n" not in str(caught.value)
+
+
+class TestNumbersInTheFirstLine:
+    @pytest.mark.parametrize(
+        "names",
+        ["400.0,410.0,420.0,430.0", "1000.5,999,998.25,400", "-10,-9.5,-9,-8.5", "400,410,420,430"],
+    )
+    @pytest.mark.parametrize("read", [arrays, read_latent])
+    def test_names_that_are_numbers_give_a_warning(self, tmp_path, names, read):
+        spectra = RNG.random((30, 4))
+        path = table(tmp_path, names, [",".join(map(str, row)) for row in spectra])
+        with pytest.warns(InputWarning) as caught:
+            read(path)
+        message = str(caught[0].message)
+        assert len(caught) == 1
+        assert message.startswith(f"{path}: first row {names.replace(',', ', ')} received")
+        assert message.endswith("put a letter before each name if it is")
+        assert "\n" not in message
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda rng: rng.normal(size=(rng.integers(2, 60), 3)),
+            lambda rng: rng.normal(size=(rng.integers(2, 9), 4)) ** 3,
+            lambda rng: rng.random((40, 5)) + np.arange(5),
+            lambda rng: np.sort(rng.normal(size=(50, 3)), 0) + np.arange(3),
+            lambda rng: np.exp(-np.arange(50.0))[:, None] * [1, 2, 3],
+            lambda rng: np.cumsum(rng.normal(size=(50, 3)), 0) + 10 * np.arange(3),
+            lambda rng: np.sort(rng.normal(size=(30, 4)), 1),
+            lambda rng: np.array([[400.0, 410], [1, 2], *rng.random((20, 2))]),
+        ],
+    )
+    def test_data_give_no_warning(self, tmp_path, make):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for seed in range(40):
+                numbers = make(np.random.default_rng(seed))
+                arrays(table(tmp_path, "", [",".join(map(str, row)) for row in numbers]), drop=[])
 
 
 class Ramps(ImageSet):
