@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmdprior.data.factor_files import LABEL_KEYS, encode_columns, read_factors
-from mmdprior.data.features import FEATURE_KEYS, kind_of_array, read_features, to_samples
+from mmdprior.data.features import FEATURE_KEYS, check_resolution, kind_of_array, read_features, to_samples
 from mmdprior.data.known_factors import KnownFactors
 from mmdprior.data.pixel_range import BYTES, PixelRange, infer_range
 from mmdprior.data.source import InMemory, SampleKind, Source
@@ -63,8 +63,8 @@ def arrays(
             are factors.
 
     Raises:
-        InputError: a file is missing, holds pickled objects or no samples, its values are not finite, or the
-            range of the pixels is unknown.
+        InputError: a file is missing, holds pickled objects or no samples, its values are not finite, the
+            range of the pixels is unknown, or float32 does not resolve a feature of ``path``.
 
     Example:
         >>> import numpy as np
@@ -87,6 +87,7 @@ def arrays(
             if value is not None:
                 raise InputError(f"{key}: received for {files[0].kind}; only images have one, leave it out")
         sets = [_features(file) for file in files]
+        check_resolution(files[0].path, files[0].stored, files[0].kind)
         return _source(files, sets, [])
     ranges = _ranges(files, PixelRange.of(value_range))
     sets, notes = [], []

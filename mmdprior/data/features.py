@@ -11,7 +11,7 @@ from mmdprior.data.source import SampleKind
 from mmdprior.data.table import read_header, read_table
 from mmdprior.errors import InputError
 
-__all__ = ["FEATURE_KEYS", "kind_of_array", "read_features", "to_samples"]
+__all__ = ["FEATURE_KEYS", "check_resolution", "kind_of_array", "read_features", "to_samples"]
 
 FEATURE_KEYS: dict[str, SampleKind] = {
     "signals": "signals",
@@ -20,6 +20,11 @@ FEATURE_KEYS: dict[str, SampleKind] = {
     "mean": "vectors",
 }
 """Names of arrays that are not images, and what their rows are; ``mean`` is that of ``mmdprior encode``."""
+
+_RESOLUTION = 0.01
+"""Largest step of float32, in standard deviations of a feature."""
+_MIN_ROWS = 10
+"""Rows from which the standard deviation of a feature is known well enough to refuse it."""
 
 
 def kind_of_array(key: str, array: np.ndarray, image_keys: Collection[str]) -> SampleKind:
@@ -57,6 +62,45 @@ def to_samples(path: str, array: np.ndarray, kind: SampleKind) -> Tensor:
     array = array[:, None] if kind == "signals" and array.ndim == 2 else array
     with np.errstate(over="ignore"):  # infinity is reported with its row
         return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+
+
+def check_resolution(path: str, array: np.ndarray, kind: SampleKind) -> None:
+    """Check that float32 resolves each feature of vectors, or each channel of signals.
+
+    Constant features, and arrays of fewer than 10 rows, are not checked.
+
+    Args:
+        path: file, for errors.
+        array: numbers as they are stored, of the axes that `to_samples` accepts.
+        kind: ``vectors`` or ``signals``.
+
+    Raises:
+        InputError: at the largest magnitude of a feature, float32 has steps of more than 1 % of its standard
+            deviation.
+
+    Example:
+        >>> import numpy as np
+        >>> from mmdprior.data.features import check_resolution
+        >>> check_resolution("off.npy", np.arange(20.0)[:, None] + [0, 1e9], "vectors")
+        Traceback (most recent call last):
+        mmdprior.errors.InputError: off.npy: feature 1: standard deviation 5.76628 at mean 1e+09 is too small
+        for float32; subtract its mean
+    """
+    if array.dtype.kind not in "uif" or array.dtype.itemsize < 4 or array.dtype == np.float32:
+        return
+    if len(array) < _MIN_ROWS:
+        return
+    array = array[:, None] if kind == "signals" and array.ndim == 2 else array
+    for i in range(array.shape[1]):
+        with np.errstate(invalid="ignore", over="ignore"):  # infinity is reported with its row
+            column = array[:, i].astype(np.float64)
+            mean, std, largest = column.mean(), column.std(), np.abs(column).max()
+            varies = std > 8 * np.finfo(np.float64).eps * largest
+            if varies and np.spacing(np.float32(largest)) > _RESOLUTION * std:
+                raise InputError(
+                    f"{path}: {'channel' if kind == 'signals' else 'feature'} {i}: standard deviation "
+                    f"{std:g} at mean {mean:g} is too small for float32; subtract its mean"
+                )
 
 
 def read_features(path: str, drop: Sequence[str] | None) -> np.ndarray:

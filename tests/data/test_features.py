@@ -102,6 +102,47 @@ def test_rejects_vectors_and_signals(tmp_path, array, options, message):
     assert "\n" not in str(caught.value)
 
 
+class TestResolution:
+    """Float64 data that float32 does not resolve."""
+
+    @pytest.mark.parametrize("offset", [1e6, -1e9])
+    @pytest.mark.parametrize(("kind", "unit"), [("vectors", "feature"), ("signals", "channel")])
+    def test_features_with_a_large_mean_are_refused(self, tmp_path, offset, kind, unit):
+        shape = (200, 5) if kind == "vectors" else (200, 5, 7)
+        data = RNG.normal(size=shape)
+        data[:, 3] += offset
+        for array in (data, np.round(data * 3).astype(np.int64)):
+            with pytest.raises(InputError, match=rf"x\.npy: {unit} 3: standard deviation \d") as caught:
+                arrays(saved(tmp_path, array), kind=kind)
+            assert "too small for float32; subtract its mean" in str(caught.value)
+
+    def test_a_table_is_refused_too(self, tmp_path):
+        rows = [f"{x},{y + 1e9}" for x, y in RNG.normal(size=(50, 2))]
+        with pytest.raises(InputError, match=r"x\.csv: feature 1: standard deviation"):
+            arrays(table(tmp_path, "a,b", rows))
+
+    @pytest.mark.parametrize(
+        "column",
+        [
+            RNG.normal(size=200) + 1e4,
+            np.full(200, 1e9),
+            np.where(np.arange(200) % 2, 0.3, 0.1 + 0.2),
+            1e-30 * RNG.normal(size=200),
+            RNG.standard_cauchy(200) ** 3,
+            1e9 * RNG.random(200),
+        ],
+    )
+    def test_other_features_are_read(self, tmp_path, column):
+        data = np.stack([RNG.normal(size=200), column], 1)
+        assert arrays(saved(tmp_path, data)).train.image_shape == (2,)
+        # Few rows do not have the standard deviation of the training data.
+        arrays(
+            saved(tmp_path, data), test_path=saved(tmp_path, np.array([[0, 1e9], [0, 1e9 + 1]]), "few.npy")
+        )
+        arrays(saved(tmp_path, data[:3] + 1e9))
+        arrays(saved(tmp_path, data.astype(np.float32)))
+
+
 class TestTables:
     ROWS = ("1.5,2,3", "4,5.5,6", "7,8,9")
 
