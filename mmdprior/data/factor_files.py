@@ -12,7 +12,7 @@ from torch import Tensor
 from mmdprior.columns import counting_columns
 from mmdprior.data.arrow import arrow_cells, is_arrow
 from mmdprior.data.factor_images import open_hdf5
-from mmdprior.data.table import is_table, read_cells
+from mmdprior.data.table import is_table, parse_number, read_cells
 from mmdprior.errors import InputError, reason, shorten
 from mmdprior.torch_files import load_torch_file
 
@@ -23,8 +23,10 @@ LABEL_KEYS = ("factors", "latents_classes", "labels", "targets")
 _NAME_KEYS = ("factor_names", "label_names")
 """Arrays with one name per column of the factors."""
 _HDF5_SUFFIXES = (".h5", ".hdf5", ".h5ad")
-_MISSING = ("", "na", "n/a", "nan", "null", "none")
+_MISSING_TEXTS = ("", "na", "n/a", "nan")
 """Cells without a value, in lower case."""
+_MISSING_NUMBERS = (*_MISSING_TEXTS, "null", "none")
+"""Those of a column of numbers; among texts, null and none may be categories."""
 
 
 def read_factors(location: str, option: str = "--factors") -> dict[str, np.ndarray]:
@@ -93,13 +95,19 @@ def encode_columns(columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, tuple
 def to_column(cells: Sequence[str]) -> np.ndarray:
     """Return cells of a table as numbers, or as texts if one is neither a number nor missing.
 
-    Missing cells are NaN among numbers, and empty among texts.
+    Missing cells are NaN among numbers, and empty among texts. ``null`` and ``none`` are missing among
+    numbers only.
+
+    Example:
+        >>> from mmdprior.data.factor_files import to_column
+        >>> to_column(["1", "none", ""]).tolist(), to_column(["hat", "none", ""]).tolist()
+        ([1.0, nan, nan], ['hat', 'none', ''])
     """
-    missing = np.array([cell.strip().lower() in _MISSING for cell in cells])
+    texts = [cell.strip() for cell in cells]
     try:
-        return np.array([float("nan") if gap else float(c) for c, gap in zip(cells, missing, strict=True)])
+        return np.array([np.nan if t.lower() in _MISSING_NUMBERS else parse_number(t) for t in texts])
     except ValueError:
-        return np.array(["" if gap else c.strip() for c, gap in zip(cells, missing, strict=True)], dtype=str)
+        return np.array(["" if text.lower() in _MISSING_TEXTS else text for text in texts], dtype=str)
 
 
 def split_location(location: str, folder: Path | None = None) -> tuple[Path, str | None]:

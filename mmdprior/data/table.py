@@ -21,6 +21,7 @@ from mmdprior.errors import InputError, InputWarning, reason, shorten
 __all__ = [
     "TABLE_SUFFIXES",
     "is_table",
+    "parse_number",
     "read_cells",
     "read_column",
     "read_header",
@@ -54,6 +55,25 @@ def is_table(path: str | Path) -> bool:
     file = Path(path)
     file = file.with_suffix("") if file.suffix.lower() in _OPENERS else file
     return file.suffix.lower() in TABLE_SUFFIXES
+
+
+def parse_number(cell: str) -> float:
+    """Return the number in a cell of a table; unlike ``float``, without underscores such as ``1_0``.
+
+    Raises:
+        ValueError: the cell is not a number.
+
+    Example:
+        >>> from mmdprior.data.table import parse_number
+        >>> parse_number("1e3")
+        1000.0
+        >>> parse_number("1_0")
+        Traceback (most recent call last):
+        ValueError: could not convert string to float: '1_0'
+    """
+    if "_" in cell:
+        raise ValueError(f"could not convert string to float: {cell!r}")
+    return float(cell)
 
 
 def read_table(
@@ -308,7 +328,7 @@ def _cells(line: str, delimiter: str | None) -> list[str]:
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell)
+        parse_number(cell)
     except ValueError:
         return False
     return True

@@ -12,6 +12,7 @@ from helpers.small_runs import experiment, run_directory
 from mmdprior import disentanglement
 from mmdprior.cli.main import main
 from mmdprior.data.factor_files import encode_columns, read_factors, to_column
+from mmdprior.data.table import read_table
 from mmdprior.errors import InputError
 
 QUICK = ["--predictor", "linear", "--scores", "mig", "sap_r2"]
@@ -119,9 +120,19 @@ class TestFiles:
         assert [factor["kind"] for factor in report["disentanglement"]["factors"]] == ["circular", "ordinal"]
         assert report["disentanglement"]["protocol"]["probe"] == "logistic"
 
+    def test_digits_with_underscores_are_text(self, folder):
+        assert to_column(["1_0", "2_0", ""]).tolist() == ["1_0", "2_0", ""]
+        (folder / "runs.csv").write_text("1_0,2_0\n3,4\n5,6\n")
+        assert read_table(folder / "runs.csv").tolist() == [[3, 4], [5, 6]]
+        (folder / "cell.csv").write_text("a,b\n3,4\n5,6_0\n")
+        with pytest.raises(InputError, match="line 3, column 2: '6_0' received; give a number"):
+            read_table(folder / "cell.csv")
+
     def test_cells_without_a_value_are_missing(self):
         np.testing.assert_array_equal(to_column(["1", "", "2.5", "NA"]), [1, np.nan, 2.5, np.nan])
         assert to_column(["red", "", "nan"]).tolist() == ["red", "", ""]
+        np.testing.assert_array_equal(to_column(["1", "None", "null"]), [1, np.nan, np.nan])
+        assert to_column(["hat", " none", "null", "NA", "1"]).tolist() == ["hat", "none", "null", "", "1"]
         table, texts = encode_columns({"a": np.array(["x", "", "b"]), "b": np.array([1.0, 2.0, 3.0])})
         np.testing.assert_array_equal(table, [[1, 1], [np.nan, 2], [0, 3]])
         assert texts == ("a",)
