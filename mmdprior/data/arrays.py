@@ -34,7 +34,7 @@ def arrays(
     background: int | str | Sequence[int] | None = None,
     value_range: Sequence[int | float] | None = None,
     kind: SampleKind | None = None,
-    drop: Sequence[str] | None = None,
+    drop: Sequence[str | int] | None = None,
     factors: str | None = None,
 ) -> Source:
     """Open images, signals or vectors from a ``.npz`` or ``.npy`` file, or vectors from a table of text.
@@ -54,8 +54,8 @@ def arrays(
             12, 14 or 16 bits, whichever suffices; floats are in [0, 1].
         kind: ``images``, ``signals`` or ``vectors``. By default it follows from the name of the array, or
             arrays of two axes are vectors, and those of three and four images.
-        drop: columns of a table that are no features. By default none is, and a table with columns of labels
-            or row numbers is refused.
+        drop: columns of a table that are no features, by name or by position from 0. By default none is, and
+            a table with columns of labels or row numbers is refused.
         factors: known factors of variation, for supervised scores, in place of the labels: the name of an
             array of the ``.npz`` files, with the names of its columns in ``factor_names``; or ``FILE`` or
             ``FILE:KEY`` with one row per sample of ``path``, and then of ``test_path``, see
@@ -145,14 +145,16 @@ class _File:
     may_be_signals: bool = False
 
 
-def _read(path: str, kind: SampleKind | None, drop: Sequence[str] | None) -> _File:
+def _read(path: str, kind: SampleKind | None, drop: Sequence[str | int] | None) -> _File:
+    if isinstance(drop, str | int):
+        raise InputError(f"drop: {drop!r} received; give a list, [{drop!r}]")
     if is_table(path):
         if kind not in (None, "vectors"):
             raise InputError(f"kind: {kind!r} received for {path}; a table holds vectors")
         return _File(path, "vectors", read_features(path, drop))
     if drop is not None:
         raise InputError(
-            f"drop: {list(drop)} received for {path}; only tables have named columns, leave it out"
+            f"drop: {list(drop)} received for {path}; only tables have columns to drop, leave it out"
         )
     content = read_array(path)
     arrays_by_name = {"": content} if isinstance(content, np.ndarray) else content

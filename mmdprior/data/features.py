@@ -1,5 +1,6 @@
 """Vectors and signals in arrays and tables."""
 
+import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -103,13 +104,13 @@ def check_resolution(path: str, array: np.ndarray, kind: SampleKind) -> None:
                 )
 
 
-def read_features(path: str, drop: Sequence[str] | None) -> np.ndarray:
+def read_features(path: str, drop: Sequence[str | int] | None) -> np.ndarray:
     """Read the features of a table: one row per sample, one column per feature.
 
     Args:
         path: ``.csv``, ``.tsv`` or ``.txt`` file; see `mmdprior.data.table.read_table`.
-        drop: names of columns that are no features. With None, a table with columns that are labels or row
-            numbers by their names or values is refused.
+        drop: names or positions, from 0, of columns that are no features. With None, a table with columns
+            that are labels or row numbers by their names or values is refused.
 
     Returns:
         (n, p) array of float64.
@@ -132,7 +133,7 @@ def read_features(path: str, drop: Sequence[str] | None) -> np.ndarray:
     names = read_header(path)
     if drop is None:
         _check_columns(path, names, doubtful_names(names))
-    columns = Columns(keep=[f"0-{len(names) - 1}"], drop=drop or ())
+    columns = Columns(keep=[f"0-{len(names) - 1}"], drop=[str(name) for name in drop or ()])
     try:
         table = read_table(path, columns=columns)
         kept = len(columns.positions(path, len(names), names))
@@ -148,8 +149,11 @@ def read_features(path: str, drop: Sequence[str] | None) -> np.ndarray:
 
 def _check_columns(path: str, names: Sequence[str], doubtful: Sequence[int]) -> None:
     if doubtful:
-        listed = [names[i] or str(i) for i in doubtful]
+        import yaml
+
+        listed = [i if names[i] in ("", str(i)) else names[i] for i in doubtful]
+        option = yaml.safe_dump(listed, default_flow_style=True, allow_unicode=True, width=math.inf).strip()
         raise InputError(
-            f"{path}: columns {listed} received, which may be labels or row numbers; give drop: "
-            f"[{', '.join(listed)}], or drop: [] if they are features"
+            f"{path}: columns {listed} received, which may be labels or row numbers; give drop: {option}, or "
+            "drop: [] if they are features"
         )

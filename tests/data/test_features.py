@@ -5,8 +5,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from mmdprior import InputError
+from mmdprior.build.data import open_splits
+from mmdprior.config.schema import DataSection
 from mmdprior.data import Concatenated, ImageSet, InMemory, Source, arrays, make_splits
 from mmdprior.data.codes import read_latent
 from mmdprior.data.source import load_into_memory
@@ -170,6 +173,29 @@ class TestTables:
         numbered = table(tmp_path, "a,b", [f"{i},{x}" for i, x in enumerate(RNG.normal(size=20))])
         with pytest.raises(InputError, match=r"columns \['a'\] .* row numbers"):
             arrays(numbered)
+
+    @pytest.mark.parametrize("header", ["", "a,b,c,", "a,b,c,id: 0", "a,b,c,label"])
+    def test_the_error_about_columns_names_a_drop_that_works(self, tmp_path, header):
+        path = table(tmp_path, header, [",".join(map(str, [*RNG.normal(size=3), i])) for i in range(20)])
+        with pytest.raises(InputError, match="may be labels or row numbers; give drop: ") as caught:
+            arrays(path)
+        text = str(caught.value).partition("drop: ")[2].partition(", or drop:")[0]
+        for drop in (yaml.safe_load(text), [3], ["3"]):
+            assert arrays(path, drop=drop).train.image_shape == (3,)
+        settings = DataSection(name="arrays", path=path, drop=yaml.safe_load(text), validation=4, test=4)
+        assert open_splits(settings.source, settings).train.image_shape == (3,)
+
+    @pytest.mark.parametrize(
+        ("drop", "message"),
+        [
+            ("label", r"^drop: 'label' received; give a list, \['label'\]$"),
+            ([7], "^drop: '7' received for .*; its columns are a, b, label"),
+            ([-1], "^drop: '-1' received for .*; its columns are a, b, label"),
+        ],
+    )
+    def test_rejects_drop(self, tmp_path, drop, message):
+        with pytest.raises(InputError, match=message):
+            arrays(table(tmp_path, "a,b,label", self.ROWS), drop=drop)
 
     @pytest.mark.parametrize(
         ("rows", "options", "message"),
