@@ -16,7 +16,15 @@ from mmdprior.data.table import is_table, parse_number, read_cells
 from mmdprior.errors import InputError, reason, shorten
 from mmdprior.torch_files import load_torch_file
 
-__all__ = ["LABEL_KEYS", "encode_columns", "read_columns", "read_factors", "split_location", "to_column"]
+__all__ = [
+    "LABEL_KEYS",
+    "encode_columns",
+    "names_in_key",
+    "read_columns",
+    "read_factors",
+    "split_location",
+    "to_column",
+]
 
 LABEL_KEYS = ("factors", "latents_classes", "labels", "targets")
 """Names of arrays of labels, the preferred one first."""
@@ -124,6 +132,18 @@ def split_location(location: str, folder: Path | None = None) -> tuple[Path, str
     return _place(path, folder), key
 
 
+def names_in_key(key: str) -> list[str]:
+    """Return the names of columns in a key: separated by commas, with quotes around names with commas.
+
+    Example:
+        >>> from mmdprior.data.factor_files import names_in_key
+        >>> names_in_key('size, "hue, in degrees"')
+        ['size', 'hue, in degrees']
+    """
+    names = next(csv.reader([key], skipinitialspace=True), [])
+    return [name.strip() for name in names] or [key]
+
+
 def read_columns(path: Path, option: str) -> dict[str, list[str]]:
     """Read a table of text: the cells of every column by its name.
 
@@ -159,8 +179,8 @@ def _cells_by_column(path: Path) -> dict[str, list[str]]:
 def _chosen(columns: dict[str, np.ndarray], key: str | None, path: Path) -> dict[str, np.ndarray]:
     """Return the columns that the key names, or all of them if none names or numbers the rows."""
     if key is not None:
-        names = [name.strip() for name in next(csv.reader([key]), [])]
-        for name in names or [key]:
+        names = names_in_key(key)
+        for name in names:
             if name not in columns:
                 raise InputError(f"{path}: no column {name!r}; its columns are {shorten(', '.join(columns))}")
         return {name: columns[name] for name in names}

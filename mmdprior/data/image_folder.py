@@ -58,7 +58,7 @@ def image_folder(
             ``.txt`` or ``.parquet``). It has one row per image, the name of the file in a column ``file``,
             ``filename``, ``image`` or ``path`` (otherwise the first one), and one column per factor. Text is
             discrete, and an empty cell is a missing value. Names are relative to ``root``; a name without its
-            folder is enough where it is unique.
+            folder or suffix is enough where it is unique.
 
     Raises:
         InputError: the folder is missing or holds no images, two folders are the same split, the range of

@@ -145,6 +145,14 @@ class TestImageFolder:
                 lambda rows: [*rows, [1, "train/a/99.png", ""]],
                 "file 'train/a/99.png' in row 31 is no image of",
             ),
+            (
+                lambda rows: [[1, "train/a/0.jpg", ""], *rows[1:]],
+                "row 1 is no image of {folder}/files; did you mean 'train/a/0.png'? Otherwise remove the row",
+            ),
+            (
+                lambda rows: [[1, "/x/cat_picture", ""], *rows[1:]],
+                "is no image of {folder}/files; remove the row",
+            ),
             (lambda rows: [*rows, rows[3]], "file 'train/b/3.png' has two rows; remove one"),
             (lambda rows: [[1, "0.png", ""], *rows[1:]], "file '0.png' in row 1 is in several folders"),
         ],
@@ -153,8 +161,50 @@ class TestImageFolder:
         name = self.write(folder, change(self.rows()), "wrong.csv")
         with pytest.raises(InputError) as error:
             image_folder(str(folder / "files"), size=8, factors=name)
-        assert message in str(error.value)
+        assert message.replace("{folder}", str(folder)) in str(error.value)
         assert "\n" not in str(error.value)
+
+    @pytest.mark.parametrize(
+        "form",
+        [
+            lambda path: str(path),
+            lambda path: str(path.parent / ".." / path.parent.name / path.name),
+            lambda path: path.stem,
+            lambda path: f"{path.parent.name}/{path.stem}",
+            lambda path: f"{path.stem}.PNG",
+            lambda path: f"{path.parent.name}/{path.stem}.Png",
+            lambda path: f"./{path.parent.name}/{path.name}",
+        ],
+    )
+    def test_other_names_of_the_same_files(self, folder, form, monkeypatch):
+        top = folder / "files" / "train"
+        rows = [[i, form(top / "ab"[i % 2] / f"{i}.png"), "x"] for i in range(20)]
+        name = self.write(folder, rows, "other.csv")
+        train = image_folder(str(top), size=8, factors=f"{folder}/files/{name}:size").train
+        assert factors_of(train) == {"size": [int(file.stem) for file in train.files]}
+        monkeypatch.chdir(top.parent)
+        train = image_folder("train", size=8, factors=f"{folder}/files/{name}:size").train
+        assert factors_of(train) == {"size": [int(file.stem) for file in train.files]}
+
+    def test_the_suffix_decides_between_two_files(self, tmp_path):
+        for i, name in enumerate(("a.png", "a.bmp", "b.png")):
+            Image.fromarray(np.eye(8, dtype=np.uint8) * (255 - i)).save(tmp_path / name)
+        table = tmp_path / "f.csv"
+        table.write_text("file,size\na.png,1\na.bmp,2\nb,3\n")
+        assert len(image_folder(str(tmp_path), size=8, factors="f.csv").train) == 3
+        table.write_text("file,size\na,1\na.bmp,2\nb,3\n")
+        with pytest.raises(
+            InputError, match="file 'a' in row 1 is the name of several files of .*; give its suffix"
+        ):
+            image_folder(str(tmp_path), size=8, factors="f.csv")
+
+    def test_spaces_after_commas_and_tables_without_factors(self, folder):
+        name = self.write(folder, self.rows())
+        source = image_folder(str(folder / "files"), size=8, factors=f"{name}:size, shape")
+        assert source.train.label_names == ("class", "size", "shape")
+        (folder / "files" / "bare.csv").write_text("\n".join(["file", *(row[1] for row in self.rows())]))
+        with pytest.raises(InputError, match="bare.csv: only column 'file' received; add one per factor"):
+            image_folder(str(folder / "files"), size=8, factors="bare.csv")
 
     @pytest.mark.parametrize(
         ("location", "message"),
