@@ -59,6 +59,8 @@ class PixelRange:
 
     def check(self, low: float, high: float) -> None:
         """Raise `InputError` unless values from ``low`` to ``high`` are in the range, up to rounding."""
+        if not math.isfinite(low) or not math.isfinite(high):
+            raise InputError("NaN or infinity received; remove or repair the image")
         slack = _ROUNDING * (self.white - self.black)
         if not (self.black - slack <= low and high <= self.white + slack):
             raise InputError(

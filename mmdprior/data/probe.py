@@ -45,7 +45,7 @@ def decoder_for(
     for file in _spread(files):
         try:
             with open_image(file) as image:
-                sample.add(image, decide=chosen is None)
+                sample.add(image, file, decide=chosen is None)
         except InputError:
             continue
     if chosen is not None:
@@ -55,7 +55,7 @@ def decoder_for(
         try:
             ranges[dtype] = infer_range(np.dtype(dtype), low, high)
         except InputError as error:
-            raise InputError(f"root: {error}") from None
+            raise InputError(f"root: {sample.locate(dtype, str(error))}") from None
     decoder = replace(
         decoder,
         eight_bits=ranges.get("uint8", BYTES),
@@ -71,15 +71,17 @@ class _Sample:
 
     Attributes:
         extremes: smallest and largest stored value by dtype, of files whose format does not fix the range.
+        extreme_files: the file of the largest value by dtype, or the first one with NaN or infinity.
         transparent: number of files with transparency.
         animated: number of files with several frames.
     """
 
     extremes: dict[str, tuple[float, float]] = field(default_factory=dict)
+    extreme_files: dict[str, Path] = field(default_factory=dict)
     transparent: int = 0
     animated: int = 0
 
-    def add(self, image: Image.Image, *, decide: bool) -> None:
+    def add(self, image: Image.Image, file: Path, *, decide: bool) -> None:
         """Add an opened file; its pixels are decoded only if they may decide the range."""
         self.animated += bool(getattr(image, "is_animated", False))
         if is_transparent(image):
@@ -91,8 +93,23 @@ class _Sample:
         low, high = self.extremes.get(dtype, (math.inf, -math.inf))
         if high <= _ENOUGH.get(dtype, math.inf):
             pixels = np.asarray(image)
+            darkest, lightest = float(pixels.min()), float(pixels.max())
+            known = dtype in self.extremes
+            finite = math.isfinite(darkest) and math.isfinite(lightest)
+            if not known or (
+                math.isfinite(low) and math.isfinite(high) and not (finite and lightest <= high)
+            ):
+                self.extreme_files[dtype] = file
             # NumPy's functions keep NaN.
-            self.extremes[dtype] = float(np.minimum(low, pixels.min())), float(np.maximum(high, pixels.max()))
+            self.extremes[dtype] = float(np.minimum(low, darkest)), float(np.maximum(high, lightest))
+
+    def locate(self, dtype: str, problem: str) -> str:
+        """Return an error about the extremes of a dtype with the file that has them."""
+        file = self.extreme_files[dtype]
+        if not all(map(math.isfinite, self.extremes[dtype])):
+            return f"{file}: {problem}"
+        outlier = dtype == "float32" and self.extremes[dtype][1] > 1
+        return f"{problem}; the largest is in {file}" if outlier else problem
 
     def notes(self) -> list[str]:
         """Return a phrase per kind of file of which not all is kept."""

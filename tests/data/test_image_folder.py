@@ -308,6 +308,41 @@ def test_rejects_arguments(tmp_path, settings, message):
         opened(tmp_path, **settings)
 
 
+class TestFloats:
+    """TIFF files of 32 bits."""
+
+    def write(self, folder, count=12, **changed):
+        for i in range(count):
+            pixels = np.random.default_rng(i).random((8, 8)).astype(np.float32)
+            pixels[2, 2] = changed.get(f"f{i}", 0.5)
+            Image.fromarray(pixels).save(folder / f"f{i:03}.tif")
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    def test_the_first_file_with_nan_or_infinity_is_named(self, tmp_path, value):
+        self.write(tmp_path, f7=value, f9=np.nan, f10=1e9)
+        with pytest.raises(
+            InputError, match=r"^root: .*f007\.tif: NaN or infinity received; remove or repair"
+        ):
+            image_folder(str(tmp_path), size=8)
+
+    def test_the_file_of_an_outlier_is_named(self, tmp_path):
+        self.write(tmp_path, f3=300.0, f5=5.0)
+        with pytest.raises(
+            InputError,
+            match=r"^root: float32 values from .* to 300 received; .*; the largest is in .*f003\.tif$",
+        ):
+            image_folder(str(tmp_path), size=8)
+
+    def test_a_file_outside_the_sample_is_named_when_it_is_read(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("mmdprior.data.probe._FILES", 4)
+        self.write(tmp_path, f7=np.nan)
+        train = image_folder(str(tmp_path), size=8).train
+        with pytest.raises(
+            InputError, match=r"f007\.tif: NaN or infinity received; remove or repair the image"
+        ):
+            train.gather(torch.arange(12))
+
+
 def test_rejects_an_empty_or_missing_folder_and_a_broken_file(tmp_path):
     with pytest.raises(InputError, match="holds no images"):
         opened(tmp_path)
