@@ -1,6 +1,7 @@
 """Data: the splits of a config, and images named on the command line."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,9 +167,21 @@ def _slot_of(path: Path, image_shape: tuple[int, ...] | None, config: Config | N
             raise InputError(f"--data: folder {path} received; the model needs {sample_kind(image_shape)}")
         channels, height, _ = image_shape
         arguments = {"name": "image_folder", "root": str(path), "size": height, "channels": channels}
-    if config is not None and config.slots["data"].name == arguments["name"]:
-        arguments = {**config.slots["data"].to_dict(), **arguments}
+    if config is not None:
+        arguments = {**_inherited(config.slots["data"], arguments), **arguments}
     return check_slot("source", arguments, "--data")
+
+
+def _inherited(stored: Slot, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that a source has from that of the checkpoint: all if it is of the same kind.
+
+    A source of another kind has the ranges of the training images by type.
+    """
+    if stored.name == arguments["name"]:
+        return stored.to_dict()
+    ranges = stored.arguments.get("value_range")
+    takes_images = arguments.get("kind", "images") == "images"
+    return {"value_range": ranges} if isinstance(ranges, Mapping) and takes_images else {}
 
 
 def _section(data: str, config: Config | None) -> tuple[DataSection, bool]:
@@ -180,6 +193,11 @@ def _section(data: str, config: Config | None) -> tuple[DataSection, bool]:
             '"{name: cifar10, root: DIR}"'
         )
     settings = validate(DataSection, section, "--data")
+    if config is not None and settings.source.name == config.slots["data"].name:
+        ranges = config.slots["data"].arguments.get("value_range")
+        if isinstance(ranges, Mapping) and section.get("value_range") is None:
+            section = {**section, "value_range": ranges}
+            settings = validate(DataSection, section, "--data")
     if config is not None and _is_moved(settings.source, config.slots["data"]):
         sizes = {key: getattr(config.data, key) for key in _SIZES}
         settings = validate(DataSection, {**sizes, **section}, "--data")

@@ -50,6 +50,8 @@ def checkpoint_file(path: str | PathLike[str]) -> Path:
 def config_of(content: Mapping[str, Any], source: str, *, trust: bool) -> Config:
     """Return the config inside a checkpoint, checked again.
 
+    Where the values of black and white followed from the training images, ``data.value_range`` has them.
+
     Args:
         content: the content of the checkpoint.
         source: its path, for errors.
@@ -63,7 +65,10 @@ def config_of(content: Mapping[str, Any], source: str, *, trust: bool) -> Config
         raise InputError(
             f"{source}: target {targets[0]!r} received, whose code would run; pass --trust to allow it"
         )
-    return make_config(content["config"], Path(), source)
+    config, ranges = content["config"], content.get("value_ranges")
+    if ranges and config["data"].get("value_range", ranges) is None:  # not for a target without this argument
+        config = {**config, "data": {**config["data"], "value_range": ranges}}
+    return make_config(config, Path(), source)
 
 
 def model_from_checkpoint(

@@ -13,7 +13,7 @@ from torch import Tensor
 from mmdprior.data.factor_files import LABEL_KEYS, encode_columns, read_factors
 from mmdprior.data.features import FEATURE_KEYS, check_resolution, kind_of_array, read_features, to_samples
 from mmdprior.data.known_factors import KnownFactors
-from mmdprior.data.pixel_range import BYTES, PixelRange, infer_range
+from mmdprior.data.pixel_range import BYTES, PixelRange, RangeSetting, infer_range
 from mmdprior.data.source import InMemory, SampleKind, Source
 from mmdprior.data.table import is_table
 from mmdprior.errors import InputError, InputWarning, reason
@@ -32,7 +32,7 @@ def arrays(
     path: str,
     test_path: str | None = None,
     background: int | str | Sequence[int] | None = None,
-    value_range: Sequence[int | float] | None = None,
+    value_range: RangeSetting = None,
     kind: SampleKind | None = None,
     drop: Sequence[str | int] | None = None,
     factors: str | None = None,
@@ -51,7 +51,8 @@ def arrays(
             kept.
         value_range: stored values of black and white. By default they follow from both files: booleans, and
             uint8 or uint16 of 0 and 1, are black and white; other uint8 are from 0 to 255; uint16 have 8, 10,
-            12, 14 or 16 bits, whichever suffices; floats are in [0, 1].
+            12, 14 or 16 bits, whichever suffices; floats are in [0, 1]. A mapping such as ``{uint16: [0,
+            4095]}`` gives the range of files of this type whose values are in it.
         kind: ``images``, ``signals`` or ``vectors``. By default it follows from the name of the array, or
             arrays of two axes are vectors, and those of three and four images.
         drop: columns of a table that are no features, by name or by position from 0. By default none is, and
@@ -89,18 +90,19 @@ def arrays(
         sets = [_features(file) for file in files]
         check_resolution(files[0].path, files[0].stored, files[0].kind)
         return _source(files, sets, [])
-    ranges = _ranges(files, PixelRange.of(value_range))
-    sets, notes = [], []
+    ranges = _ranges(files, value_range)
+    sets, notes, found = [], [], {}
     for file in files:
         pixel_range = ranges[file.stored.dtype]
         images = _to_tensor(file.stored, pixel_range, background)
         known = file.factors
         sets.append(InMemory(images, file.labels, file.label_names, is_part=True, factors=known))
+        found[file.stored.dtype.name] = pixel_range.black, pixel_range.white
         if pixel_range.white not in (255, 65535) and file.stored.dtype.kind in "iu":
             notes.append(f"{pixel_range.white:g} is white")
     if background is None and sets[0].image_shape[0] in (2, 4):
         notes.append(f"all {sets[0].image_shape[0]} channels are kept; give background to composite alpha")
-    return _source(files, sets, notes)
+    return replace(_source(files, sets, notes), value_ranges=found)
 
 
 def read_array(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
@@ -254,8 +256,9 @@ def _channels_first(path: str, images: np.ndarray) -> np.ndarray:
     return images.transpose(0, 3, 1, 2) if first == middle != last else images
 
 
-def _ranges(files: Sequence[_File], chosen: PixelRange | None) -> dict[np.dtype, PixelRange]:
+def _ranges(files: Sequence[_File], value_range: RangeSetting) -> dict[np.dtype, PixelRange]:
     """Return the range of the pixels by dtype, from all files together."""
+    chosen, usual = PixelRange.of(value_range), PixelRange.by_dtype(value_range)
     extremes: dict[np.dtype, tuple[float, float]] = {}
     for file in files:
         images = file.stored
@@ -265,7 +268,7 @@ def _ranges(files: Sequence[_File], chosen: PixelRange | None) -> dict[np.dtype,
         extremes[images.dtype] = min(low, float(images.min())), max(high, float(images.max()))
     first = files[0]
     try:
-        ranges = {dtype: infer_range(dtype, *limits, chosen) for dtype, limits in extremes.items()}
+        ranges = {dtype: infer_range(dtype, *limits, chosen, usual) for dtype, limits in extremes.items()}
     except InputError as error:
         text = str(error)
         if text.startswith("value_range"):

@@ -13,7 +13,7 @@ from mmdprior.data.copies import copies_across, groups_of_copies
 from mmdprior.data.folder_factors import factors_of_files
 from mmdprior.data.folder_layout import FolderLayout, read_layout
 from mmdprior.data.known_factors import KnownFactors
-from mmdprior.data.pixel_range import PixelRange
+from mmdprior.data.pixel_range import RangeSetting
 from mmdprior.data.source import ImageSet, Source
 from mmdprior.errors import InputError, InputWarning
 
@@ -26,7 +26,7 @@ def image_folder(
     channels: Literal[1, 3] = 3,
     crop: int | None = None,
     background: int | str | Sequence[int] = "white",
-    value_range: Sequence[int | float] | None = None,
+    value_range: RangeSetting = None,
     factors: str | None = None,
 ) -> Source:
     """Open a folder of images, at any depth.
@@ -52,7 +52,8 @@ def image_folder(
             from 0 to 255.
         value_range: stored values of black and white, such as [0, 4095]. By default they follow from the
             files, once for the whole folder: white is 255 in files of 8 bits, or 1 if they hold only 0 and
-            1, and the largest number of 10, 12, 14 or 16 bits in files of 16 bits, whichever suffices.
+            1, and the largest number of 10, 12, 14 or 16 bits in files of 16 bits, whichever suffices. A
+            mapping such as ``{uint16: [0, 4095]}`` gives the range of files of this type if they are in it.
         factors: table with known factors of variation, for supervised scores: ``FILE``, or
             ``FILE:COLUMN,COLUMN`` for some of its columns, in ``root`` or elsewhere (``.csv``, ``.tsv``,
             ``.txt`` or ``.parquet``). It has one row per image, the name of the file in a column ``file``,
@@ -87,14 +88,13 @@ def image_folder(
     if channels not in (1, 3):
         raise InputError(f"channels: {channels!r} received; give 3 for RGB or 1 for grey")
     decoder = Decoder(size, channels, crop, background_colour(background))
-    pixel_range = PixelRange.of(value_range)
     top = Path(root).expanduser()
     if not top.is_dir():
         raise InputError(f"root: {root} is not a folder; give the folder that holds the images")
     layout = read_layout(top, readable_suffixes())
     _warn_about_copies(layout)
     every_file = [file for files in layout.files.values() for file in files]
-    decoder, notes = decoder_for(every_file, decoder, pixel_range)
+    decoder, notes, ranges = decoder_for(every_file, decoder, value_range)
     shape = (channels, size, size)
     tables, known = ({}, None) if factors is None else factors_of_files(factors, top, layout.files)
     sets = {}
@@ -105,7 +105,7 @@ def image_folder(
             labels = torch.cat([labels[:, kept].to(tables[split]), tables[split]], 1)
             names = (*(names[i] for i in kept), *known.kinds)
         sets[split] = ImageFiles(files, labels, names, shape, decoder.read, known)
-    return Source(**sets, summary="; ".join([f"{root}: {layout.describe()}", *notes]))
+    return Source(**sets, summary="; ".join([f"{root}: {layout.describe()}", *notes]), value_ranges=ranges)
 
 
 class ImageFiles(ImageSet):

@@ -1,14 +1,14 @@
 """Which stored pixel values are black and white. This is decided once per data set, not per image."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mmdprior.errors import InputError
 
-__all__ = ["BYTES", "PixelRange", "infer_range"]
+__all__ = ["BYTES", "PixelRange", "RangeSetting", "infer_range"]
 
 _BITS = (8, 10, 12, 14, 16)
 """Bits per pixel of cameras and scanners."""
@@ -18,6 +18,16 @@ _LABELS = 31
 
 _ROUNDING = 1e-5
 """Distance from [0, 1] that rounding explains."""
+
+
+_DTYPES = (
+    *("bool", "uint8", "uint16", "uint32", "uint64"),
+    *("int8", "int16", "int32", "int64", "float16", "float32", "float64"),
+)
+"""Types of stored values."""
+
+RangeSetting = Sequence[int | float] | Mapping[str, Sequence[int | float]] | None
+"""``[black, white]``, or such a pair by the type of the stored values."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +49,15 @@ class PixelRange:
     white: float
 
     @staticmethod
-    def of(value_range: Sequence[int | float] | None) -> "PixelRange | None":
+    def of(value_range: RangeSetting) -> "PixelRange | None":
         """Return the range that a user gives as ``[black, white]``; None if it is left to `infer_range`.
+
+        A mapping, which `by_dtype` reads, leaves it to `infer_range`, too.
 
         Raises:
             InputError: not two finite numbers in increasing order.
         """
-        if value_range is None:
+        if value_range is None or isinstance(value_range, Mapping):
             return None
         try:
             black, white = (float(value) for value in value_range)
@@ -57,12 +69,30 @@ class PixelRange:
             )
         return PixelRange(black, white)
 
+    @staticmethod
+    def by_dtype(value_range: object) -> "dict[str, PixelRange]":
+        """Return the ranges of a mapping such as ``{uint16: [0, 4095]}``; empty for anything else.
+
+        Raises:
+            InputError: an unknown type, or a range that is not two finite numbers in increasing order.
+        """
+        if not isinstance(value_range, Mapping):
+            return {}
+        for name in value_range:
+            if name not in _DTYPES:
+                raise InputError(f"value_range: {name!r} received; give one of {', '.join(_DTYPES)}")
+        return {name: PixelRange.of(limits) or BYTES for name, limits in value_range.items()}
+
+    def holds(self, low: float, high: float) -> bool:
+        """Return whether values from ``low`` to ``high`` are in the range, up to rounding."""
+        slack = _ROUNDING * (self.white - self.black)
+        return self.black - slack <= low and high <= self.white + slack
+
     def check(self, low: float, high: float) -> None:
         """Raise `InputError` unless values from ``low`` to ``high`` are in the range, up to rounding."""
         if not math.isfinite(low) or not math.isfinite(high):
             raise InputError("NaN or infinity received; remove or repair the image")
-        slack = _ROUNDING * (self.white - self.black)
-        if not (self.black - slack <= low and high <= self.white + slack):
+        if not self.holds(low, high):
             raise InputError(
                 f"values from {low:g} to {high:g} received, where black is {self.black:g} and white "
                 f"{self.white:g}; give another value_range"
@@ -90,7 +120,13 @@ BYTES = PixelRange(0.0, 255.0)
 """The range of ordinary images of 8 bits."""
 
 
-def infer_range(dtype: np.dtype, low: float, high: float, chosen: PixelRange | None = None) -> PixelRange:
+def infer_range(
+    dtype: np.dtype,
+    low: float,
+    high: float,
+    chosen: PixelRange | None = None,
+    usual: Mapping[str, PixelRange] | None = None,
+) -> PixelRange:
     """Return the stored values of black and white of a data set.
 
     - Booleans, and unsigned integers without a value above 1, are black and white.
@@ -106,6 +142,8 @@ def infer_range(dtype: np.dtype, low: float, high: float, chosen: PixelRange | N
         low: smallest value of the data set.
         high: largest value of the data set.
         chosen: the range that the user gives; None to infer it.
+        usual: ranges by the name of the type, such as those of the training images. That of ``dtype`` is
+            used if it holds all values; otherwise the range is inferred.
 
     Raises:
         InputError: values without a known range, or outside the one that the user gives.
@@ -125,6 +163,9 @@ def infer_range(dtype: np.dtype, low: float, high: float, chosen: PixelRange | N
     if chosen is not None:
         chosen.check(low, high)
         return chosen
+    known = (usual or {}).get(dtype.name)
+    if known is not None and known.holds(low, high):
+        return known
     described = f"{dtype} values from {low:g} to {high:g} received"
     if dtype.kind == "b" or (dtype.kind == "u" and high == 1):
         return PixelRange(0.0, 1.0)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from mmdprior.data.pillow import SIXTEEN_BITS, Decoder, is_transparent, open_image
-from mmdprior.data.pixel_range import BYTES, PixelRange, infer_range
+from mmdprior.data.pixel_range import BYTES, PixelRange, RangeSetting, infer_range
 from mmdprior.errors import InputError
 
 __all__ = ["decoder_for"]
@@ -27,20 +27,23 @@ _ENOUGH = {"uint8": 31, "uint16": 16383}
 
 
 def decoder_for(
-    files: Sequence[Path], decoder: Decoder, chosen: PixelRange | None
-) -> tuple[Decoder, list[str]]:
-    """Return a decoder with the pixel ranges of a data set, and notes on what it does.
+    files: Sequence[Path], decoder: Decoder, value_range: RangeSetting
+) -> tuple[Decoder, list[str], dict[str, tuple[float, float]]]:
+    """Return a decoder with the pixel ranges of a data set, notes on what it does, and ranges by dtype.
+
+    The ranges are those that follow from the files.
 
     Files that cannot be read are left to the decoder, which names them.
 
     Args:
         files: all image files of the data set.
         decoder: the decoder without pixel ranges.
-        chosen: the range that the user gives; None to infer it.
+        value_range: the range that the user gives, for all files or by dtype; None to infer it.
 
     Raises:
         InputError: the range is unknown, or the files are outside the one that the user gives.
     """
+    chosen, usual = PixelRange.of(value_range), PixelRange.by_dtype(value_range)
     sample = _Sample()
     for file in _spread(files):
         try:
@@ -49,11 +52,11 @@ def decoder_for(
         except InputError:
             continue
     if chosen is not None:
-        return replace(decoder, eight_bits=chosen, sixteen_bits=chosen, others=chosen), sample.notes()
+        return replace(decoder, eight_bits=chosen, sixteen_bits=chosen, others=chosen), sample.notes(), {}
     ranges = {}
     for dtype, (low, high) in sample.extremes.items():
         try:
-            ranges[dtype] = infer_range(np.dtype(dtype), low, high)
+            ranges[dtype] = infer_range(np.dtype(dtype), low, high, usual=usual)
         except InputError as error:
             raise InputError(f"root: {sample.locate(dtype, str(error))}") from None
     decoder = replace(
@@ -62,7 +65,8 @@ def decoder_for(
         sixteen_bits=ranges.get("uint16", SIXTEEN_BITS),
         others=ranges.get("float32"),
     )
-    return decoder, [*_range_notes(decoder), *sample.notes()]
+    by_dtype = {dtype: (limits.black, limits.white) for dtype, limits in ranges.items()}
+    return decoder, [*_range_notes(decoder), *sample.notes()], by_dtype
 
 
 @dataclass

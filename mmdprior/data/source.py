@@ -1,9 +1,9 @@
 """The contracts of a data source, `ImageSet` and `Source`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -300,6 +300,8 @@ class Source:
         validation: images of the data set's own validation split, none of them in ``train`` or ``test``; None
             if it has none.
         summary: what was read, what was left out and how pixels were scaled, in one line; commands print it.
+        value_ranges: stored values of black and white by the type of the files, such as ``{"uint16": (0,
+            4095)}``, where they followed from the files. A checkpoint keeps them for other files.
 
     Example:
         A function in your own file ``my_data.py``, named in a config as ``data: {target:
@@ -320,6 +322,7 @@ class Source:
     test: ImageSet | None = None
     validation: ImageSet | None = None
     summary: str = ""
+    value_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def thin(images: ImageSet, limit: int | None) -> ImageSet:

@@ -1,7 +1,8 @@
 """Training, validation and test splits of a data source."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ class Splits:
         validation: images scored during training, for early stopping and the choice of the best checkpoint.
         test: images that the reported scores are computed on.
         summary: what was read, as in `Source`.
+        value_ranges: stored values of black and white, as in `Source`.
 
     Example:
         >>> from mmdprior.data import Splits, sprites
@@ -35,6 +37,7 @@ class Splits:
     validation: ImageSet
     test: ImageSet
     summary: str = ""
+    value_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def make_splits(
@@ -96,6 +99,7 @@ def make_splits(
         validation=subset(order[:n_validation]) if source.validation is None else source.validation,
         test=subset(order[n_validation:][:n_test]) if source.test is None else source.test,
         summary=source.summary,
+        value_ranges=source.value_ranges,
     )
 
 

@@ -267,6 +267,7 @@ def _checkpointing(config: Config, parts: _Parts, directory: Path | None) -> Che
             "config": config.to_dict(),
             "image_shape": list(parts.splits.train.image_shape),
             "assets": parts.builder.assets,
+            "value_ranges": {name: list(limits) for name, limits in parts.stored.value_ranges.items()},
         },
     )
 
