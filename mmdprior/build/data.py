@@ -18,13 +18,13 @@ from mmdprior.data.source import sample_kind
 from mmdprior.data.table import TABLE_SUFFIXES
 from mmdprior.errors import DATA_LOG, InputError
 
-__all__ = ["SplitName", "images_from", "open_splits", "select_split", "split_to_score"]
+__all__ = ["PLACES", "SplitName", "images_from", "open_splits", "select_split", "split_to_score"]
 
 
 _FILE_SUFFIXES = (".npy", ".npz", *TABLE_SUFFIXES)
 _SIZES = ("validation", "test", "split_seed")
 """Keys of the sizes of splits."""
-_PLACES = ("root", "path", "test_path")
+PLACES = ("root", "path", "test_path")
 """Arguments of sources that say where their files are."""
 
 _log = logging.getLogger(DATA_LOG)
@@ -88,12 +88,17 @@ def split_to_score(
         InputError: data that cannot be opened, or images of another shape.
     """
     slot = config.slots["data"]
-    place = next((key for key in _PLACES if slot.arguments.get(key) is not None), None)
+    place = next((key for key in PLACES if slot.arguments.get(key) is not None), None)
     if moved and data is not None and place is not None and Path(data).expanduser().exists():
         slot, data = replace(slot, arguments={**slot.arguments, place: data}), None
     if data is not None:
         return images_from(data, split, image_shape, config)
-    images = select_split(open_splits(slot, config.data), split or "test")
+    try:
+        images = select_split(open_splits(slot, config.data), split or "test")
+    except InputError as error:
+        if place is None or Path(str(slot.arguments[place])).expanduser().exists():
+            raise
+        raise InputError(f"{error}; if the data were moved, give their place with --data") from None
     with error_path("data"):
         _check_shape(images, image_shape)
     return images
@@ -208,7 +213,7 @@ def _is_moved(source: Slot, stored: Slot) -> bool:
     """Return whether two sources differ at most in the place of their files."""
 
     def without_place(slot: Slot) -> dict[str, Any]:
-        return {key: value for key, value in slot.to_dict().items() if key not in _PLACES}
+        return {key: value for key, value in slot.to_dict().items() if key not in PLACES}
 
     return without_place(source) == without_place(stored)
 

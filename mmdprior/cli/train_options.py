@@ -13,7 +13,7 @@ def add_options(parser: Parser) -> None:
     add = parser.add_argument
     add("config", nargs="?", help="YAML config, or the name of a shipped one, such as cifar10/vae")
     add("overrides", nargs="*", metavar="key.sub=value", help="changes to the config")
-    add("--resume", metavar="RUN", help="continue the run in this directory")
+    add("--resume", metavar="RUN", help="continue this run; data.root=DIR if its data moved")
     add("--runs", metavar="DIR", default="runs", help="folder in which the run directory is made")
     add("--directory", metavar="DIR", help="start the run in this directory, or continue it unless finished")
     add("--dry-run", action="store_true", help="build all parts, process one batch and write nothing")
@@ -26,6 +26,8 @@ def check(options: argparse.Namespace) -> argparse.Namespace:
     """Return the options, or raise `InputError` for options that do not go together."""
     if options.schema:
         return options
+    if options.resume is not None and options.config is not None and "=" in options.config:
+        options.overrides, options.config = [options.config, *options.overrides], None
     if (options.config is None) == (options.resume is None):
         raise InputError("train: give either a config or --resume RUN")
     if options.resume is not None and options.directory is not None:

@@ -5,10 +5,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from mmdprior.build.data import PLACES
 from mmdprior.build.restore import config_of, targets_in
 from mmdprior.config.earlier import in_present_form
 from mmdprior.config.load import load_config, read_mapping
 from mmdprior.config.schema import SECTIONS, Config
+from mmdprior.config.text import parse_value
 from mmdprior.errors import InputError, shorten
 from mmdprior.runs.assembly import assemble
 from mmdprior.runs.directory import RunDirectory
@@ -39,7 +41,8 @@ def open_run(
 
     Args:
         config: path of a YAML config; None with ``resume``.
-        overrides: changes to the config, ``key.sub=value``.
+        overrides: changes to the config, ``key.sub=value``. With ``resume`` only the place of the data may
+            change, such as ``data.root=DIR``.
         claims: keeps the lock of the run directory until it is closed.
         log: called with a line per damaged checkpoint.
         resume: directory of a run to continue, by the config in its checkpoint.
@@ -54,7 +57,7 @@ def open_run(
     """
     experiment: Experiment | None
     if resume is not None:
-        experiment = continue_run(resume, claims, log, trust=trust)
+        experiment = continue_run(resume, claims, log, overrides=overrides, trust=trust)
     else:
         checked = load_config(str(config), overrides)
         if dry_run:
@@ -82,17 +85,25 @@ def start_run(config: Config, runs: str | Path, claims: ExitStack) -> Experiment
     return experiment
 
 
-def continue_run(run: str | Path, claims: ExitStack, log: Log = print, *, trust: bool = False) -> Experiment:
+def continue_run(
+    run: str | Path,
+    claims: ExitStack,
+    log: Log = print,
+    *,
+    overrides: Sequence[str] = (),
+    trust: bool = False,
+) -> Experiment:
     """Build a run from its newest undamaged checkpoint, with the config in that checkpoint.
 
     Args:
         run: run directory.
         claims: keeps the lock of the directory until it is closed.
         log: called with a line per damaged checkpoint.
+        overrides: the place of data that were moved, such as ``data.root=DIR``.
         trust: whether targets that the checkpoint names may run.
 
     Raises:
-        InputError: not a run directory, no checkpoint, or another process writes there.
+        InputError: not a run directory, no checkpoint, another process writes there, or another override.
     """
     directory = Path(run)
     if not directory.is_dir():
@@ -101,7 +112,27 @@ def continue_run(run: str | Path, claims: ExitStack, log: Log = print, *, trust:
         raise InputError(f"--resume: {run} holds no checkpoint; start the run again")
     _claim(directory, claims)
     path, content = newest_checkpoint(directory, log)
+    content = _moved(content, overrides)
     return assemble(config_of(content, str(path), trust=trust), directory, content)
+
+
+def _moved(content: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the content of a checkpoint whose config has the data at another place.
+
+    Pixel ranges are left out: they follow from the data again, and the config stays that of the user.
+    """
+    data = dict(content["config"]["data"])
+    places = [key for key in PLACES if key in data]
+    for override in overrides:
+        key, _, text = override.partition("=")
+        name = key.strip().removeprefix("data.")
+        if not key.strip().startswith("data.") or name not in places:
+            allowed = " or ".join(f"data.{place}" for place in places) or "no setting of these data"
+            raise InputError(
+                f"override: {override!r} received with --resume, which can change {allowed} only"
+            )
+        data[name] = parse_value(text, f"override {key}")
+    return {**content, "config": {**content["config"], "data": data}, "value_ranges": {}}
 
 
 def enter_run(config: Config, directory: Path, claims: ExitStack, log: Log = print) -> Experiment | None:
