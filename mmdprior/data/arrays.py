@@ -14,7 +14,7 @@ from mmdprior.data.factor_files import LABEL_KEYS, encode_columns, read_factors
 from mmdprior.data.features import FEATURE_KEYS, check_resolution, kind_of_array, read_features, to_samples
 from mmdprior.data.known_factors import KnownFactors
 from mmdprior.data.pixel_range import BYTES, PixelRange, RangeSetting, infer_range
-from mmdprior.data.source import InMemory, SampleKind, Source
+from mmdprior.data.source import InMemory, SampleKind, Source, check_kind
 from mmdprior.data.table import is_table
 from mmdprior.errors import InputError, InputWarning, reason
 from mmdprior.precision import to_numbers
@@ -78,6 +78,7 @@ def arrays(
         >>> arrays("spectra.npy", kind="signals").train.image_shape
         (2, 300)
     """
+    check_kind(kind)
     files = [_read(path, kind, drop)]
     if test_path is not None:
         files.append(_read(test_path, files[0].kind, drop))
@@ -109,19 +110,29 @@ def read_array(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
     """Read a ``.npy`` file, or the arrays of a ``.npz`` file by name, without running code from it.
 
     Raises:
-        InputError: the file is missing, unreadable or holds pickled objects.
+        InputError: the file is missing, damaged, of another kind or holds pickled objects.
     """
     try:
         loaded = np.load(path, allow_pickle=False)
         return loaded if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give a .npy or .npz file") from None
-    except (EOFError, OSError, ValueError):
+    except (EOFError, OSError, ValueError) as error:
+        if _starts_as_array(path) and "allow_pickle" not in str(error):
+            raise InputError(f"{path}: damaged or truncated ({reason(error)}); copy the file again") from None
         raise InputError(
             f"{path}: not a plain .npy or .npz of numbers (pickled objects are never read)"
         ) from None
     except Exception as error:  # zipfile.BadZipFile and zlib.error have no narrower common base class
         raise InputError(f"{path}: damaged ({reason(error)}); copy the file again") from None
+
+
+def _starts_as_array(path: str | Path) -> bool:
+    """Return whether a file is empty or starts as a ``.npy`` file."""
+    if not Path(path).is_file():
+        return False
+    with Path(path).open("rb") as file:
+        return np.lib.format.MAGIC_PREFIX.startswith(file.read(len(np.lib.format.MAGIC_PREFIX)))
 
 
 @dataclass(frozen=True)

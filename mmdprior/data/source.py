@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ __all__ = [
     "SampleKind",
     "Source",
     "Subset",
+    "check_kind",
     "load_into_memory",
     "sample_kind",
     "thin",
@@ -31,6 +32,13 @@ _CHUNK = 1024
 
 SampleKind = Literal["images", "vectors", "signals"]
 """What the rows of a set are."""
+
+
+def check_kind(kind: str | None) -> None:
+    """Raise `InputError` unless a kind is that of images, vectors or signals, or None."""
+    kinds = get_args(SampleKind)
+    if kind is not None and kind not in kinds:
+        raise InputError(f"kind: {kind!r} received; give {', '.join(kinds[:-1])} or {kinds[-1]}")
 
 
 def sample_kind(shape: Sequence[int]) -> SampleKind:
@@ -376,6 +384,7 @@ _AXES: dict[int, SampleKind] = {2: "vectors", 3: "signals", 4: "images"}
 
 def _checked_kind(images: Tensor, kind: SampleKind | None) -> SampleKind:
     """Return the kind of samples in a tensor; raise `InputError` where its axes are wrong or ambiguous."""
+    check_kind(kind)
     received = f"images: shape {tuple(images.shape)} received"
     if images.numel() == 0 or images.ndim not in _AXES:
         raise InputError(f"{received}; give (n, channels, height, width), or vectors (n, features)")

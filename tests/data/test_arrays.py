@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from helpers.shape_checks import no_checks
 
 from mmdprior import InputError
-from mmdprior.data import arrays
+from mmdprior.data import InMemory, arrays
+from mmdprior.data.codes import read_latent
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
@@ -123,6 +125,31 @@ def test_rejects_images(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as caught:
         arrays(saved(tmp_path, content))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [0, 50, 128, 200])
+def test_a_truncated_file_is_damaged(tmp_path, size):
+    path = saved(tmp_path, BYTES)
+    whole = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(whole[:size])
+    for read in (arrays, read_latent):
+        with pytest.raises(
+            InputError, match=r"x\.npy: damaged or truncated \(.*\); copy the file again$"
+        ) as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_kind_names_the_kinds(tmp_path):
+    for make in (
+        lambda: arrays(saved(tmp_path, BYTES), kind="sound"),
+        lambda: InMemory(torch.zeros(3, 4), kind="sound"),
+    ):
+        with (
+            no_checks(),
+            pytest.raises(InputError, match="^kind: 'sound' received; give images, vectors or sig"),
+        ):
+            make()
 
 
 def test_rejects_files_without_arrays(tmp_path):
