@@ -92,6 +92,8 @@ def arrays(
         check_resolution(files[0].path, files[0].stored, files[0].kind)
         return _source(files, sets, [])
     ranges = _ranges(files, value_range)
+    if value_range is None:
+        _warn_about_strips(files[0])
     sets, notes, found = [], [], {}
     for file in files:
         pixel_range = ranges[file.stored.dtype]
@@ -248,23 +250,46 @@ def _channels_first(path: str, images: np.ndarray) -> np.ndarray:
     """Return images as (n, C, H, W).
 
     The channels are the second or the last axis, whichever has 1 or 3 entries, otherwise 2 or 4. Without
-    either they are the axis that differs from two equal ones, the sides of square images. The second axis
-    has precedence.
+    either they are the axis that differs from two equal ones, the sides of square images, and without squares
+    the last axis if it is the smallest of the three. Otherwise the second axis has precedence. There is a
+    warning if both axes have 1 to 4 entries, or neither has and the second is not the smallest, unless the
+    images are square.
     """
     if images.dtype.kind not in "buif":
         raise InputError(f"{path}: images of type {images.dtype} received; give uint8 or floats in [0, 1]")
-    if images.ndim == 3:
-        images = images[:, None]
+    if images.ndim == 3 and images.size:
+        return images[:, None]
     if images.ndim != 4 or images.size == 0:
         raise InputError(
             f"{path}: images of shape {images.shape} received; give (n, H, W[, C]) or (n, C, H, W), or kind: "
             "vectors for (n, features)"
         )
-    _, first, middle, last = images.shape
-    for counts in ((1, 3), (2, 4)):
-        if first in counts or last in counts:
-            return images if first in counts else images.transpose(0, 3, 1, 2)
-    return images.transpose(0, 3, 1, 2) if first == middle != last else images
+    stored, (_, first, middle, last) = images.shape, images.shape
+    few = (first <= 4) + (last <= 4)
+    counts = next((counts for counts in ((1, 3), (2, 4)) if first in counts or last in counts), ())
+    is_last = first not in counts if counts else first == middle != last or last < min(first, middle)
+    images = images.transpose(0, 3, 1, 2) if is_last else images
+    _, channels, height, width = images.shape
+    if height != width and (few == 2 or (few == 0 and first >= min(middle, last))):
+        warnings.warn(
+            f"data: {path}: shape {stored} is read as images of {channels} channels with {height} x {width} "
+            "pixels; pad them to squares if this is wrong",
+            InputWarning,
+            stacklevel=4,
+        )
+    return images
+
+
+def _warn_about_strips(file: _File) -> None:
+    """Warn about integers of three axes, read as grey images, whose height or width is that of channels."""
+    height, width = file.stored.shape[2:]
+    if file.may_be_signals and file.stored.dtype.kind != "f" and height != width and min(height, width) <= 4:
+        warnings.warn(
+            f"data: {file.path} is read as images of {height} x {width}; give kind: signals if its shape is "
+            "(n, channels, length), another axis if it is one image, otherwise kind: images",
+            InputWarning,
+            stacklevel=3,
+        )
 
 
 def _ranges(files: Sequence[_File], value_range: RangeSetting) -> dict[np.dtype, PixelRange]:

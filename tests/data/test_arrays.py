@@ -1,5 +1,7 @@
 """Images in NumPy files: layouts, types, ranges and damaged files."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from helpers.shape_checks import no_checks
 from mmdprior import InputError
 from mmdprior.data import InMemory, arrays
 from mmdprior.data.codes import read_latent
+from mmdprior.errors import InputWarning
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
@@ -43,12 +46,53 @@ def test_layouts_types_and_factors(tmp_path):
         ((6, 13, 16, 16), (13, 16, 16)),
         ((6, 4, 4, 3), (3, 4, 4)),
         ((6, 3, 9, 4), (3, 9, 4)),
+        ((6, 12, 13, 5), (5, 12, 13)),
+        ((6, 5, 12, 13), (5, 12, 13)),
+        ((6, 32, 20, 24), (32, 20, 24)),
+        ((6, 9, 12, 3), (3, 9, 12)),
     ],
 )
 def test_the_axis_of_the_channels(tmp_path, stored, expected):
     source = arrays(saved(tmp_path, np.zeros(stored, np.uint8)))
     assert source.train.image_shape == expected
     assert ("channels are kept" in source.summary) == (expected[0] in (2, 4))
+
+
+@pytest.mark.parametrize(
+    ("shape", "text"),
+    [
+        ((6, 12, 13, 5), "5 channels with 12 x 13 pixels"),
+        ((6, 32, 20, 24), "32 channels with 20 x 24 pixels"),
+        ((6, 3, 9, 4), "3 channels with 9 x 4 pixels"),
+        ((6, 5, 12, 13), None),
+        ((6, 4, 4, 3), None),
+        ((6, 3, 4, 4), None),
+        ((6, 16, 16, 13), None),
+        ((6, 13, 16, 16), None),
+        ((6, 9, 12, 3), None),
+        ((6, 1, 9, 12), None),
+        ((6, 9, 12), None),
+    ],
+)
+def test_ambiguous_axes_give_a_warning(tmp_path, shape, text):
+    path = saved(tmp_path, np.zeros(shape, np.uint8))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        arrays(path)
+    expected = [] if text is None else [f"data: {path}: shape {shape} is read as images of {text}; pad them"]
+    assert len(caught) == len(expected)
+    assert all(str(w.message).startswith(start) for w, start in zip(caught, expected, strict=True))
+
+
+def test_one_colour_image_gives_a_warning(tmp_path):
+    for image in (RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8), RNG.random((64, 64, 3))):
+        path = saved(tmp_path, image)
+        with pytest.warns(InputWarning, match="x.npy is read as images of 64 x 3; give kind: signals if"):
+            arrays(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            arrays(path, kind="images")
+            arrays(saved(tmp_path, RNG.integers(0, 256, (64, 28, 20), dtype=np.uint8)))
 
 
 class TestRanges:
