@@ -52,7 +52,7 @@ def arrays(
         value_range: stored values of black and white. By default they follow from both files: booleans, and
             uint8 or uint16 of 0 and 1, are black and white; other uint8 are from 0 to 255; uint16 have 8, 10,
             12, 14 or 16 bits, whichever suffices; floats are in [0, 1]. A mapping such as ``{uint16: [0,
-            4095]}`` gives the range of files of this type whose values are in it.
+            4095]}`` gives the range of files of this type only.
         kind: ``images``, ``signals`` or ``vectors``. By default it follows from the name of the array, or
             arrays of two axes are vectors, and those of three and four images.
         drop: columns of a table that are no features, by name or by position from 0. By default none is, and
@@ -294,7 +294,7 @@ def _warn_about_strips(file: _File) -> None:
 
 def _ranges(files: Sequence[_File], value_range: RangeSetting) -> dict[np.dtype, PixelRange]:
     """Return the range of the pixels by dtype, from all files together."""
-    chosen, usual = PixelRange.of(value_range), PixelRange.by_dtype(value_range)
+    chosen, trained = PixelRange.of(value_range), PixelRange.by_dtype(value_range)
     extremes: dict[np.dtype, tuple[float, float]] = {}
     for file in files:
         images = file.stored
@@ -304,7 +304,7 @@ def _ranges(files: Sequence[_File], value_range: RangeSetting) -> dict[np.dtype,
         extremes[images.dtype] = min(low, float(images.min())), max(high, float(images.max()))
     first = files[0]
     try:
-        ranges = {dtype: infer_range(dtype, *limits, chosen, usual) for dtype, limits in extremes.items()}
+        ranges = {dtype: infer_range(dtype, *limits, chosen, trained) for dtype, limits in extremes.items()}
     except InputError as error:
         text = str(error)
         if text.startswith("value_range"):

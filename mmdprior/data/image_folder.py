@@ -53,7 +53,7 @@ def image_folder(
         value_range: stored values of black and white, such as [0, 4095]. By default they follow from the
             files, once for the whole folder: white is 255 in files of 8 bits, or 1 if they hold only 0 and
             1, and the largest number of 10, 12, 14 or 16 bits in files of 16 bits, whichever suffices. A
-            mapping such as ``{uint16: [0, 4095]}`` gives the range of files of this type if they are in it.
+            mapping such as ``{uint16: [0, 4095]}`` gives the range of files of this type only.
         factors: table with known factors of variation, for supervised scores: ``FILE``, or
             ``FILE:COLUMN,COLUMN`` for some of its columns, in ``root`` or elsewhere (``.csv``, ``.tsv``,
             ``.txt`` or ``.parquet``). It has one row per image, the name of the file in a column ``file``,

@@ -125,7 +125,7 @@ def infer_range(
     low: float,
     high: float,
     chosen: PixelRange | None = None,
-    usual: Mapping[str, PixelRange] | None = None,
+    trained: Mapping[str, PixelRange] | None = None,
 ) -> PixelRange:
     """Return the stored values of black and white of a data set.
 
@@ -142,11 +142,11 @@ def infer_range(
         low: smallest value of the data set.
         high: largest value of the data set.
         chosen: the range that the user gives; None to infer it.
-        usual: ranges by the name of the type, such as those of the training images. That of ``dtype`` is
-            used if it holds all values; otherwise the range is inferred.
+        trained: ranges by the name of the type, those of the training images of a model. The range of a type
+            that is not among them is inferred.
 
     Raises:
-        InputError: values without a known range, or outside the one that the user gives.
+        InputError: values without a known range, or outside the one that the user gives or of training.
 
     Example:
         >>> import numpy as np
@@ -163,10 +163,15 @@ def infer_range(
     if chosen is not None:
         chosen.check(low, high)
         return chosen
-    known = (usual or {}).get(dtype.name)
-    if known is not None and known.holds(low, high):
-        return known
     described = f"{dtype} values from {low:g} to {high:g} received"
+    known = (trained or {}).get(dtype.name)
+    if known is not None and not known.holds(low, high):
+        raise InputError(
+            f"{described}; those of the training images are from {known.black:g} to {known.white:g}; give "
+            "images of this range, or the value_range of these"
+        )
+    if known is not None:
+        return known
     if dtype.kind == "b" or (dtype.kind == "u" and high == 1):
         return PixelRange(0.0, 1.0)
     if dtype.kind == "u" and 1 < high <= _LABELS:

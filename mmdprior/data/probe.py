@@ -43,7 +43,7 @@ def decoder_for(
     Raises:
         InputError: the range is unknown, or the files are outside the one that the user gives.
     """
-    chosen, usual = PixelRange.of(value_range), PixelRange.by_dtype(value_range)
+    chosen, trained = PixelRange.of(value_range), PixelRange.by_dtype(value_range)
     sample = _Sample()
     for file in _spread(files):
         try:
@@ -56,7 +56,7 @@ def decoder_for(
     ranges = {}
     for dtype, (low, high) in sample.extremes.items():
         try:
-            ranges[dtype] = infer_range(np.dtype(dtype), low, high, usual=usual)
+            ranges[dtype] = infer_range(np.dtype(dtype), low, high, trained=trained)
         except InputError as error:
             raise InputError(f"root: {sample.locate(dtype, str(error))}") from None
     decoder = replace(

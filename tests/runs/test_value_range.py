@@ -63,10 +63,14 @@ def test_dark_images_are_read_with_the_range_of_training(checkpoint, stored, tmp
     assert torch.allclose(pixels(checkpoint, given)[:, 0], torch.from_numpy(dark / 511).float(), atol=1 / 255)
 
 
-def test_values_outside_and_other_types_have_their_own_range(checkpoint, tmp_path):
-    for dtype, white in [(np.uint16, 65535), (np.uint8, 255)]:
-        np.save(tmp_path / "other.npy", np.full((10, SIZE, SIZE), white, dtype))
-        assert torch.equal(pixels(checkpoint, str(tmp_path / "other.npy")), torch.ones(10, 1, SIZE, SIZE))
+def test_other_types_have_their_own_range_and_values_outside_are_refused(checkpoint, tmp_path):
+    np.save(tmp_path / "other.npy", np.full((10, SIZE, SIZE), 255, np.uint8))
+    assert torch.equal(pixels(checkpoint, str(tmp_path / "other.npy")), torch.ones(10, 1, SIZE, SIZE))
+    np.save(tmp_path / "light.npy", np.full((10, SIZE, SIZE), 5000, np.uint16))
+    with pytest.raises(InputError, match="those of the training images are from 0 to 4095; give"):
+        pixels(checkpoint, str(tmp_path / "light.npy"))
+    given = f"{{name: arrays, path: {tmp_path / 'light.npy'}, value_range: [0, 5000]}}"
+    assert torch.equal(pixels(checkpoint, given), torch.ones(10, 1, SIZE, SIZE))
 
 
 def test_masks_keep_their_range(tmp_path):
