@@ -22,7 +22,7 @@ FEATURE_KEYS: dict[str, SampleKind] = {
 }
 """Names of arrays that are not images, and what their rows are; ``mean`` is that of ``mmdprior encode``."""
 
-_RESOLUTION = 0.01
+_RESOLUTION = 0.1
 """Largest step of float32, in standard deviations of a feature."""
 _MIN_ROWS = 10
 """Rows from which the standard deviation of a feature is known well enough to refuse it."""
@@ -76,7 +76,7 @@ def check_resolution(path: str, array: np.ndarray, kind: SampleKind) -> None:
         kind: ``vectors`` or ``signals``.
 
     Raises:
-        InputError: at the largest magnitude of a feature, float32 has steps of more than 1 % of its standard
+        InputError: at the largest magnitude of a feature, float32 has steps of more than 10 % of its standard
             deviation.
 
     Example:

@@ -58,9 +58,9 @@ class TestHelp:
         [
             ("score", "(default: linear mlp)"),
             ("score", "one of linear, additive, mlp, experts, information, trees"),
-            ("score", "one of all, train, validation, test (default: test,"),
+            ("score", "one of all, train, validation, test (default: test;"),
             ("encode", "images per batch (default: 512)"),
-            ("sculpt", "weight that keeps dimensions where they are (default: 0.0)"),
+            ("sculpt", "with w the whitened codes (default: 0.0)"),
             ("train", "(default: runs)"),
             ("sample", "seed of the draws (default: 0)"),
             ("sweep", "(default: one per CUDA device, otherwise one)"),

@@ -118,5 +118,5 @@ def test_wrong_arguments(arguments, text):
 
 
 def test_lengths_that_do_not_fit():
-    with pytest.raises(InputError, match="edges: one less than the values"):
+    with pytest.raises(InputError, match=r"edges: lengths \[1\] received; expected one less"):
         BinQuantiser([[0.0]], [[1.0]])

@@ -61,7 +61,7 @@ def test_every_parameter_gets_a_gradient_and_rows_are_independent_in_training_mo
         (lambda: ConvEncoder((3, 12), 2), "a side of 12 allows 1 to 3"),
         (lambda: ConvEncoder((3, 32, 32), 2, channels=[4] * 6), "channels: 6 convolutions"),
         (lambda: ConvEncoder((3, 32, 32), 2, channels=[]), "channels: 0 convolutions"),
-        (lambda: ConvEncoder((3, 32, 32), 2, channels=[4, 0]), "every width"),
+        (lambda: ConvEncoder((3, 32, 32), 2, channels=[4, 0]), "every number"),
         (lambda: ConvEncoder((3, 32, 32), 2, activation="swish"), "activation|Type-check|violates type hint"),
         (lambda: ResNetEncoder((3, 48), 2), "signals received; .* accepts images, give .*: conv or mlp$"),
         (lambda: ResNetEncoder((3,), 2), "vectors received; .* accepts images, give model.name: mlp$"),
