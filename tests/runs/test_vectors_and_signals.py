@@ -140,7 +140,11 @@ def test_a_source_of_ones_own_trains(tmp_path):
     [
         ("vectors", {"data__flip": True}, "data.flip: true received; only images"),
         ("signals", {"data__shift": 2}, "data.shift: 2 received; only images"),
-        ("vectors", {"trainer__channels_last": True}, "channels_last: true received; give false, because only images"),
+        (
+            "vectors",
+            {"trainer__channels_last": True},
+            "channels_last: true received; give false, because only images",
+        ),
         (
             "vectors",
             {"model__likelihood": "bernoulli"},
