@@ -198,11 +198,10 @@ def _section(data: str, config: Config | None) -> tuple[DataSection, bool]:
             '"{name: cifar10, root: DIR}"'
         )
     settings = validate(DataSection, section, "--data")
-    if config is not None and settings.source.name == config.slots["data"].name:
-        ranges = config.slots["data"].arguments.get("value_range")
-        if isinstance(ranges, Mapping) and section.get("value_range") is None:
-            section = {**section, "value_range": ranges}
-            settings = validate(DataSection, section, "--data")
+    ranges = None if config is None else config.slots["data"].arguments.get("value_range")
+    if isinstance(ranges, Mapping) and settings.source.to_dict().get("value_range", ranges) is None:
+        section = {**section, "value_range": ranges}
+        settings = validate(DataSection, section, "--data")
     if config is not None and _is_moved(settings.source, config.slots["data"]):
         sizes = {key: getattr(config.data, key) for key in _SIZES}
         settings = validate(DataSection, {**sizes, **section}, "--data")

@@ -45,6 +45,14 @@ def plan_file(tmp_path):
     return write
 
 
+def plan_with_data(folder, data):
+    """Return the plan of one run with these data."""
+    (folder / "base.yaml").write_text(yaml.safe_dump({**BASE, "data": data}))
+    plan = folder / "plan.yaml"
+    plan.write_text(yaml.safe_dump({"name": "p", "config": "base.yaml", "runs": {"a": {}}}))
+    return read_plan(plan)
+
+
 class TestReading:
     def test_a_study_names_its_runs(self, plan_file):
         path = plan_file(
@@ -395,11 +403,7 @@ class TestRows:
 
     def test_data_files_are_compared_by_name(self, study, tmp_path):
         def plan_of(path):
-            data = {"name": "arrays", "path": str(path), "batch_size": 16}
-            (tmp_path / "base.yaml").write_text(yaml.safe_dump({**BASE, "data": data}))
-            plan = tmp_path / "plan.yaml"
-            plan.write_text(yaml.safe_dump({"name": "p", "config": "base.yaml", "runs": {"a": {}}}))
-            return read_plan(plan)
+            return plan_with_data(tmp_path, {"name": "arrays", "path": str(path), "batch_size": 16})
 
         rows = study[0]
         row = json.loads(rows.read_text().splitlines()[0])
@@ -411,11 +415,9 @@ class TestRows:
 
     def test_image_folders_are_compared_by_their_last_part(self, study, tmp_path):
         def plan_of(root):
-            data = {"name": "image_folder", "root": root, "size": 8, "batch_size": 16}
-            (tmp_path / "base.yaml").write_text(yaml.safe_dump({**BASE, "data": data}))
-            plan = tmp_path / "plan.yaml"
-            plan.write_text(yaml.safe_dump({"name": "p", "config": "base.yaml", "runs": {"a": {}}}))
-            return read_plan(plan)
+            return plan_with_data(
+                tmp_path, {"name": "image_folder", "root": root, "size": 8, "batch_size": 16}
+            )
 
         rows = study[0]
         row = json.loads(rows.read_text().splitlines()[0])

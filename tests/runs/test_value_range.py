@@ -57,6 +57,7 @@ def test_dark_images_are_read_with_the_range_of_training(checkpoint, stored, tmp
         str(tmp_path / "dark.npy"),
         f"{{name: arrays, path: {tmp_path / 'dark.npy'}}}",
         str(tmp_path / "photos"),
+        f"{{name: image_folder, root: {tmp_path / 'photos'}, size: {SIZE}, channels: 1}}",
     ):
         assert torch.allclose(pixels(checkpoint, data)[:, 0], expected, atol=1 / 255)
     given = f"{{name: arrays, path: {tmp_path / 'dark.npy'}, value_range: [0, 511]}}"
