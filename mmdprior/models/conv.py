@@ -8,16 +8,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmdprior.models.layers import Activation, activation_layer, check_sizes, halved_sides
+from mmdprior.models.transposed import TransposedConv2d
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
 
 _CHANNELS = (32, 32, 64, 64)
 
-_LAYERS: dict[int, tuple[type[nn.Module], type[nn.Module]]] = {
-    2: (nn.Conv1d, nn.ConvTranspose1d),
-    3: (nn.Conv2d, nn.ConvTranspose2d),
-}
-"""Convolution and transposed convolution, by number of axes of a sample."""
+_CONVOLUTIONS: dict[int, type[nn.Module]] = {2: nn.Conv1d, 3: nn.Conv2d}
+"""By number of axes of a sample."""
 
 
 class ConvEncoder(nn.Module):
@@ -58,7 +56,7 @@ class ConvEncoder(nn.Module):
         super().__init__()
         widths = check_sizes("channels", [image_shape[0], *channels])
         sides = halved_sides(image_shape, len(channels), "convolutions")[-1]
-        convolution = _LAYERS[len(image_shape)][0]
+        convolution = _CONVOLUTIONS[len(image_shape)]
         check_sizes("hidden", [hidden])
         layers: list[nn.Module] = []
         for in_channels, out_channels in pairwise(widths):
@@ -108,7 +106,6 @@ class ConvDecoder(nn.Module):
         super().__init__()
         widths = check_sizes("channels", [image_shape[0], *channels])[::-1]
         sides = halved_sides(image_shape, len(channels), "convolutions")[::-1]
-        convolution = _LAYERS[len(image_shape)][1]
         check_sizes("hidden", [hidden])
         self.feature_shape = (widths[0], *sides[0])
         self.hidden = nn.Sequential(
@@ -123,12 +120,17 @@ class ConvDecoder(nn.Module):
             # Without output_padding a side of the output has 2 * small pixels. That is one too few if large
             # is odd, because the encoder's convolution rounds down.
             extra = tuple(after - 2 * before for before, after in zip(small, large, strict=True))
-            layers += [
-                convolution(in_channels, out_channels, 4, stride=2, padding=1, output_padding=extra),
-                activation_layer(activation),
-            ]
+            layers += [_transposed(in_channels, out_channels, extra), activation_layer(activation)]
         self.convolutions = nn.Sequential(*layers[:-1])  # no activation after the output layer
 
     def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n *sample"]:
         """Return one number per pixel and channel: its logit or its mean, depending on the likelihood."""
         return self.convolutions(self.hidden(z).unflatten(1, self.feature_shape))
+
+
+def _transposed(in_channels: int, out_channels: int, output_padding: tuple[int, ...]) -> nn.Module:
+    """Return a transposed convolution for signals or images, by the number of sides."""
+    if len(output_padding) == 2:
+        return TransposedConv2d(in_channels, out_channels, output_padding)
+    (extra,) = output_padding
+    return nn.ConvTranspose1d(in_channels, out_channels, 4, stride=2, padding=1, output_padding=extra)
