@@ -10,7 +10,8 @@ from torch.nn import functional
 from mmdprior.atoms import Cells
 from mmdprior.errors import check_integer
 from mmdprior.predictors.inputs import NetworkInputs
-from mmdprior.predictors.networks import BatchedMLP, InputsAndTargets, NetworkTrainer, check_widths
+from mmdprior.predictors.network_trainer import NetworkTrainer
+from mmdprior.predictors.networks import BatchedMLP, InputsAndTargets, check_widths
 from mmdprior.predictors.outcome import Classification
 from mmdprior.predictors.predictor import Fitted, Predictor
 

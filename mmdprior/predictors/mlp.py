@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.predictors.inputs import NetworkInputs
-from mmdprior.predictors.networks import BatchedMLP, InputsAndTargets, NetworkTrainer, check_widths
+from mmdprior.predictors.network_trainer import NetworkTrainer
+from mmdprior.predictors.networks import BatchedMLP, InputsAndTargets, check_widths
 from mmdprior.predictors.outcome import Regression
 from mmdprior.predictors.predictor import Fitted, Predictor
 
