@@ -27,6 +27,9 @@ _RADIUS = 0.28
 _REACH = 0.6
 """Largest displacement of a sprite's centre from the centre of the image."""
 
+_WINDOW = 24
+"""Pixels per axis that contain any sprite. The corner of the largest square is 9.5 pixels from its centre."""
+
 
 def sprites(images: int | None = 20_000, seed: int = 0) -> Source:
     """Open the procedural sprites.
@@ -105,20 +108,35 @@ def render(factors: Tensor) -> Tensor:
     shape, scale, orientation, x, y = factors.double()[:, :, None, None].unbind(1)
     size = _RADIUS * (0.5 + 0.5 * scale / (FACTOR_SIZES[1] - 1))
     angle = 2 * math.pi * orientation / FACTOR_SIZES[2]
-    # Pixel centres, relative to the centre of the sprite.
-    pixels = (torch.arange(_SIDE, dtype=torch.float64) + 0.5) * (2 / _SIDE) - 1
-    dx = pixels[None, None, :] - _REACH * (2 * x / (FACTOR_SIZES[3] - 1) - 1)
-    dy = pixels[None, :, None] - _REACH * (2 * y / (FACTOR_SIZES[4] - 1) - 1)
+    columns, dx = _window(x, FACTOR_SIZES[3])
+    rows, dy = _window(y, FACTOR_SIZES[4])
+    dx, dy = dx[:, None, :], dy[:, :, None]
     # Coordinates in the frame of the sprite: rotated back and scaled to radius 1.
     u = (angle.cos() * dx + angle.sin() * dy) / size
     v = (angle.cos() * dy - angle.sin() * dx) / size
     distance = torch.empty_like(u)
     for number, signed_distance in enumerate((_square, _ellipse, _heart)):
-        rows = (shape == number).flatten()
-        distance[rows] = signed_distance(u[rows], v[rows])
+        chosen = (shape == number).flatten()
+        distance[chosen] = signed_distance(u[chosen], v[chosen])
     # The distance in pixels is distance * size * (_SIDE / 2), negative inside.
     coverage = (0.5 - distance * size * (_SIDE / 2)).clamp(0, 1)
-    return (coverage * 255).round().to(torch.uint8)[:, None]
+    images = torch.zeros(len(factors), 1, _SIDE, _SIDE, dtype=torch.uint8)
+    sprite = torch.arange(len(factors))[:, None, None]
+    images[sprite, 0, rows[:, :, None], columns[:, None, :]] = (coverage * 255).round().to(torch.uint8)
+    return images
+
+
+def _window(position: Tensor, positions: int) -> tuple[Tensor, Tensor]:
+    """Return the pixels (b, w) around sprites along one axis, and their centres relative to the sprites.
+
+    Args:
+        position: (b, 1, 1) values of the factor x or y.
+        positions: number of values of this factor.
+    """
+    centres = _REACH * (2 * position[:, :, 0] / (positions - 1) - 1)
+    first = ((centres + 1) * (_SIDE / 2) - _WINDOW / 2).round().clamp(0, _SIDE - _WINDOW)
+    pixels = first.long() + torch.arange(_WINDOW)
+    return pixels, (pixels.double() + 0.5) * (2 / _SIDE) - 1 - centres
 
 
 def _square(u: Tensor, v: Tensor) -> Tensor:

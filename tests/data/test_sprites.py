@@ -28,6 +28,17 @@ def test_images_are_anti_aliased_repeatable_and_within_the_border():
     assert border.max() == 0
 
 
+def test_only_pixels_that_a_sprite_covers_are_computed(monkeypatch):
+    """The window around a sprite contains it, for every shape, scale and orientation, also at the border."""
+    looks = torch.cartesian_prod(*[torch.arange(size) for size in FACTOR_SIZES[:3]])
+    for place in (torch.tensor([[0, 31]]), torch.tensor([[31, 0]]), torch.randint(32, (len(looks), 2))):
+        factors = torch.cat([looks, place.expand(len(looks), 2)], 1)
+        images = render(factors)
+        with monkeypatch.context() as patch:
+            patch.setitem(render.__globals__, "_WINDOW", 64)  # the whole image
+            assert torch.equal(images, render(factors))
+
+
 @pytest.mark.parametrize("factor", range(5))
 def test_every_factor_value_changes_the_image(factor):
     values = torch.arange(FACTOR_SIZES[factor])
