@@ -40,6 +40,7 @@ from mmdprior.priors import Prior
 from mmdprior.regularizers import Regularizer
 from mmdprior.runs.directory import RunDirectory, create_run_directory
 from mmdprior.runs.experiment import Experiment
+from mmdprior.runs.heap import keep_freed_memory
 from mmdprior.training import (
     AdaptiveSchedule,
     Checkpointing,
@@ -95,6 +96,8 @@ def assemble(
         (40, 2)
     """
     world, device = join(choose_device(config.trainer.device))
+    if device.type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(config.seed)
     parts = _build(config, resume, world, device)
     if runs is not None:
