@@ -1,7 +1,8 @@
 """Images per second, loss after equal steps, and peak memory: mmdprior, pythae and a plain PyTorch loop.
 
 All three train the same network from the same weights on the same images with Adam, each with its own default
-settings. Rounds alternate between them, so that other load on the machine affects all equally.
+settings, and each in a process of its own. Rounds alternate between them, so that other load on the machine
+affects all equally.
 
 python scripts/bench.py peers                          # sprites, batch 64, 4 rounds of 20 steps
 python scripts/bench.py peers --install                # puts pythae into a temporary folder first
@@ -12,14 +13,16 @@ import contextlib
 import importlib.util
 import io
 import logging
+import multiprocessing
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
-from copy import deepcopy
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -141,60 +144,72 @@ def held_out_loss(model: Autoencoder, images: Tensor) -> float:
     return float((output - x).square().flatten(1).sum(1).mean())
 
 
-def contenders(
-    options: argparse.Namespace, folder: Path
-) -> tuple[dict[str, tuple[Autoencoder, Rounds]], Tensor]:
-    """Return model and round by name, all with the same first weights, and the held-out images."""
-    size, steps = options.batch, options.steps
-    images = training_images(size * steps)
-    train, held_out = images[HELD_OUT:][: size * steps], images[:HELD_OUT]
-    torch.manual_seed(0)
-    shape = tuple(images.shape[1:])
-    start = Autoencoder(ConvEncoder(shape, DIM), ConvDecoder(shape, DIM))
-    made = {}
-    for name in options.only or installed():
-        if name == "mmdprior":
-            # It takes its test and validation images from the file, too: these are additional ones.
-            made[name] = ours(start, torch.cat([train, held_out[:16]]), size, steps, folder)
-            continue
-        model = deepcopy(start)
-        run = plain(model, train, size) if name == "plain loop" else pythae(model, train, size, folder)
-        made[name] = model, run
-    return made, held_out
-
-
 def installed() -> list[str]:
     """Return the names of the contenders that can run."""
     return ["mmdprior", "plain loop"] + ["pythae"] * (importlib.util.find_spec("pythae") is not None)
 
 
+def prepare(name: str, size: int, steps: int, folder: Path) -> tuple[Autoencoder, Rounds, Tensor]:
+    """Return the model of a contender, its round, and held-out images; all have the same first weights."""
+    images = training_images(size * steps)
+    train, held_out = images[HELD_OUT:][: size * steps], images[:HELD_OUT]
+    torch.manual_seed(0)
+    shape = tuple(images.shape[1:])
+    model = Autoencoder(ConvEncoder(shape, DIM), ConvDecoder(shape, DIM))
+    if name == "mmdprior":
+        # It takes its test and validation images from the file, too: these are additional ones.
+        return *ours(model, torch.cat([train, held_out[:16]]), size, steps, folder), held_out
+    run = plain(model, train, size) if name == "plain loop" else pythae(model, train, size, folder)
+    return model, run, held_out
+
+
+def serve(name: str, size: int, steps: int, connection: Connection) -> None:
+    """Run one round per message, in a process of this contender alone; send times, loss and peak memory."""
+    warnings.simplefilter("ignore", UserWarning)
+    with tempfile.TemporaryDirectory() as folder:
+        model, run, held_out = prepare(name, size, steps, Path(folder))
+        connection.send(held_out_loss(model, held_out))
+        while connection.recv():
+            started, used = time.perf_counter(), time.process_time()
+            run()
+            times = time.perf_counter() - started, time.process_time() - used
+            connection.send((*times, held_out_loss(model, held_out), peak_memory()))
+
+
 def compare(options: argparse.Namespace) -> None:
-    """Print images per second, ratios and losses."""
-    with tempfile.TemporaryDirectory() as name:
-        chosen, held_out = contenders(options, Path(name))
-        times: dict[str, list[tuple[float, float]]] = {peer: [] for peer in chosen}
-        losses = {peer: held_out_loss(model, held_out) for peer, (model, _) in chosen.items()}
-        print("before    " + ", ".join(f"{peer} {loss:.1f}" for peer, loss in losses.items()))
-        for repeat in range(options.repeats + 1):
-            for peer, (_, run) in chosen.items():
-                started, used = time.perf_counter(), time.process_time()
-                run()
-                if repeat:  # the first round warms up
-                    times[peer].append((time.perf_counter() - started, time.process_time() - used))
-        images = options.batch * options.steps
-        for peer, (model, _) in chosen.items():
-            wall, cpu = (statistics.median(pair[i] for pair in times[peer]) for i in (0, 1))
+    """Print images per second, losses, peak memory and ratios."""
+    context = multiprocessing.get_context("spawn")
+    contenders: dict[str, Connection] = {}
+    rounds: dict[str, list[tuple[float, float, float, int]]] = {}
+    for name in options.only or installed():
+        contenders[name], other_end = context.Pipe()
+        arguments = (name, options.batch, options.steps, other_end)
+        context.Process(target=serve, args=arguments, daemon=True).start()
+        rounds[name] = []
+    print("before    " + ", ".join(f"{name} {peer.recv():.1f}" for name, peer in contenders.items()))
+    for repeat in range(options.repeats + 1):
+        for name, peer in contenders.items():
+            peer.send(True)
+            result = peer.recv()
+            if repeat:  # the first round warms up
+                rounds[name].append(result)
+    for peer in contenders.values():
+        peer.send(False)
+    images = options.batch * options.steps
+    for name, results in rounds.items():
+        wall, cpu = (statistics.median(result[i] for result in results) for i in (0, 1))
+        *_, loss, memory = results[-1]
+        print(
+            f"{name:10} {images / wall:7.0f} images/s, {images / cpu:7.0f} per CPU second; peak memory "
+            f"{memory} MiB; held-out loss after {(options.repeats + 1) * options.steps} steps {loss:.2f}"
+        )
+    for name in [name for name in rounds if name != "mmdprior" and "mmdprior" in rounds]:
+        for label, i in (("time", 0), ("CPU time", 1)):
+            ratios = sorted(b[i] / a[i] for a, b in zip(rounds["mmdprior"], rounds[name], strict=True))
             print(
-                f"{peer:10} {images / wall:7.0f} images/s, {images / cpu:7.0f} per CPU second; held-out loss "
-                f"after {(options.repeats + 1) * options.steps} steps {held_out_loss(model, held_out):.2f}"
+                f"{name} / mmdprior, {label}: {statistics.median(ratios):.2f} "
+                f"({ratios[0]:.2f} to {ratios[-1]:.2f} in {len(ratios)} rounds)"
             )
-        for peer in [peer for peer in chosen if peer != "mmdprior" and "mmdprior" in chosen]:
-            for label, i in (("time", 0), ("CPU time", 1)):
-                ratios = sorted(b[i] / a[i] for a, b in zip(times["mmdprior"], times[peer], strict=True))
-                print(
-                    f"{peer} / mmdprior, {label}: {statistics.median(ratios):.2f} "
-                    f"({ratios[0]:.2f} to {ratios[-1]:.2f} in {len(ratios)} rounds)"
-                )
 
 
 def peak_memory() -> int:
@@ -206,15 +221,6 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-def memory(options: argparse.Namespace, peers: list[str]) -> None:
-    """Print the peak memory of each contender, trained alone in a process of its own."""
-    for peer in peers:
-        command = [sys.executable, str(Path(__file__).parents[1] / "bench.py"), "peers", "--only", peer]
-        settings = ["--batch", str(options.batch), "--steps", str(options.steps), "--repeats", "1", "--peak"]
-        result = subprocess.run([*command, *settings], capture_output=True, text=True, check=True)
-        print(f"{peer:10} peak memory {result.stdout.split()[-1]} MiB")
-
-
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="bench.py peers", description=__doc__)
     parser.add_argument("--batch", type=int, default=64, help="images per step (64)")
@@ -222,7 +228,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--repeats", type=int, default=4, help="rounds of each, after one to warm up (4)")
     parser.add_argument("--only", nargs="+", help="contenders to run: mmdprior, 'plain loop', pythae")
     parser.add_argument("--install", action="store_true", help="install pythae into a temporary folder first")
-    parser.add_argument("--peak", action="store_true", help="print only the peak memory in MiB")
     options = parser.parse_args(arguments)
     with contextlib.ExitStack() as stack:
         if options.install:
@@ -230,14 +235,7 @@ def main(arguments: list[str]) -> None:
             pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", target]
             subprocess.run([*pip, *PEER_PACKAGES], check=True)
             sys.path.insert(0, target)
-        if options.peak:
-            with contextlib.redirect_stdout(io.StringIO()):
-                compare(options)
-            print(peak_memory())
-            return
         print(f"CPU, {torch.get_num_threads()} threads, torch {torch.__version__}, batch {options.batch}")
         if "pythae" not in installed():
             print("pythae is not installed; give --install, or pip install pythae")
         compare(options)
-        if not options.install:  # a process of its own does not see the temporary folder
-            memory(options, options.only or installed())
