@@ -35,8 +35,7 @@ def fill_gradients(
         targets: targets of every network.
         loss: loss per network and row.
     """
-    seen = model.seen_inputs()
-    weights, biases = _layers(model, seen)
+    weights, biases = _layers(model)
     weight_grads, bias_grads = ([_grad(p) for p in group] for group in (model.weights, model.biases))
     for part in _parts(model, inputs):
         layers = _activations(model, inputs, part, weights, biases)
@@ -50,7 +49,7 @@ def fill_gradients(
             torch.sum(grad, 1, keepdim=True, out=bias_grads[i][part])
             if i > 0:
                 grad = torch.bmm(grad, weights[i][part].transpose(1, 2)).mul_(_slope_(model, before))
-    weight_grads[0].mul_(seen)
+    weight_grads[0][model.hidden_inputs()] = 0
 
 
 @torch.no_grad()
@@ -58,13 +57,16 @@ def outputs_by_part(
     model: BatchedMLP, inputs: Float[Tensor, "p n inputs"]
 ) -> Iterator[tuple[slice, Float[Tensor, "b n outputs"]]]:
     """Yield slices of the networks, with their outputs on the rows of their problems."""
-    weights, biases = _layers(model, model.seen_inputs())
+    weights, biases = _layers(model)
     for part in _parts(model, inputs):
         yield part, _activations(model, inputs, part, weights, biases)[-1]
 
 
-def _layers(model: BatchedMLP, seen: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    return [model.weights[0] * seen, *list(model.weights)[1:]], list(model.biases)
+def _layers(model: BatchedMLP) -> tuple[list[Tensor], list[Tensor]]:
+    """Return weights and biases; the first weights are zero where a network must not see an input."""
+    first = model.weights[0].clone()
+    first[model.hidden_inputs()] = 0
+    return [first, *list(model.weights)[1:]], list(model.biases)
 
 
 def _grad(parameter: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional
 
 from mmdprior.errors import InputError, check_integer
 
@@ -76,16 +75,19 @@ class BatchedMLP(nn.Module):
     def forward(self, z: Float[Tensor, "p n inputs"]) -> Float[Tensor, "a n outputs"]:
         """Return the outputs of every network on the rows of its problem."""
         hidden = z.expand(len(self.dimension), -1, -1) if len(z) == 1 else z[self.problem]
-        weights = [self.weights[0] * self.seen_inputs(), *list(self.weights)[1:]]
+        mask = z.new_ones(len(self.dimension), z.shape[2], 1)
+        mask[self.hidden_inputs()] = 0
+        weights = [self.weights[0] * mask, *list(self.weights)[1:]]
         for layer, (weight, bias) in enumerate(zip(weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, self.activate(hidden) if layer else hidden, weight)
         return hidden
 
-    def seen_inputs(self) -> Float[Tensor, "a inputs 1"]:
-        """Return 1 where a network may see an input, and 0 where the input is that of its target."""
-        first = self.weights[0]
-        own = functional.one_hot(self.dimension, first.shape[1] // self.groups).repeat(1, self.groups)
-        return 1 - own.to(first)[:, :, None]
+    def hidden_inputs(self) -> tuple[Int[Tensor, "a 1"], Int[Tensor, "a groups"]]:
+        """Return the networks, and the inputs that each of them must not see: those of its target."""
+        dim = self.weights[0].shape[1] // self.groups
+        groups = torch.arange(self.groups, device=self.dimension.device)
+        networks = torch.arange(len(self.dimension), device=self.dimension.device)
+        return networks[:, None], self.dimension[:, None] + dim * groups
 
     def activate(self, hidden: Tensor) -> Tensor:
         """Apply the activation in place."""
