@@ -19,6 +19,8 @@ from benches.scores.speed import speed
 from benches.scores.table import table
 from benches.scores.validation import validate
 
+AGAINST = ["mlp", "classifier", "ridge"]
+"""Models of scikit-learn: MLPRegressor, MLPClassifier and Ridge."""
 ALL = [*EXACT, "mlp", "experts", "information"]
 FIGURE = Path(__file__).parent / "figures" / "lps_validation.png"
 
@@ -42,7 +44,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--images", help="image folder; mlp is timed on PCA codes of the images in its train/"
     )
-    parser.add_argument("--against", nargs="+", default=["mlp", "ridge"], choices=["mlp", "ridge"])
+    parser.add_argument("--against", nargs="+", default=AGAINST, choices=AGAINST)
     parser.add_argument("--looped", type=int, metavar="K", help="time scikit-learn on K dimensions and scale")
     parser.add_argument(
         "--out", default="runs/lps_validation.json", help="JSON of results; existing entries are kept"

@@ -20,7 +20,7 @@ from benches import loop as loops
 from benches import mmd
 from benches.device.sizes import Sizes
 from benches.device.steps import MODES, Step
-from benches.scores.speed import looped
+from benches.scores.speed import looped, regression
 
 from mmdprior import lps as score
 from mmdprior.config import load_config
@@ -170,7 +170,9 @@ def lps(sizes: Sizes, device: str, data: str | None) -> None:
     once = time.perf_counter() - begun
     emit("lps mlp, one split", seconds=once, r2_first=single.r2[0])
     settings = {"hidden_layer_sizes": (64, 64), "early_stopping": True}
-    dims, r2, theirs = looped(z.numpy(), lambda i: MLPRegressor(**settings, random_state=i), sizes.looped)
+    dims, r2, theirs = looped(
+        z.numpy(), regression(lambda i: MLPRegressor(**settings, random_state=i)), sizes.looped
+    )
     emit(
         f"scikit-learn MLPRegressor, one split, {len(dims)} of {dim} dimensions scaled",
         seconds=theirs,
