@@ -23,6 +23,7 @@ import time
 import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -179,12 +180,14 @@ def serve(name: str, size: int, steps: int, connection: Connection) -> None:
 def compare(options: argparse.Namespace) -> None:
     """Print images per second, losses, peak memory and ratios."""
     context = multiprocessing.get_context("spawn")
+    processes: list[BaseProcess] = []
     contenders: dict[str, Connection] = {}
     rounds: dict[str, list[tuple[float, float, float, int]]] = {}
     for name in options.only or installed():
         contenders[name], other_end = context.Pipe()
         arguments = (name, options.batch, options.steps, other_end)
-        context.Process(target=serve, args=arguments, daemon=True).start()
+        processes.append(context.Process(target=serve, args=arguments, daemon=True))
+        processes[-1].start()
         rounds[name] = []
     print("before    " + ", ".join(f"{name} {peer.recv():.1f}" for name, peer in contenders.items()))
     for repeat in range(options.repeats + 1):
@@ -195,6 +198,8 @@ def compare(options: argparse.Namespace) -> None:
                 rounds[name].append(result)
     for peer in contenders.values():
         peer.send(False)
+    for process in processes:
+        process.join()
     images = options.batch * options.steps
     for name, results in rounds.items():
         wall, cpu = (statistics.median(result[i] for result in results) for i in (0, 1))
