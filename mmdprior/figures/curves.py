@@ -21,7 +21,7 @@ _MOST_DISTINCT = 12
 """Up to this many points differ in colour and marker and are in the legend; more have labels."""
 _LETTERS_IN_LEGEND = 90
 """Letters that fit into a line of the legend."""
-_SIDES = ((5, 5), (5, -5), (-5, 5), (-5, -5), (0, 8), (0, -8))
+_SIDES = ((5, 5), (5, -5), (-5, 5), (-5, -5), (0, 8), (0, -8), (8, 0), (-8, 0))
 _PLACES = [(distance * x, distance * y) for distance in (1, 2, 3) for x, y in _SIDES]
 """Offsets of labels from their points in typographic points, nearest first."""
 _CROWDED_LPS = 0.1
@@ -160,8 +160,10 @@ def _label_points(
         points: (x, y) by label, the most important ones first.
         texts: texts that labels must not cover.
     """
+    from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
 
+    outline: list[Any] = [withStroke(linewidth=2, foreground=PAPER)]  # interrupts bars behind the letters
     figure: Any = axes.figure
     figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer()
@@ -175,6 +177,7 @@ def _label_points(
             label = axes.annotate(
                 name, point, (dx, dy), textcoords="offset points", fontsize=7, ha=side, va="center"
             )
+            label.set_path_effects(outline)
             box = label.get_window_extent(renderer)
             inside = axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1)
             if inside and not any(box.overlaps(other) for other in taken):
