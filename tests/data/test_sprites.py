@@ -1,5 +1,7 @@
 """Sprites: factors, rendering and seeded subsets."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +37,7 @@ def test_only_pixels_that_a_sprite_covers_are_computed(monkeypatch):
         factors = torch.cat([looks, place.expand(len(looks), 2)], 1)
         images = render(factors)
         with monkeypatch.context() as patch:
-            patch.setitem(render.__globals__, "_WINDOW", 64)  # the whole image
+            patch.setattr(sys.modules[render.__module__], "_WINDOW", 64)  # the whole image
             assert torch.equal(images, render(factors))
 
 

@@ -91,7 +91,20 @@ def test_torch_computes_what_the_layer_is_not_meant_for(change, uses_it, monkeyp
 def test_autocast_keeps_its_precision():
     layer = TransposedConv2d(3, 5).to(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
-        assert layer(torch.randn(2, 3, 4, 4)).dtype == torch.bfloat16
+        output = layer(torch.randn(2, 3, 4, 4))
+    assert output.dtype == torch.bfloat16
+    output.sum().backward()
+    assert layer.weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("after", [1, 3, 8])
+def test_outputs_and_gradients_stay_in_channels_last(after):
+    layer = TransposedConv2d(6, after).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 6, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    output = layer(x)
+    (gradient,) = torch.autograd.grad(output.square().sum(), x)
+    assert output.is_contiguous(memory_format=torch.channels_last)
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_signals_are_decoded_by_the_layer_of_torch():

@@ -1,9 +1,13 @@
 """Networks trained together."""
 
+from copy import deepcopy
+
 import torch
 from helpers.codes import dependent
 
 from mmdprior.predictors import MLPPredictor
+from mmdprior.predictors.network_trainer import _AdamW
+from mmdprior.predictors.networks import BatchedMLP
 
 
 def test_dropping_stopped_networks_has_no_effect_on_the_others(monkeypatch):
@@ -14,3 +18,22 @@ def test_dropping_stopped_networks_has_no_effect_on_the_others(monkeypatch):
     monkeypatch.setattr("mmdprior.predictors.network_trainer._MIN_STOPPED_SHARE", 1.0)
     kept = model.fit(z, validation, [torch.Generator().manual_seed(0)])(test).r2()
     torch.testing.assert_close(kept, dropped, atol=1e-4, rtol=0)
+
+
+def test_updates_are_those_of_adamw_also_after_networks_were_dropped():
+    model = BatchedMLP(6, (5,), [torch.Generator().manual_seed(0)], torch.zeros(1, 6, 1))
+    reference = deepcopy(model)
+    ours, theirs = _AdamW(model, 0.1, 0.5), torch.optim.AdamW(reference.parameters(), 0.1, weight_decay=0.5)
+    kept = torch.arange(6)
+    for step in range(6):
+        if step == 3:
+            kept = torch.tensor([1, 4, 5])
+            model.keep(kept)
+            ours.keep(kept)
+        for parameter, complete in zip(model.parameters(), reference.parameters(), strict=True):
+            complete.grad = torch.randn(complete.shape)
+            parameter.grad = complete.grad[kept]
+        ours.step()
+        theirs.step()
+    for parameter, complete in zip(model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(parameter, complete[kept])

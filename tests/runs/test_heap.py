@@ -6,9 +6,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-from mmdprior.runs import heap
+from mmdprior.config.load import make_config
+from mmdprior.runs import assembly, heap
 from mmdprior.runs.heap import keep_freed_memory
+from mmdprior.world import World
 
 FAULTS = """
 import resource, sys
@@ -50,3 +53,17 @@ def test_other_c_libraries_are_left_alone(monkeypatch, library):
         monkeypatch.setattr(heap.os, "name", "nt")
     monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: library)
     assert not keep_freed_memory()
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", 1), ("meta", 0)])
+def test_runs_on_a_cpu_keep_freed_memory(monkeypatch, device, expected):
+    calls = []
+    monkeypatch.setattr(assembly, "choose_device", lambda name: torch.device(device))
+    monkeypatch.setattr(assembly, "join", lambda device: (World(), device))
+    monkeypatch.setattr(assembly, "keep_freed_memory", lambda: calls.append(1))
+    monkeypatch.setattr(assembly, "_build", lambda *arguments: 1 / 0)  # nothing else is needed
+    parts = {"data": {"name": "sprites"}, "model": {"name": "mlp"}, "regularizer": {"name": "none"}}
+    config = make_config({"name": "small", **parts, "trainer": {"steps": 1}})
+    with pytest.raises(ZeroDivisionError):
+        assembly.assemble(config)
+    assert len(calls) == expected
