@@ -102,7 +102,7 @@ def test_outputs_and_gradients_stay_in_channels_last(after):
     layer = TransposedConv2d(6, after).to(memory_format=torch.channels_last)
     x = torch.randn(2, 6, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
     output = layer(x)
-    (gradient,) = torch.autograd.grad(output.square().sum(), x)
+    (gradient,) = torch.autograd.grad(output, x, torch.randn(output.shape))
     assert output.is_contiguous(memory_format=torch.channels_last)
     assert gradient.is_contiguous(memory_format=torch.channels_last)
 

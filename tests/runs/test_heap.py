@@ -62,7 +62,11 @@ def test_runs_on_a_cpu_keep_freed_memory(monkeypatch, device, expected):
     monkeypatch.setattr(assembly, "join", lambda device: (World(), device))
     monkeypatch.setattr(assembly, "keep_freed_memory", lambda: calls.append(1))
     monkeypatch.setattr(assembly, "_build", lambda *arguments: 1 / 0)  # nothing else is needed
-    parts = {"data": {"name": "sprites"}, "model": {"name": "mlp"}, "regularizer": {"name": "none"}}
+    parts = {
+        "data": {"name": "sprites"},
+        "model": {"name": "mlp", "latent_dim": 2},
+        "regularizer": {"name": "none"},
+    }
     config = make_config({"name": "small", **parts, "trainer": {"steps": 1}})
     with pytest.raises(ZeroDivisionError):
         assembly.assemble(config)
