@@ -7,10 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmdprior.errors import check_integer
-from mmdprior.kernels import WAE_IMQ
+from mmdprior.kernels import WAE_IMQ, Kernel
 from mmdprior.priors import Prior
 from mmdprior.priors.snapshot import Derived
 from mmdprior.regularizers import mmd
+from mmdprior.regularizers.estimators import Estimator
 from mmdprior.seeding import stream
 
 __all__ = ["PriorMatch"]
@@ -63,22 +64,44 @@ class PriorMatch:
         if len(codes) < self.n:
             return float("nan")
         rows = torch.randperm(len(codes), generator=stream(self.seed, "rows"))[: self.n]
-        mean, std = self._null.of(self.prior, self.n, self.seed)
+        null = self._null.of(self.prior, self.n, self.seed)
         chosen = codes[rows.to(codes.device)]
         # At such distances the kernel is 0 to rounding. Nearer codes have finite squares in float32.
         largest = float(chosen.abs().max())
         chosen = chosen * (_FAR / largest) if largest > _FAR else chosen
-        return (self._mmd(chosen) - mean) / std
+        return (null.reference.mmd(chosen) - null.mean) / null.std
 
-    def _null_distribution(self, prior: Prior, n: int, seed: int) -> tuple[float, float]:
-        """Return mean and standard deviation of the MMD^2 of prior batches."""
-        null = torch.tensor([self._mmd(self._draw(1 + i)) for i in range(self._DRAWS)])
-        return float(null.mean()), float(null.std())
+    def _null_distribution(self, prior: Prior, n: int, seed: int) -> "_Null":
+        """Return the reference batch with mean and standard deviation of the MMD^2 of prior batches."""
+        reference = _Reference(self._draw(0), self._kernel.of(prior))
+        values = torch.tensor([reference.mmd(self._draw(1 + i)) for i in range(self._DRAWS)])
+        return _Null(reference, float(values.mean()), float(values.std()))
 
     def _draw(self, index: int) -> Tensor:
         """Return prior batch ``index``; batch 0 is the reference."""
         return self.prior.sample(self.n, stream(self.seed, "match", index))
 
-    def _mmd(self, codes: Tensor) -> float:
-        reference = self._draw(0)
-        return float(mmd(codes.to(reference), reference, self._kernel.of(self.prior)))
+
+class _Reference(Estimator):
+    """The U-statistic against one reference batch, whose own term is computed once."""
+
+    def __init__(self, draws: Tensor, kernel: Kernel) -> None:
+        self._draws, self._kernel = draws, kernel
+        self._within = kernel.means_within(draws, unbiased=True)
+
+    def mmd(self, codes: Tensor) -> float:
+        """Return the MMD^2 between codes and the reference batch."""
+        return float(mmd(codes.to(self._draws), self._draws, self._kernel, self))
+
+    def __call__(self, z: Tensor, y: Tensor | None, kernel: Kernel) -> Tensor:
+        """Return the estimate of every term."""
+        return kernel.means_within(z, unbiased=True) + self._within - 2 * kernel.means_across(z, self._draws)
+
+
+@dataclass(frozen=True)
+class _Null:
+    """The reference batch, and mean and standard deviation of the MMD^2 of prior batches to it."""
+
+    reference: _Reference
+    mean: float
+    std: float

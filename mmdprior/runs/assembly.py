@@ -257,6 +257,7 @@ def _validation(
         pictures=config.evaluation.pictures,
         groups=config.evaluation.groups,
         factor_scores=validation_scores(config),
+        defer_first=True,
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from mmdprior.data import ImageSet
 from mmdprior.evaluation import (
     Codes,
+    Evaluation,
     FactorScores,
     Reconstruction,
     add_reconstruction,
@@ -42,6 +43,8 @@ class Validation:
         groups: label of the images that is equal for dependent ones, ``blocks`` for images in time order, or
             None for independent images.
         factor_scores: supervised scores of images with known factors; None for none.
+        defer_first: whether the figures of step 0 are drawn by the next call or by `draw_deferred`, so that
+            training starts a second earlier.
 
     Example:
         >>> from torch import nn
@@ -68,6 +71,10 @@ class Validation:
     pictures: bool = True
     groups: str | None = None
     factor_scores: FactorScores | None = None
+    defer_first: bool = False
+
+    def __post_init__(self) -> None:
+        self._deferred: tuple[Evaluation, Codes] | None = None
 
     def __call__(self, step: int) -> dict[str, float]:
         """Return scores by TensorBoard tag, equal on every rank.
@@ -97,14 +104,27 @@ class Validation:
         result = add_reconstruction(scored, codes, error, self.match, groups=groups)
         if self.factor_scores is not None:
             result = replace(result, disentanglement=self.factor_scores(codes, seed=self.seed))
+        self.draw_deferred()
         if self.pictures and self.logger.pictures:
             for tag, image in self._panels.draw(self.model, codes).items():
                 self.logger.image(tag, image, step)
-            for tag, figure in self._panels.figures(result, codes).items():
-                self.logger.figure(tag, figure, step)
             for tag, values in self._panels.histograms(codes).items():
                 self.logger.histogram(tag, values, step)
+            if self.defer_first and step == 0:
+                self._deferred = result, codes
+            else:
+                self._draw_figures(result, codes, step)
         return result.scalars()
+
+    def draw_deferred(self) -> None:
+        """Draw the figures of step 0, if they have not been drawn yet."""
+        deferred, self._deferred = self._deferred, None
+        if deferred is not None:
+            self._draw_figures(*deferred, step=0)
+
+    def _draw_figures(self, result: Evaluation, codes: Codes, step: int) -> None:
+        for tag, figure in self._panels.figures(result, codes).items():
+            self.logger.figure(tag, figure, step)
 
     @cached_property
     def _panels(self) -> Panels:
