@@ -86,8 +86,11 @@ def styled() -> Iterator[None]:
     """Use the style of the package inside a ``with`` block, independent of the caller's style."""
     import matplotlib
 
-    style: dict[Any, Any] = {**matplotlib.rcParamsDefault, **_STYLE}
-    with matplotlib.rc_context(style):
+    wanted: dict[Any, Any] = {**matplotlib.rcParamsDefault, **_STYLE}
+    # Reading or setting the backend would import pyplot, which may load a GUI toolkit.
+    wanted.pop("backend", None)
+    current = matplotlib.rcParams
+    with matplotlib.rc_context({key: value for key, value in wanted.items() if current[key] != value}):
         yield
 
 

@@ -1,5 +1,9 @@
 """Colours, line styles and file formats of figures."""
 
+import subprocess
+import sys
+
+import matplotlib
 import numpy as np
 import pytest
 
@@ -33,3 +37,21 @@ def test_figures_are_saved_as_png_and_svg(tmp_path):
     text = vector.read_text()
     assert "prefers-color-scheme: dark" in text
     assert text == svg(figure)
+
+
+def test_the_style_of_the_caller_has_no_effect_and_is_kept():
+    codes = np.random.default_rng(0).normal(size=(200, 2))
+    expected = svg(marginals(codes))
+    with matplotlib.rc_context({"font.size": 30, "axes.grid": True, "lines.linewidth": 9}):
+        assert svg(marginals(codes)) == expected
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_drawing_does_not_import_pyplot():
+    """Importing it would choose a backend, and so load a GUI toolkit where one is installed."""
+    code = (
+        "import sys, numpy; from mmdprior.figures import marginals; from mmdprior.figures.style import png; "
+        "png(marginals(numpy.ones((50, 2)))); print('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
