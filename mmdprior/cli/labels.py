@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mmdprior.data.table import parse_number
 from mmdprior.errors import InputError
 
 __all__ = ["label_pairs"]
@@ -17,7 +18,7 @@ def label_pairs(texts: Sequence[str]) -> dict[str, float]:
     for text in texts:
         name, _, value = text.partition("=")
         try:
-            pairs[name] = float(value)
+            pairs[name] = parse_number(value)
         except ValueError:
             raise InputError(
                 f"--given: {text!r} received; give LABEL=VALUE with a number, such as digit=3"

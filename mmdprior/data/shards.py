@@ -5,7 +5,7 @@ import io
 import tarfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -50,7 +50,8 @@ def shards(
         background: colour behind transparent pixels: a name, '#rrggbb', a grey level, or [red, green, blue].
 
     Raises:
-        InputError: no shards, a damaged or compressed one, one without images, or labels of some images only.
+        InputError: no shards, a damaged or compressed one, one without images, or labels of some images only;
+            or a label that is not an integer.
 
     Example:
         >>> import io, tarfile
@@ -116,11 +117,14 @@ class TarShard(Shard):
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 key, _, suffix = member.name.rpartition(".")
-                if member.isfile() and f".{suffix.lower()}" in known:
+                if not member.isfile() or PurePosixPath(key).name.startswith("."):
+                    continue  # hidden files, such as those that macOS adds to archives
+                if f".{suffix.lower()}" in known:
                     positions[key] = (member.offset_data, member.size)
-                elif member.isfile() and suffix == "cls":
+                elif suffix == "cls":
                     file = tar.extractfile(member)
-                    classes[key] = int(file.read()) if file is not None else 0
+                    assert file is not None  # it is for a file
+                    classes[key] = _class_of(file.read(), f"{path}: {member.name}")
         if not positions:
             raise InputError(f"{path}: no images; give tar files of png or jpg files")
         labelled = [key for key in positions if key in classes]
@@ -241,7 +245,10 @@ def _open(argument: str, place: str) -> list[Shard]:
         raise InputError(
             f"{argument}: {place!r} received; give a folder or a pattern of tar or parquet files"
         )
-    return [part for file in files for part in _parts(file)]
+    parts = [part for file in files for part in _parts(file)]
+    if not parts:
+        raise InputError(f"{argument}: {len(files)} files without images received; give files of images")
+    return parts
 
 
 def _parts(file: Path) -> list[Shard]:
@@ -278,9 +285,25 @@ def _row_groups(file: Path) -> Iterator[ParquetShard]:
         rows = content.metadata.row_group(group).num_rows
         labels = torch.empty(rows, 0, dtype=torch.long)
         if labelled:
-            column = content.read_row_group(group, columns=["label"]).column("label")
-            labels = torch.tensor(column.to_pylist(), dtype=torch.long)[:, None]
-        yield ParquetShard(file, group, columns[0], labels)
+            numbers = content.read_row_group(group, columns=["label"]).column("label").to_pylist()
+            wrong = [number for number in numbers if not _is_whole(number)]
+            if wrong:
+                raise InputError(f"{file}: column label holds {wrong[0]!r}; give an integer in every row")
+            labels = torch.tensor(numbers, dtype=torch.long)[:, None]
+        if rows:
+            yield ParquetShard(file, group, columns[0], labels)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+
+
+def _class_of(content: bytes, entry: str) -> int:
+    """Return the class in a .cls file."""
+    text = content.decode(errors="replace").strip()
+    if not text.removeprefix("-").isdecimal():
+        raise InputError(f"{entry} holds {text[:40]!r}; give an integer")
+    return int(text)
 
 
 def _pyarrow_parquet(file: Path) -> Any:

@@ -149,6 +149,10 @@ def failing(folder, name):
         path.write_bytes(gzip.compress((folder / "y").read_bytes()))
     elif name == "damaged":
         (folder / "x.parquet").write_bytes(b"PAR1 is not enough")
+    elif name == "hidden file":
+        write_tar(path, [("a.cls", b"1"), ("some/._a.png", b"attributes")])
+    elif name == "class":
+        write_tar(path, [("a.png", encoded(0)), ("a.cls", b"cat")])
     elif name == "unlike labels":
         write_tar(path, [("a.png", encoded(0))])
         write_tar(folder / "z.tar", [("a.png", encoded(0)), ("a.cls", b"3")])
@@ -164,12 +168,38 @@ def failing(folder, name):
         ("compressed", r"x\.tar: not a readable tar file .*; give complete files"),
         ("damaged", r"x\.parquet: not a readable parquet file .*; give complete files"),
         ("unlike labels", r"x\.tar: no labels, unlike other shards"),
+        ("hidden file", r"x\.tar: no images"),
+        ("class", r"x\.tar: a\.cls holds 'cat'; give an integer"),
     ],
 )
 def test_shards_that_cannot_be_used_are_one_line_errors(tmp_path, name, message):
     with pytest.raises(InputError, match=message) as caught:
         shards(str(failing(tmp_path, name)), size=8)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        ([0, 1], [1, None], r"x\.parquet: column label holds None; give an integer in every row"),
+        ([0, 1], ["a", "b"], r"x\.parquet: column label holds 'a'"),
+        ([0, 1], [1.0, 1.5], r"x\.parquet: column label holds 1\.5"),
+        ([], [], "path: 1 files without images received"),
+    ],
+)
+def test_parquet_files_that_cannot_be_used_are_one_line_errors(tmp_path, images, labels, message):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    cells = pyarrow.array([encoded(number) for number in images], pyarrow.binary())
+    parquet.write_table(pyarrow.table({"image": cells, "label": labels}), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=message):
+        shards(str(tmp_path), size=8)
+
+
+def test_hidden_entries_of_tar_files_are_left_out(tmp_path):
+    write_tar(tmp_path / "x.tar", [("./a.png", encoded(0)), ("./._a.png", b"-"), ("./a.cls", b"7\n")])
+    assert shards(str(tmp_path), size=8).train.labels.tolist() == [[7]]
 
 
 def test_entries_that_are_no_images_and_vanished_shards_name_the_file(tmp_path):

@@ -66,6 +66,7 @@ def test_sample_and_traverse_take_labels(run, tmp_path, capsys):
         (("sample", "--given", "side=2"), "side: values from 2 to 2 received; the prior has 0 to 1"),
         (("sample", "--given", "size=1"), "given: 'size' received; the labels of the prior are side"),
         (("sample", "--given", "side"), "--given: 'side' received; give LABEL=VALUE"),
+        (("sample", "--given", "side=1_0"), "--given: 'side=1_0' received; give LABEL=VALUE"),
         (("traverse", "--factor", "size"), "factor: 'size' received; the prior has dimensions for side"),
     ]:
         command, *options = arguments
