@@ -8,10 +8,11 @@ from typing import Any
 from mmdprior.build.data import PLACES
 from mmdprior.build.restore import config_of, targets_in
 from mmdprior.config.earlier import in_present_form
-from mmdprior.config.load import load_config, read_mapping
+from mmdprior.config.load import dump_config, load_config, read_mapping
 from mmdprior.config.schema import SECTIONS, Config
 from mmdprior.config.text import parse_value
 from mmdprior.errors import InputError, shorten
+from mmdprior.files import write_whole
 from mmdprior.runs.assembly import assemble
 from mmdprior.runs.directory import RunDirectory
 from mmdprior.runs.experiment import Experiment
@@ -95,6 +96,8 @@ def continue_run(
 ) -> Experiment:
     """Build a run from its newest undamaged checkpoint, with the config in that checkpoint.
 
+    With overrides, ``config.yaml`` in the run directory names the new place of the data from then on.
+
     Args:
         run: run directory.
         claims: keeps the lock of the directory until it is closed.
@@ -113,7 +116,10 @@ def continue_run(
     _claim(directory, claims)
     path, content = newest_checkpoint(directory, log)
     content = _moved(content, overrides)
-    return assemble(config_of(content, str(path), trust=trust), directory, content)
+    experiment = assemble(config_of(content, str(path), trust=trust), directory, content)
+    if overrides and experiment.trainer.world.main:
+        write_whole(RunDirectory(directory).config, dump_config(experiment.config))
+    return experiment
 
 
 def _moved(content: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

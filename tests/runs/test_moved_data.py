@@ -5,6 +5,7 @@ import pytest
 from helpers.small_runs import experiment, run_directory, same, weights
 
 from mmdprior.cli.main import main
+from mmdprior.config.text import read_mapping
 from mmdprior.training import read_checkpoint
 
 
@@ -33,6 +34,7 @@ def test_a_run_resumes_at_the_new_place(run, tmp_path, capsys):
     content = read_checkpoint(run / "checkpoints" / "last.pt")
     assert content["step"] == 4
     assert content["config"]["data"]["value_range"] is None
+    assert read_mapping(run / "config.yaml")["data"]["path"] == str(tmp_path / "new.npy")
     whole = experiment(data=content["config"]["data"], trainer__steps=4)
     whole.trainer.run()
     assert same(weights(whole.trainer.model), content["model"])
