@@ -2,9 +2,13 @@
 
 import difflib
 import operator
+import re
 from collections.abc import Iterable
 
-__all__ = ["DATA_LOG", "InputError", "InputWarning", "check_integer", "nearest", "reason", "shorten"]
+__all__ = [
+    *("DATA_LOG", "InputError", "InputWarning", "check_integer"),
+    *("in_one_line", "nearest", "reason", "shorten"),
+]
 
 DATA_LOG = "mmdprior.data"
 """Name of the logger of what was read of each data set, in one line that commands print."""
@@ -74,8 +78,18 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def reason(error: BaseException) -> str:
     """Return the first line of an exception's message, or its type if the message is empty."""
-    lines = str(error).strip().splitlines()
+    lines = _without_number(error).strip().splitlines()
     return shorten(lines[0]) if lines else type(error).__name__
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return the whole message of an exception in one line."""
+    return " ".join(_without_number(error).split())
+
+
+def _without_number(error: BaseException) -> str:
+    """Return the message of an exception, without the number of an error of the operating system."""
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error))
 
 
 def shorten(text: str) -> str:

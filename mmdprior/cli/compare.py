@@ -7,7 +7,7 @@ from pathlib import Path
 from mmdprior.cli.compare_options import add_options, check
 from mmdprior.cli.options import print_error
 from mmdprior.cli.parser import parse
-from mmdprior.errors import InputError
+from mmdprior.errors import InputError, in_one_line
 
 __all__ = ["add_options", "main"]
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
                 try:
                     complete(run, data=options.data, device=options.device, trust=options.trust)
                 except (InputError, OSError, RuntimeError, MemoryError) as error:
-                    print_error(f"error: {run.directory}: {' '.join(str(error).split())}")
+                    print_error(f"error: {run.directory}: {in_one_line(error)}")
                     failed += 1
         comparison = read_runs(options.runs)
     print(comparison)

@@ -3,6 +3,7 @@
 import argparse
 
 from mmdprior.cli.options import add_device
+from mmdprior.cli.outputs import check_outputs
 from mmdprior.cli.parser import Parser
 from mmdprior.errors import InputError
 
@@ -26,6 +27,7 @@ def add_options(parser: Parser) -> None:
 
 def check(options: argparse.Namespace) -> argparse.Namespace:
     """Return the options, or raise `InputError` for options that do not go together."""
+    check_outputs(options, [])
     if options.tensorboard and not options.out:
         raise InputError("--tensorboard: needs a folder; give --out DIR")
     return options

@@ -7,6 +7,7 @@ from typing import get_args
 from mmdprior.choices import SplitName
 from mmdprior.cli.encoder_options import add_encoder, encoder_options
 from mmdprior.cli.options import add_device, positive
+from mmdprior.cli.outputs import check_outputs
 from mmdprior.cli.parser import Parser, parse
 from mmdprior.errors import InputError
 
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parse("encode", add_options, arguments, __doc__)
     if Path(options.out).suffix != ".npz":
         raise InputError(f"--out: {options.out} received; give a file that ends in .npz")
+    check_outputs(options, [options.checkpoint, options.data, *options.weights])
     if (options.checkpoint is None) == (options.encoder is None) or len(options.weights) > 1:
         raise InputError(
             "encode: give either a checkpoint, or --encoder TARGET with at most one --weights FILE"

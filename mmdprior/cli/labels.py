@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from mmdprior.data.table import parse_number
 from mmdprior.errors import InputError
 
 __all__ = ["label_pairs"]
@@ -18,7 +17,7 @@ def label_pairs(texts: Sequence[str]) -> dict[str, float]:
     for text in texts:
         name, _, value = text.partition("=")
         try:
-            pairs[name] = parse_number(value)
+            pairs[name] = float(value if "_" not in value else "")  # float() reads 1_0 as 10
         except ValueError:
             raise InputError(
                 f"--given: {text!r} received; give LABEL=VALUE with a number, such as digit=3"

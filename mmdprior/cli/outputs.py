@@ -1,6 +1,7 @@
 """Checks of the files that a command writes, before it computes anything."""
 
 import argparse
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,22 +14,36 @@ _INPUTS = frozenset({".csv", ".npy", ".npz", ".onnx", ".pt", ".pt2", ".pth", ".s
 
 
 def check_outputs(options: argparse.Namespace, inputs: Iterable[str | None]) -> None:
-    """Raise `InputError` if an output is an input, a folder, or a file of scores named like a model.
+    """Check the outputs of a command.
 
     Args:
-        options: options of a command; ``json`` and ``out`` are its outputs.
+        options: options of a command; ``json``, ``out``, ``rows`` and ``figures`` are its outputs.
         inputs: files and run directories that the command reads.
+
+    Raises:
+        InputError: an output is an input, a folder instead of a file, a file of scores named like a model, or
+            cannot be written.
     """
     read = [Path(path) for path in inputs if path]
-    for name in ("json", "out"):
+    for name in ("json", "out", "rows", "figures"):
         value = getattr(options, name, None)
-        if not value:
+        if not isinstance(value, str):  # not given; or of a command whose ``rows`` is a number
             continue
         output = Path(value)
         if name == "json" and (output.suffix.lower() in _INPUTS or output.is_dir()):
             raise InputError(f"--json: {value} received; give a file that ends in .json")
         if any(_replaces(output, path) for path in read):
             raise InputError(f"--{name}: {value} received, which is an input; give another path")
+        if obstacle := _obstacle(output):
+            raise InputError(f"--{name}: {value} cannot be written ({obstacle}); give another path")
+
+
+def _obstacle(output: Path) -> str | None:
+    """Return why a file or folder cannot be written, as far as that is visible without writing."""
+    existing = next(path for path in (output, *output.absolute().parents) if os.path.lexists(path))
+    if existing != output and not existing.is_dir():
+        return f"{existing} is not a folder"
+    return None if os.access(existing, os.W_OK) else f"no permission to write {existing}"
 
 
 def _replaces(output: Path, path: Path) -> bool:

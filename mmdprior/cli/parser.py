@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
 def parse(
     name: str, add_options: Callable[[Parser], None], arguments: Sequence[str], description: str | None
 ) -> argparse.Namespace:
-    """Return the options of a command; an unknown option or an invalid value raises `InputError`.
+    """Return the options of a command; an unknown, abbreviated or invalid one raises `InputError`.
 
     Args:
         name: name of the command.
@@ -49,7 +49,7 @@ def parse(
         arguments: words after the name.
         description: first lines of its help.
     """
-    parser = Parser(prog=f"mmdprior {name}", description=description)
+    parser = Parser(prog=f"mmdprior {name}", description=description, allow_abbrev=False)
     add_options(parser)
     add_verbosity(parser)
     options, unknown = parser.parse_known_intermixed_args(arguments)

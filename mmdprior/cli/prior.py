@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from mmdprior.cli.options import picture_file, positive
+from mmdprior.cli.outputs import check_outputs
 from mmdprior.cli.parser import Parser, parse
 from mmdprior.errors import InputError
 
@@ -34,10 +35,12 @@ def main(arguments: Sequence[str]) -> int:
     from mmdprior.regularizers.power import detection
     from mmdprior.seeding import stream
 
+    check_outputs(options, [])
     view = view_prior(options.source, options.overrides, dim=options.dim, batch_size=options.batch_size)
     out = picture_file(options.out)
     draws = view.prior.sample(options.n, stream(options.seed, "look"))
     title = f"{type(view.prior).__name__}, d = {view.prior.dim}, {options.n} draws"
+    out.parent.mkdir(parents=True, exist_ok=True)
     pair_plot(draws, title).savefig(out, dpi=150)
     print(moments_table(view.prior, draws))
     print(f"picture {out}")

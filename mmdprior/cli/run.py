@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from mmdprior.cli.notes import one_line_notes
 from mmdprior.cli.options import is_quiet, is_verbose
 from mmdprior.cli.streams import is_closed, until_closed
-from mmdprior.errors import InputError, reason
+from mmdprior.errors import InputError, in_one_line, reason
 
 __all__ = ["run"]
 
@@ -32,7 +32,7 @@ def _run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> i
     except (InputError, OSError) as error:
         if isinstance(error, BrokenPipeError) and (is_closed(sys.stdout) or is_closed(sys.stderr)):
             raise
-        return _failed(f"error: {' '.join(str(error).split())}", arguments)
+        return _failed(f"error: {in_one_line(error)}", arguments)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise

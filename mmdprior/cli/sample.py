@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from mmdprior.cli.labels import label_pairs
 from mmdprior.cli.options import add_device, picture_file, positive
+from mmdprior.cli.outputs import check_outputs
 from mmdprior.cli.parser import Parser, parse
 from mmdprior.errors import InputError
 
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     from mmdprior.priors import Given
 
     out = picture_file(options.out)
+    check_outputs(options, [options.checkpoint])
     run = open_checkpoint(options.checkpoint, device=options.device, trust=options.trust)
     prior = run.prior if options.prior is None else named_prior(options.prior, run.prior.dim, "--prior")
     if prior.dim != run.prior.dim:

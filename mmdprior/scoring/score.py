@@ -18,7 +18,7 @@ from mmdprior.columns import Columns
 from mmdprior.config.schema import Config
 from mmdprior.data import ImageSet, thin
 from mmdprior.data.codes import is_codes, read_latent
-from mmdprior.errors import DATA_LOG, InputError, InputWarning, reason
+from mmdprior.errors import DATA_LOG, InputError, InputWarning, in_one_line, reason
 from mmdprior.evaluation import Codes, Evaluation, FactorScores, encode, evaluate, score_codes
 from mmdprior.evaluation.supervised import FACTOR_IMAGES, images_of_factors
 from mmdprior.figures import save_figures
@@ -339,7 +339,7 @@ def score_files(
             if figures is not None:
                 draw(figures, path, paths, table.results[path], codes)
         except (InputError, OSError, RuntimeError, MemoryError) as error:
-            text = " ".join(str(error).split()) if isinstance(error, InputError | OSError) else reason(error)
+            text = in_one_line(error) if isinstance(error, InputError | OSError) else reason(error)
             table.errors[path] = text if path in text else f"{path}: {text}"
             log(table.errors[path])
         if json is not None:

@@ -3,6 +3,7 @@
 import pytest
 
 from mmdprior.cli.parser import parse
+from mmdprior.errors import InputError
 
 
 def add_options(parser):
@@ -31,3 +32,8 @@ def test_a_repeated_option_adds_its_values(words, expected):
 def test_without_a_default():
     assert parse("score", add_options, ["--levels", "2", "--levels", "3", "4"], "").levels == [2, 3, 4]
     assert parse("score", add_options, [], "").levels is None
+
+
+def test_options_are_not_abbreviated():
+    with pytest.raises(InputError, match="score: --level: unknown option; did you mean '--levels'"):
+        parse("score", add_options, ["--level", "2"], "")
