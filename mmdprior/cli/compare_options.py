@@ -12,7 +12,8 @@ __all__ = ["add_options", "check"]
 
 def add_options(parser: Parser) -> None:
     """Add the options of the command to a parser."""
-    parser.add_argument("runs", nargs="+", help="run directories, or folders that contain some at any depth")
+    runs = "run directories, folders that contain some at any depth, or .jsonl files of rows"
+    parser.add_argument("runs", nargs="+", help=runs)
     parser.add_argument(
         "--out", metavar="DIR", help="write index.html, comparison.md and comparison.json here"
     )

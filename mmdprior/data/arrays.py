@@ -41,10 +41,10 @@ def arrays(
 
     Args:
         path: a ``.npy`` file, a ``.csv``, ``.tsv`` or ``.txt`` table, or a ``.npz`` file with an array
-            ``images`` (or ``imgs``), ``signals``, ``vectors`` or ``features`` and optionally ``factors``,
-            ``latents_classes``, ``labels`` or ``targets``, one row per sample. Images have shape (n, H, W),
-            (n, H, W, C) or (n, C, H, W), with 1 to 4 channels where the two could be confused. Signals have
-            shape (n, C, T) or (n, T), vectors (n, p).
+            ``images`` (or ``imgs``), ``signals``, ``vectors``, ``features`` or ``mean`` and optionally
+            ``factors``, ``latents_classes``, ``labels`` or ``targets``, one row per sample. Images have shape
+            (n, H, W), (n, H, W, C) or (n, C, H, W), with 1 to 4 channels where the two could be confused.
+            Signals have shape (n, C, T) or (n, T), vectors (n, p).
         test_path: a file of the same kind with the test images; by default there are none.
         background: colour over which images of 2 or 4 channels, the last of them alpha, are composited: a
             name, '#rrggbb', a grey level, or [red, green, blue] from 0 to 255. By default all channels are

@@ -124,7 +124,8 @@ def faster_precision(device: torch.device) -> Precision:
     """Return the precision of networks that ``auto`` stands for on a device.
 
     It is bfloat16 on GPUs of compute capability 8.0 or higher. On CPUs it is float32: measured with torch
-    2.14 on a Xeon with AVX512-BF16, a step in bfloat16 takes 1.2 to 1.4 times as long.
+    2.14 on a Xeon with AVX512-BF16, a step in bfloat16 takes 1.5 times (convolutional pair) to 1.9 times
+    (residual networks) as long.
 
     Args:
         device: device of the run.
