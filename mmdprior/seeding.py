@@ -1,11 +1,14 @@
 """Named random streams: the same seed, name and index give the same numbers in every process."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
-__all__ = ["generator_options", "stream"]
+__all__ = ["generator_options", "global_generators_kept", "stream"]
 
 
 def stream(seed: int, name: str, index: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
@@ -47,3 +50,26 @@ def generator_options(generator: torch.Generator | None) -> dict[str, Any]:
         torch.Size([3])
     """
     return {} if generator is None else {"generator": generator}
+
+
+@contextmanager
+def global_generators_kept(device: torch.device | str = "cpu") -> Iterator[None]:
+    """Restore the global generators of NumPy and torch, on the CPU and on a device, after a ``with`` block.
+
+    Args:
+        device: device whose generator is restored as well.
+
+    Example:
+        >>> import torch
+        >>> from mmdprior.seeding import global_generators_kept
+        >>> with global_generators_kept():
+        ...     first = torch.randn(3)
+        >>> torch.equal(first, torch.randn(3))
+        True
+    """
+    state = np.random.get_state()
+    with torch.random.fork_rng([device] if torch.device(device).type == "cuda" else []):
+        try:
+            yield
+        finally:
+            np.random.set_state(state)

@@ -1,7 +1,8 @@
 """Data: the splits of a config, and images named on the command line."""
 
 import logging
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,17 @@ from mmdprior.data import Concatenated, ImageSet, Source, Splits, make_splits
 from mmdprior.data.pixel_checks import check_pixels
 from mmdprior.data.source import sample_kind
 from mmdprior.data.table import TABLE_SUFFIXES
-from mmdprior.errors import DATA_LOG, InputError
+from mmdprior.errors import DATA_LOG, InputError, InputWarning
 
-__all__ = ["PLACES", "SplitName", "images_from", "open_splits", "select_split", "split_to_score"]
+__all__ = [
+    "PLACES",
+    "SplitName",
+    "changed_sizes",
+    "images_from",
+    "open_splits",
+    "select_split",
+    "split_to_score",
+]
 
 
 _FILE_SUFFIXES = (".npy", ".npz", *TABLE_SUFFIXES)
@@ -26,6 +35,8 @@ _SIZES = ("validation", "test", "split_seed")
 """Keys of the sizes of splits."""
 PLACES = ("root", "path", "test_path")
 """Arguments of sources that say where their files are."""
+_READING = ("cache", "shuffle")
+"""Arguments of sources that change how files are read, and not what the images are."""
 
 _log = logging.getLogger(DATA_LOG)
 
@@ -73,6 +84,7 @@ def split_to_score(
     image_shape: tuple[int, ...],
     *,
     moved: bool = False,
+    sizes: Sequence[int] | None = None,
 ) -> ImageSet:
     """Return a split of the data that a checkpoint names, or of other data with images of the same shape.
 
@@ -83,6 +95,8 @@ def split_to_score(
             chooses of other data.
         image_shape: (channels, height, width) of the model.
         moved: whether ``data`` is the place of the config's data now, which are split as in training.
+        sizes: sizes of the splits when the run started. If they are others now, the split may hold training
+            images, and a warning says so.
 
     Raises:
         InputError: data that cannot be opened, or images of another shape.
@@ -94,14 +108,31 @@ def split_to_score(
     if data is not None:
         return images_from(data, split, image_shape, config)
     try:
-        images = select_split(open_splits(slot, config.data), split or "test")
+        splits = open_splits(slot, config.data)
+        images = select_split(splits, split or "test")
     except InputError as error:
         if place is None or Path(str(slot.arguments[place])).expanduser().exists():
             raise
         raise InputError(f"{error}; if the data were moved, give their place with --data") from None
     with error_path("data"):
         _check_shape(images, image_shape)
+    if change := changed_sizes(splits, sizes):
+        text = f"data: {change}; the split may hold training images; score the data of the run"
+        warnings.warn(text, InputWarning, stacklevel=2)
     return images
+
+
+def changed_sizes(splits: Splits, before: Sequence[int] | None) -> str | None:
+    """Return how the sizes of splits have changed since a run started; None if they have not.
+
+    Args:
+        splits: splits of the data now.
+        before: numbers of training, validation and test images then; None in checkpoints of earlier releases.
+    """
+    if before is None or splits.sizes == tuple(before):
+        return None
+    now, then = (", ".join(map(str, sizes)) for sizes in (splits.sizes, before))
+    return f"{now} training, validation and test images found, {then} when the run started"
 
 
 def images_from(
@@ -209,12 +240,12 @@ def _section(data: str, config: Config | None) -> tuple[DataSection, bool]:
 
 
 def _is_moved(source: Slot, stored: Slot) -> bool:
-    """Return whether two sources differ at most in the place of their files."""
+    """Return whether two sources differ at most in the place of their files, and in how these are read."""
 
-    def without_place(slot: Slot) -> dict[str, Any]:
-        return {key: value for key, value in slot.to_dict().items() if key not in PLACES}
+    def content(slot: Slot) -> dict[str, Any]:
+        return {key: value for key, value in slot.to_dict().items() if key not in (*PLACES, *_READING)}
 
-    return without_place(source) == without_place(stored)
+    return content(source) == content(stored)
 
 
 def select_split(source: Source | Splits, split: SplitName) -> ImageSet:

@@ -10,7 +10,7 @@ from mmdprior.errors import InputError
 from mmdprior.latent import Latent
 from mmdprior.models import Autoencoder, evaluation_mode
 from mmdprior.regularizers import Regularizer
-from mmdprior.seeding import stream
+from mmdprior.seeding import global_generators_kept, stream
 
 __all__ = ["dry_run"]
 
@@ -43,8 +43,7 @@ def dry_run(
     """
     batch, labels = images.gather(torch.arange(min(batch_size, len(images), _MAX_IMAGES)))
     x = to_float(batch.to(device))
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(cuda), evaluation_mode(model), evaluation_mode(regularizer):
+    with global_generators_kept(device), evaluation_mode(model), evaluation_mode(regularizer):
         latent = _encode(model, x, latent_dim)
         _decode(model, latent, x)
         with error_path("model.refinement"):

@@ -168,7 +168,8 @@ class TrainedRun:
             moved: whether ``data`` is the place of the run's data now, which are split as in training.
         """
         shape = tuple(self.content["image_shape"])
-        return thin(split_to_score(self.config, data, split, shape, moved=moved), limit)
+        sizes = self.content.get("split_sizes")
+        return thin(split_to_score(self.config, data, split, shape, moved=moved, sizes=sizes), limit)
 
 
 def open_checkpoint(path: str | Path, *, device: str = "auto", trust: bool = False) -> TrainedRun:

@@ -194,6 +194,7 @@ class InMemory(ImageSet):
         self.factors = factors
         self.dtype = images.dtype
         self.image_shape = tuple(images.shape[1:])
+        self._source: ImageSet | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -203,11 +204,23 @@ class InMemory(ImageSet):
         indices = indices.to(self.images.device)
         return self.images.index_select(0, indices), self.labels.index_select(0, indices)
 
+    def read_order(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the order of the set that was loaded: that of a run does not depend on where images are."""
+        if self._source is None:
+            return super().read_order(rows, generator)
+        return self._source.read_order(rows, generator)
+
+    def read_as(self, source: ImageSet) -> "InMemory":
+        """Return this set with the order of another one, whose images it holds."""
+        self._source = source
+        return self
+
     def to(self, device: torch.device | str) -> "InMemory":
         """Return the same set on another device."""
         kind = sample_kind(self.image_shape)
         images, labels = self.images.to(device), self.labels.to(device)
-        return InMemory(images, labels, self.label_names, is_part=True, factors=self.factors, kind=kind)
+        same = InMemory(images, labels, self.label_names, is_part=True, factors=self.factors, kind=kind)
+        return same if self._source is None else same.read_as(self._source)
 
 
 class Subset(ImageSet):
@@ -368,9 +381,10 @@ def load_into_memory(images: ImageSet) -> InMemory:
     with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
         labels = list(pool.map(read, range(0, len(images), _CHUNK)))
     kind = sample_kind(images.image_shape)
-    return InMemory(
+    loaded = InMemory(
         data, torch.cat(labels), images.label_names, is_part=True, factors=images.factors, kind=kind
     )
+    return loaded.read_as(images)
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -39,6 +39,11 @@ class Splits:
     summary: str = ""
     value_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Numbers of training, validation and test images."""
+        return len(self.train), len(self.validation), len(self.test)
+
 
 def make_splits(
     source: Source,

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mmdprior.build.assets import read_assets
 from mmdprior.build.builder import Builder
 from mmdprior.build.construct import error_path
-from mmdprior.build.data import open_splits
+from mmdprior.build.data import changed_sizes, open_splits
 from mmdprior.build.device import choose_device
 from mmdprior.build.dry_run import dry_run
 from mmdprior.build.factor_scores import check_factor_scores, validation_scores
@@ -99,6 +100,7 @@ def assemble(
     if device.type == "cpu":
         keep_freed_memory()
     torch.manual_seed(config.seed)
+    np.random.seed(config.seed % 2**32)
     parts = _build(config, resume, world, device)
     if runs is not None:
         # One rank names the directory; otherwise each would create its own.
@@ -148,6 +150,8 @@ def _build(config: Config, resume: Mapping[str, Any] | None, world: World, devic
     regularizer = builder.regularizer().to(device)
     prior = builder.intended_prior()
     stored, splits, batches = _data(config, device, world)
+    if resume is not None and (change := changed_sizes(stored, resume.get("split_sizes"))):
+        raise InputError(f"data: {change}; restore the data, because another split would mix the images")
     labelled = _labelled_batches(config, splits.train, device, world)
     check_group_label(config.evaluation.groups, splits.validation.label_names, "evaluation.groups")
     check_factor_scores(config, splits.validation)
@@ -216,7 +220,7 @@ def _trainer(
 ) -> Trainer:
     model, regularizer = parts.model, parts.regularizer
     average = None if config.trainer.average is None else WeightAverage(model, config.trainer.average)
-    evaluated = model if average is None else average.model
+    validation = _validation(config, parts, model if average is None else average.model, match, logger)
     return Trainer(
         model=model,
         regularizer=regularizer,
@@ -229,7 +233,8 @@ def _trainer(
         weight_schedule=parts.builder.schedule("regularizer.schedule"),
         learning_rate_schedule=parts.builder.schedule("trainer.schedule"),
         average=average,
-        validate=_validation(config, parts, evaluated, match, logger),
+        validate=validation,
+        deferred=validation.draw_deferred,
         checkpointing=_checkpointing(config, parts, directory),
         device=parts.device,
         numerics=parts.numerics,
@@ -272,6 +277,7 @@ def _checkpointing(config: Config, parts: _Parts, directory: Path | None) -> Che
             "image_shape": list(parts.splits.train.image_shape),
             "assets": parts.builder.assets,
             "value_ranges": {name: list(limits) for name, limits in parts.stored.value_ranges.items()},
+            "split_sizes": list(parts.stored.sizes),
         },
     )
 
@@ -298,7 +304,9 @@ def _data(config: Config, device: torch.device, world: World) -> tuple[Splits, S
     stored = world.local_main_first(lambda: open_splits(config.slots["data"], config.data))
     _check_sizes(config, stored, world)
     settings, seed = config.data, config.seed
-    resident = fits_in_memory(stored.train, device) if settings.resident == "auto" else settings.resident
+    resident = settings.resident
+    if resident == "auto":  # one answer for all ranks
+        resident = not world.any(not fits_in_memory(stored.train, device))
     size, augmentation = settings.batch_size, Augmentation(settings.flip, settings.shift)
     with error_path("data"):
         augmentation.check(stored.train.image_shape)

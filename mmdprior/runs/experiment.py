@@ -1,7 +1,7 @@
 """An experiment: train the objects of a run, score its test images and write its report."""
 
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from mmdprior.metrics import PriorMatch
 from mmdprior.runs.directory import RunDirectory
 from mmdprior.runs.flow import fit_flow
 from mmdprior.runs.report import run_facts, write_report
-from mmdprior.training import Logger, Trainer, Validation
+from mmdprior.training import Logger, Trainer
 
 __all__ = ["Experiment"]
 
@@ -79,25 +79,13 @@ class Experiment:
         """
         start = time.perf_counter()
         with guard or nullcontext():
-            self._train()
+            self.trainer.run()
         if not self.trainer.stopped:
             fit_flow(self.config, self.trainer, self.splits, self.match.prior)
         seconds = time.perf_counter() - start
         result = None if self.trainer.stopped else self._score(seconds)
         self.logger.close()
         return result
-
-    def _train(self) -> None:
-        """Run the trainer. The figures of step 0 are drawn by its next validation, and at the latest here."""
-        validate = self.trainer.validate
-        draw = validate.draw_deferred if isinstance(validate, Validation) else lambda: None
-        try:
-            self.trainer.run()
-        except Exception:
-            with suppress(Exception):  # the error of the training is the one to report
-                draw()
-            raise
-        draw()
 
     def _score(self, seconds: float) -> Evaluation | None:
         """Score the test split, log the scores and write the report."""

@@ -69,7 +69,7 @@ class Callback:
     """
 
     def start(self, trainer: Any) -> None:
-        """Called before the first step, also when a run is resumed."""
+        """Called at the start of `Trainer.run`, also when a run is resumed or has no steps left."""
 
     def step(self, trainer: Any, losses: "Losses") -> None:
         """Called after a step; ``trainer.step`` is the number of steps so far."""
@@ -78,4 +78,4 @@ class Callback:
         """Called after a validation with its numbers by tag."""
 
     def end(self, trainer: Any) -> None:
-        """Called after the last step, also of a run that is stopped and can be resumed."""
+        """Called at the end of `Trainer.run`, also of a run that is stopped and can be resumed."""

@@ -6,6 +6,7 @@ forward and backward pass of a step.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -77,6 +78,8 @@ class Trainer:
         log_every: steps between logged numbers. On CUDA, only logged steps wait for the device.
         validate: called with the step, before the first one and then as ``selection`` says; returns numbers
             by tag, equal on every rank.
+        deferred: does what ``validate`` has put off, such as the figures of step 0. It is called after logged
+            steps and at the end of `run`, also of one that fails.
         selection: when to validate, which checkpoint is best, when to stop early.
         checkpointing: when to write checkpoints, and where.
         profiler: receives the beginning of each phase of a step.
@@ -128,6 +131,7 @@ class Trainer:
     logger: Logger = field(default_factory=Logger)
     log_every: int = 50
     validate: Callable[[int], Mapping[str, float]] | None = None
+    deferred: Callable[[], None] = lambda: None
     selection: ModelSelection = field(default_factory=ModelSelection)
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     profiler: Profiler = field(default_factory=Profiler)
@@ -177,13 +181,20 @@ class Trainer:
             NonFiniteLossError: a loss was not finite; the weights are those before that step.
         """
         try:
+            for callback in self.callbacks:
+                callback.start(self)
             if self.steps == 0:
                 self._validate()
                 self._write(LAST)
             elif not self._finished():
                 self._train()
+            self.deferred()
             for callback in self.callbacks:
                 callback.end(self)
+        except BaseException:
+            with suppress(Exception):  # the error of the training is the one to report
+                self.deferred()
+            raise
         finally:
             self.profiler.close()
             self._writer.wait()  # an exception of the writing thread is raised here
@@ -192,8 +203,6 @@ class Trainer:
         self._network.train()
         self.model.train()  # its own mode: a wrapper, such as DDP, changes that of the networks only
         self.regularizer.train()
-        for callback in self.callbacks:
-            callback.start(self)
         if self.step == 0 and self.validate is not None:  # where the curves start; never best.pt
             self.logger.scalars(self.validate(0), 0)
         timer = Timer(self.step)
@@ -212,6 +221,8 @@ class Trainer:
                 self._log(losses)
                 progress.loss(float(losses.total))
             with timer.paused():  # the rate is that of training steps only
+                if self._due(self.log_every):
+                    self.deferred()
                 if self._due(self.selection.every):
                     self._validate()
                 self._checkpoint()

@@ -19,6 +19,7 @@ from mmdprior.evaluation import (
 from mmdprior.figures import Panels
 from mmdprior.metrics import PriorMatch, Protocol
 from mmdprior.models import Autoencoder
+from mmdprior.seeding import global_generators_kept
 from mmdprior.training.loggers import Logger
 from mmdprior.world import World
 
@@ -43,7 +44,7 @@ class Validation:
         groups: label of the images that is equal for dependent ones, ``blocks`` for images in time order, or
             None for independent images.
         factor_scores: supervised scores of images with known factors; None for none.
-        defer_first: whether the figures of step 0 are drawn by the next call or by `draw_deferred`, so that
+        defer_first: whether the figures of step 0 are drawn by `draw_deferred` or the next call, so that
             training starts a second earlier.
 
     Example:
@@ -92,8 +93,7 @@ class Validation:
         )
         # Scores may draw from the global generators. Restoring these afterwards makes training independent of
         # how often it is validated.
-        cuda = [self.device] if torch.device(self.device).type == "cuda" else []
-        with torch.random.fork_rng(cuda):
+        with global_generators_kept(self.device):
             # Only rank 0 scores, and its numbers go to all: they decide about early stopping, which all ranks
             # must do at the same step.
             return self.world.from_main(lambda: self._score(codes, error, step))

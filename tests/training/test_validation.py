@@ -31,9 +31,12 @@ class Recording(Logger):
         return {tag: image for at, tag, image in self.events if at == step and tag is not None}
 
 
-def recorded(**changes):
+def recorded(*, log_every=1, **changes):
     """Return the experiment of a small config, and the logger that its trainer and validation use."""
-    built, logger = experiment(evaluation__pictures=True, trainer__log_every=1, **changes), Recording()
+    built, logger = (
+        experiment(evaluation__pictures=True, trainer__log_every=log_every, **changes),
+        Recording(),
+    )
     built.trainer.logger = built.trainer.validate.logger = logger
     return built, logger
 
@@ -49,42 +52,48 @@ def same(a, b):
     return a.keys() == b.keys() and all(np.array_equal(a[tag], b[tag]) for tag in a)
 
 
-def test_figures_of_step_0_are_drawn_at_the_next_validation_from_the_codes_of_step_0():
-    built, logger = recorded(trainer__steps=3, evaluation__every=2, evaluation__predictors=["linear"])
+NUMBERS, FIGURES = False, True
+
+
+@pytest.mark.parametrize(
+    ("log_every", "order"),
+    [
+        (1, [(0, NUMBERS), (1, NUMBERS), (0, FIGURES), (2, NUMBERS), (2, FIGURES)]),
+        (100, [(0, NUMBERS), (0, FIGURES), (2, FIGURES), (2, NUMBERS)]),
+    ],
+)
+def test_figures_of_step_0_follow_the_first_logged_step_or_the_next_validation(log_every, order):
+    built, logger = recorded(log_every=log_every, trainer__steps=3, evaluation__every=2)
     expected = at_once(built)
     built.run()
-    assert logger.order() == [*((step, False) for step in (0, 1, 2)), (0, True), (2, True), *_last(3)]
+    assert logger.order() == [*order, (3, NUMBERS), (3, FIGURES)]
     assert len(expected) > 3
     assert same(logger.figures(0), expected)
     assert not same(logger.figures(2), expected)
 
 
-def _last(step):
-    return [(step, False), (step, True)]
-
-
 @pytest.mark.parametrize("steps", [0, 4])
 def test_figures_of_step_0_are_drawn_at_the_end_of_a_run_that_stops_early(steps):
-    built, logger = recorded(trainer__steps=steps, evaluation__every=100)
+    built, logger = recorded(log_every=100, trainer__steps=steps, evaluation__every=100)
     built.trainer.stop = lambda: built.trainer.step == 2
     built.run()
     assert logger.order()[-1] == (0, True)
 
 
 class TestFailure:
-    @pytest.fixture
-    def failing(self):
-        built, logger = recorded(trainer__steps=4, evaluation__every=100)
+    @pytest.fixture(params=[RuntimeError, KeyboardInterrupt])
+    def failing(self, request):
+        built, logger = recorded(log_every=100, trainer__steps=4, evaluation__every=100)
 
         def fail():
-            raise RuntimeError("the training failed")
+            raise request.param("the training failed")
 
         built.trainer.stop = fail
         return built, logger
 
     def test_draws_the_figures_of_step_0(self, failing):
         built, logger = failing
-        with pytest.raises(RuntimeError, match="the training failed"):
+        with pytest.raises(BaseException, match="the training failed"):
             built.run()
         assert logger.figures(0)
 
@@ -95,7 +104,7 @@ class TestFailure:
             raise InputError("the drawing failed")
 
         logger.figure = fail
-        with pytest.raises(RuntimeError, match="the training failed"):
+        with pytest.raises(BaseException, match="the training failed"):
             built.run()
 
 
