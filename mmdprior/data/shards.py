@@ -4,8 +4,9 @@ import glob
 import io
 import tarfile
 from abc import ABC, abstractmethod
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -29,12 +30,15 @@ def shards(
     shuffle: int = 16,
     crop: int | None = None,
     background: int | str | Sequence[int] = "white",
+    image: str | None = None,
 ) -> Source:
     """Open a data set of shards, whose images are read and decoded on access.
 
-    A tar file is a shard of the WebDataset format: each image, such as ``000017.jpg``, may have a file
-    ``000017.cls`` with its class, an integer. A Parquet file has a column of encoded images, of bytes or of
-    structs with a field ``bytes`` (the form of Hugging Face), and may have a column ``label`` of integers.
+    A tar file is a shard of the WebDataset format: files whose names are equal up to the first dot are a
+    sample. It has one image, such as ``000017.jpg``, and may have a file ``000017.cls`` with its class, an
+    integer. Other files and hidden ones are left out. A Parquet file has a column of encoded images, of bytes
+    or of structs with a field ``bytes`` (the form of Hugging Face), and may have a column ``label`` of
+    integers.
 
     Each epoch reads the shards in a new random order, ``shuffle`` of them at a time, and mixes the images of
     these. A resumed run enters this order at its step without reading what came before.
@@ -48,10 +52,12 @@ def shards(
             more places.
         crop: side of the centre square cut out before resizing; by default the largest square that fits.
         background: colour behind transparent pixels: a name, '#rrggbb', a grey level, or [red, green, blue].
+        image: ending of the images in tar files, such as ``left.png``, if samples have several; None, the
+            default, if they have one.
 
     Raises:
-        InputError: no shards, a damaged or compressed one, one without images, or labels of some images only;
-            or a label that is not an integer.
+        InputError: no shards, a damaged or compressed one, one without images, a sample with several images,
+            labels of some images only, or a label that is not an integer.
 
     Example:
         >>> import io, tarfile
@@ -78,8 +84,9 @@ def shards(
     if crop is not None:
         check_count("crop", crop)
     decoder = Decoder(size, channels, crop, background_colour(background))
-    train = ShardedImages(_open("path", path), decoder, shuffle)
-    held_out = None if test_path is None else ShardedImages(_open("test_path", test_path), decoder, shuffle)
+    train = ShardedImages(_open("path", path, image), decoder, shuffle)
+    test = None if test_path is None else _open("test_path", test_path, image)
+    held_out = None if test is None else ShardedImages(test, decoder, shuffle)
     texts = [
         f"{place}: {len(images)} images in {len(images.parts)} shards"
         for place, images in ((path, train), (test_path, held_out))
@@ -103,37 +110,46 @@ class Shard(ABC):
     def read(self, rows: Sequence[int]) -> Iterator[bytes]:
         """Yield the encoded images of some rows, in the order of ``rows``."""
 
+    @abstractmethod
+    def entry(self, row: int) -> str:
+        """Return what a row is in its file, for errors."""
+
 
 class TarShard(Shard):
     """A tar file. Its headers are read once; images are then read at their positions."""
 
-    def __init__(self, path: Path) -> None:
-        from mmdprior.data.pillow import readable_suffixes
-
+    def __init__(self, path: Path, image: str | None = None) -> None:
         self.path = path
         positions: dict[str, tuple[int, int]] = {}
         classes: dict[str, int] = {}
-        known = readable_suffixes()
+        entries: dict[str, tuple[int, int]] = {}
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                key, _, suffix = member.name.rpartition(".")
-                if not member.isfile() or PurePosixPath(key).name.startswith("."):
-                    continue  # hidden files, such as those that macOS adds to archives
-                if f".{suffix.lower()}" in known:
-                    positions[key] = (member.offset_data, member.size)
-                elif suffix == "cls":
+                if member.isfile():
+                    entries[member.name] = (member.offset_data, member.size)
+                elif member.islnk() and member.linkname in entries:
+                    entries[member.name] = entries[member.linkname]
+                else:
+                    continue
+                key, ending = _sample(member.name)
+                if not key:
+                    continue
+                if ending.rpartition(".")[2].lower() == "cls":
                     file = tar.extractfile(member)
-                    assert file is not None  # it is for a file
-                    classes[key] = _class_of(file.read(), f"{path}: {member.name}")
-        if not positions:
-            raise InputError(f"{path}: no images; give tar files of png or jpg files")
-        labelled = [key for key in positions if key in classes]
-        if labelled and len(labelled) < len(positions):
-            counts = f"{len(labelled)} of {len(positions)} images"
+                    assert file is not None  # it is for files and links to them
+                    number = _class_of(file.read(), f"{path}: {member.name}")
+                    classes[key if ending.lower() == "cls" else _stem(member.name)] = number
+                elif _is_image(ending) and image in (None, ending):
+                    positions[member.name] = entries[member.name]
+            _check_end(path, tar.offset)
+        _check_samples(path, list(positions), image)
+        found = [classes.get(_stem(name), classes.get(_sample(name)[0])) for name in positions]
+        numbers = [number for number in found if number is not None]
+        if numbers and len(numbers) < len(positions):
+            counts = f"{len(numbers)} of {len(positions)} images"
             raise InputError(f"{path}: {counts} have a .cls file; give all or none")
         self.positions = torch.tensor(list(positions.values()))
-        numbers = [[classes[key]] if labelled else [] for key in positions]
-        self.labels = torch.tensor(numbers, dtype=torch.long)
+        self.labels = torch.tensor(numbers, dtype=torch.long).reshape(len(positions), -1)
 
     def read(self, rows: Sequence[int]) -> Iterator[bytes]:
         """Yield the encoded images of some rows, in the order of ``rows``."""
@@ -141,6 +157,12 @@ class TarShard(Shard):
             for offset, size in self.positions[list(rows)].tolist():
                 file.seek(offset)
                 yield file.read(size)
+
+    def entry(self, row: int) -> str:
+        """Return the name of an image in the tar file."""
+        offset = int(self.positions[row, 0])
+        with tarfile.open(self.path, "r:") as tar:
+            return next((member.name for member in tar if member.offset_data == offset), f"image {row}")
 
 
 class ParquetShard(Shard):
@@ -160,6 +182,10 @@ class ParquetShard(Shard):
         for row in rows:
             cell = column[row].as_py()
             yield cell["bytes"] if isinstance(cell, dict) else cell
+
+    def entry(self, row: int) -> str:
+        """Return the row group and the row in it."""
+        return f"row {row} of row group {self.group}"
 
 
 class ShardedImages(ImageSet):
@@ -204,8 +230,9 @@ class ShardedImages(ImageSet):
             chosen = (places == place).nonzero().flatten()
             local = rows[chosen] - (self._ends[place] - len(part.labels))
             local, order = local.sort()
-            for target, data in zip(chosen[order].tolist(), _read(part, local.tolist()), strict=True):
-                images[target] = self._decoded(part.path, data)
+            wanted = zip(chosen[order].tolist(), local.tolist(), _read(part, local.tolist()), strict=True)
+            for target, row, data in wanted:
+                images[target] = self._decoded(part, row, data)
         return images, self.labels[rows]
 
     def read_order(self, rows: Tensor, generator: torch.Generator) -> Tensor:
@@ -215,14 +242,19 @@ class ShardedImages(ImageSet):
         keys = torch.rand(len(rows), generator=generator, dtype=torch.float64)
         return (windows[places] + keys).argsort(stable=True)
 
-    def _decoded(self, path: Path, data: bytes) -> Tensor:
-        from PIL import Image
+    def _decoded(self, part: Shard, row: int, data: bytes | None) -> Tensor:
+        from PIL import Image, UnidentifiedImageError
 
         try:
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data or b"")) as image:
                 return self.decoder.decode(image)
+        except MemoryError:
+            raise
+        except InputError as error:
+            raise InputError(f"{part.path}: {part.entry(row)}: {error}") from None
         except Exception as error:  # Pillow raises many types for bad files
-            text = f"{path}: an entry is not a readable image ({reason(error)}); repair it"
+            detail = "unknown format" if isinstance(error, UnidentifiedImageError) else reason(error)
+            text = f"{part.path}: {part.entry(row)} is not a readable image ({detail}); repair or remove it"
             raise InputError(text) from None
 
 
@@ -236,30 +268,88 @@ def _read(part: Shard, rows: list[int]) -> Iterator[bytes]:
         raise InputError(f"{part.path}: not readable ({reason(error)}); repair or remove it") from None
 
 
-def _open(argument: str, place: str) -> list[Shard]:
-    """Return the shards of a folder or a pattern, in the order of their names."""
-    folder = Path(place).expanduser()
-    names = [str(file) for file in folder.iterdir()] if folder.is_dir() else glob.glob(str(folder))
-    files = [Path(name) for name in sorted(names) if name.endswith((".tar", ".parquet"))]
+def _open(argument: str, place: str, image: str | None) -> list[Shard]:
+    """Return the shards of a folder, a file or a pattern, in the order of their names."""
+    path = Path(place).expanduser()
+    if path.is_dir():
+        found = list(path.iterdir())
+    else:
+        found = [path] if path.is_file() else [Path(name) for name in glob.glob(str(path))]
+    found = sorted(file for file in found if not file.name.startswith("."))
+    files = [file for file in found if file.suffix.lower() in (".tar", ".parquet")]
     if not files:
+        others = ", ".join(file.name for file in found[:3])
+        contents = f", which holds {others}" if others and path.is_dir() else ""
         raise InputError(
-            f"{argument}: {place!r} received; give a folder or a pattern of tar or parquet files"
+            f"{argument}: {place!r} received{contents}; give a folder or a pattern of .parquet files, or of "
+            ".tar files without compression"
         )
-    parts = [part for file in files for part in _parts(file)]
+    parts = [part for file in files for part in _parts(file, image)]
     if not parts:
         raise InputError(f"{argument}: {len(files)} files without images received; give files of images")
     return parts
 
 
-def _parts(file: Path) -> list[Shard]:
+def _parts(file: Path, image: str | None) -> list[Shard]:
     """Return the shards of one file."""
     try:
-        return [TarShard(file)] if file.suffix == ".tar" else list(_row_groups(file))
+        return [TarShard(file, image)] if file.suffix.lower() == ".tar" else list(_row_groups(file))
     except InputError:
         raise
     except Exception as error:  # tarfile and pyarrow raise many types for bad files
         kind = f"not a readable {file.suffix[1:]} file ({reason(error)})"
         raise InputError(f"{file}: {kind}; give complete files, and tar files without compression") from None
+
+
+def _sample(name: str) -> tuple[str, str]:
+    """Return the sample of an entry, with its folder, and the ending of its name; both empty if hidden."""
+    folder, slash, file = name.rpartition("/")
+    stem, _, ending = file.partition(".")
+    return (f"{folder}{slash}{stem}", ending) if stem else ("", "")
+
+
+def _stem(name: str) -> str:
+    """Return the name of an entry up to its last dot."""
+    return name.rpartition(".")[0]
+
+
+def _is_image(ending: str) -> bool:
+    from mmdprior.data.pillow import readable_suffixes
+
+    return f".{ending.rpartition('.')[2].lower()}" in readable_suffixes()
+
+
+def _check_end(path: Path, offset: int) -> None:
+    """Check that an archive ends where `tarfile` stopped, which takes a damaged header for the end."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        rest = iter(lambda: file.read(2**20), b"")
+        first = next(rest, b"")
+        if not first:
+            raise InputError(f"{path}: cut off at byte {offset}; give complete tar files")
+        if any(any(block) for block in (first, *rest)):
+            raise InputError(
+                f"{path}: damaged at byte {offset}, or several archives in one file; give one intact archive"
+            )
+
+
+def _check_samples(path: Path, names: Sequence[str], image: str | None) -> None:
+    """Check that there are images, and one per sample.
+
+    Images whose names have further dots, such as ``photo.1.5.png``, are samples of their own if their endings
+    are those of no other sample.
+    """
+    if not names:
+        wanted = "png or jpg files" if image is None else f"files that end in .{image}"
+        raise InputError(f"{path}: no images; give tar files of {wanted}")
+    endings: dict[str, list[str]] = defaultdict(list)
+    for key, ending in map(_sample, names):
+        endings[key].append(ending)
+    total = Counter(ending for found in endings.values() for ending in found)
+    for key, found in endings.items():
+        if len(found) > 1 and any("." not in ending or total[ending] > 1 for ending in found):
+            several = " and ".join(sorted(found))
+            raise InputError(f"{path}: sample {key} has images {several}; give the ending of one as image")
 
 
 def _row_groups(file: Path) -> Iterator[ParquetShard]:
@@ -286,7 +376,7 @@ def _row_groups(file: Path) -> Iterator[ParquetShard]:
         labels = torch.empty(rows, 0, dtype=torch.long)
         if labelled:
             numbers = content.read_row_group(group, columns=["label"]).column("label").to_pylist()
-            wrong = [number for number in numbers if not _is_whole(number)]
+            wrong = [number for number in numbers if not _is_label(number)]
             if wrong:
                 raise InputError(f"{file}: column label holds {wrong[0]!r}; give an integer in every row")
             labels = torch.tensor(numbers, dtype=torch.long)[:, None]
@@ -294,15 +384,17 @@ def _row_groups(file: Path) -> Iterator[ParquetShard]:
             yield ParquetShard(file, group, columns[0], labels)
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+def _is_label(value: object) -> bool:
+    """Return whether a value is an integer of 64 bits."""
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return whole and -(2**63) <= value < 2**63  # type: ignore[operator]
 
 
 def _class_of(content: bytes, entry: str) -> int:
     """Return the class in a .cls file."""
     text = content.decode(errors="replace").strip()
-    if not text.removeprefix("-").isdecimal():
-        raise InputError(f"{entry} holds {text[:40]!r}; give an integer")
+    if not text.removeprefix("-").isdecimal() or not _is_label(int(text)):
+        raise InputError(f"{entry} holds {text[:40]!r}; give an integer of 64 bits")
     return int(text)
 
 

@@ -165,7 +165,7 @@ def failing(folder, name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no shards", "path: .* received; give a folder or a pattern of tar or parquet files"),
+        ("no shards", "path: .* received; give a folder or a pattern of .parquet files, or of .tar files"),
         ("no images", r"x\.tar: no images; give tar files of png or jpg files"),
         ("some labels", r"x\.tar: 1 of 2 images have a \.cls file; give all or none"),
         ("compressed", r"x\.tar: not a readable tar file .*; give complete files"),
@@ -200,6 +200,98 @@ def test_parquet_files_that_cannot_be_used_are_one_line_errors(tmp_path, images,
         shards(str(tmp_path), size=8)
 
 
+IMAGES = [(f"{number}.png", encoded(number)) for number in range(4)]
+
+
+@pytest.mark.parametrize("length", [1, 512, 1024])
+def test_a_damaged_header_is_found(tmp_path, length):
+    """`tarfile` takes it for the end of the archive, and so drops the images after it."""
+    write_tar(tmp_path / "x.tar", IMAGES)
+    with tarfile.open(tmp_path / "x.tar") as tar:
+        offset = tar.getmember("2.png").offset
+    content = bytearray((tmp_path / "x.tar").read_bytes())
+    content[offset : offset + length] = bytes(length)
+    (tmp_path / "x.tar").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.tar: damaged at byte \d+, or several archives in one file"):
+        shards(str(tmp_path), size=8)
+
+
+def test_archives_one_after_another_and_archives_that_are_cut_off_are_refused(tmp_path):
+    write_tar(tmp_path / "x", IMAGES)
+    content = (tmp_path / "x").read_bytes()
+    (tmp_path / "x.tar").write_bytes(2 * content)
+    with pytest.raises(InputError, match="or several archives in one file"):
+        shards(str(tmp_path), size=8)
+    with tarfile.open(tmp_path / "x") as tar:
+        offset = tar.getmember("2.png").offset
+    (tmp_path / "x.tar").write_bytes(content[:offset])
+    with pytest.raises(InputError, match=f"cut off at byte {offset}"):
+        shards(str(tmp_path), size=8)
+
+
+def test_hard_links_are_images(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        info = tarfile.TarInfo("a.png")
+        info.size = len(encoded(3))
+        tar.addfile(info, io.BytesIO(encoded(3)))
+        link = tarfile.TarInfo("b.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "a.png"
+        tar.addfile(link)
+    images, _ = shards(str(tmp_path), size=8).train.gather(torch.arange(2))
+    assert torch.equal(images[0], images[1])
+
+
+class TestSamples:
+    """The naming of WebDataset."""
+
+    def test_a_class_belongs_to_the_names_up_to_the_first_dot(self, tmp_path):
+        write_tar(tmp_path / "x.tar", [("a/0.left.png", encoded(0)), ("a/0.CLS", b"5"), ("a/0.json", b"{}")])
+        assert shards(str(tmp_path), size=8).train.labels.tolist() == [[5]]
+
+    def test_several_images_need_a_choice(self, tmp_path):
+        entries = [(f"{k}.{end}", encoded(k)) for k in range(2) for end in ("png", "mask.png")]
+        write_tar(tmp_path / "x.tar", entries)
+        with pytest.raises(InputError, match=r"sample 0 has images mask\.png and png; give .* as image"):
+            shards(str(tmp_path), size=8)
+        train = shards(str(tmp_path), size=8, image="png").train
+        assert torch.equal(train.gather(torch.tensor([1]))[0][0], shards_pixels(1))
+        with pytest.raises(InputError, match=r"no images; give tar files of files that end in \.left\.png"):
+            shards(str(tmp_path), size=8, image="left.png")
+
+    def test_two_formats_of_one_image_need_a_choice(self, tmp_path):
+        write_tar(tmp_path / "x.tar", [("0.png", encoded(0)), ("0.jpg", encoded(0)), ("1.png", encoded(1))])
+        with pytest.raises(InputError, match="sample 0 has images jpg and png"):
+            shards(str(tmp_path), size=8)
+
+    def test_names_with_dots_are_samples_of_their_own(self, tmp_path):
+        entries = [
+            (f"photo.{k}.5.{end}", encoded(k) if end == "png" else f"{k}".encode())
+            for k in (1, 2)
+            for end in ("png", "cls")
+        ]
+        write_tar(tmp_path / "x.tar", entries)
+        assert shards(str(tmp_path), size=8).train.labels.tolist() == [[1], [2]]
+
+
+def shards_pixels(number):
+    return torch.from_numpy(pixels(number)).permute(2, 0, 1)
+
+
+def test_a_path_with_brackets_and_hidden_files_in_a_folder(tmp_path):
+    folder = tmp_path / "[1]"
+    folder.mkdir()
+    write_tar(folder / "X.TAR", IMAGES)
+    (folder / "._X.TAR").write_bytes(b"attributes of macOS")
+    assert len(shards(str(folder), size=8).train) == len(shards(str(folder / "X.TAR"), size=8).train) == 4
+
+
+def test_errors_of_an_image_name_it_and_keep_their_remedy(tmp_path):
+    write_tar(tmp_path / "x.tar", IMAGES)
+    train = shards(str(tmp_path), size=8, crop=64).train
+    with pytest.raises(InputError, match=r"x\.tar: 1\.png: crop 64 received; the image has 8 x 8 pixels"):
+        train.gather(torch.tensor([1]))
+
+
 def test_hidden_entries_of_tar_files_are_left_out(tmp_path):
     write_tar(tmp_path / "x.tar", [("./a.png", encoded(0)), ("./._a.png", b"-"), ("./a.cls", b"7\n")])
     assert shards(str(tmp_path), size=8).train.labels.tolist() == [[7]]
@@ -208,7 +300,9 @@ def test_hidden_entries_of_tar_files_are_left_out(tmp_path):
 def test_entries_that_are_no_images_and_vanished_shards_name_the_file(tmp_path):
     write_tar(tmp_path / "x.tar", [("a.png", b"no image"), ("b.png", encoded(1))])
     images = shards(str(tmp_path), size=8).train
-    with pytest.raises(InputError, match=r"x\.tar: an entry is not a readable image"):
+    with pytest.raises(
+        InputError, match=r"x\.tar: a\.png is not a readable image \(unknown format\); repair or remove it"
+    ):
         images.gather(torch.tensor([1, 0]))
     (tmp_path / "x.tar").unlink()
     with pytest.raises(InputError, match=r"x\.tar: not readable"):

@@ -15,8 +15,8 @@ from mmdprior.training import read_checkpoint
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "earlier_run"
 TOLERANCES = {"model": 1e-6, "averaged": 1e-6, "regularizer": 1e-3}
-"""CPUs differ in the last bits of float32, which grow in networks that are trained on codes: 4e-5 between a Xeon
-and an EPYC for the predictor of the penalty, and 0.004 for the R2 of the MLP that scores."""
+"""CPUs differ in the last bits of float32, which grow in networks that are trained on codes: 4e-5 between a
+Xeon and an EPYC for the predictor of the penalty, and 0.004 for the R2 of the MLP that scores."""
 
 
 @pytest.fixture
