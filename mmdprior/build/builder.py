@@ -32,6 +32,7 @@ from mmdprior.models.standardise import Standardisation, fit_standardisation, st
 from mmdprior.priors import Gaussian, Prior
 from mmdprior.regularizers import Regularizer
 from mmdprior.training.logger import Callback, Logger
+from mmdprior.training.loggers import client
 
 __all__ = ["Builder"]
 
@@ -209,6 +210,13 @@ class Builder:
         }
         slots = replace(self._slots, supplied={**self._slots.supplied, **supplied})
         return [slots.build(slot) for slot in self._listed("trainer.loggers")]
+
+    def check_clients(self) -> None:
+        """Check that the clients of ``trainer.loggers`` are installed; raise `InputError` otherwise."""
+        for slot in self._listed("trainer.loggers"):
+            if slot.name in ("mlflow", "wandb"):
+                with error_path(slot.path):
+                    client(slot.name)
 
     def callbacks(self) -> list[Callback]:
         """Build ``trainer.callbacks``."""

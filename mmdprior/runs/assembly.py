@@ -96,7 +96,9 @@ def assemble(
         >>> len(experiment.splits.test), experiment.trainer.steps
         (40, 2)
     """
-    world, device = join(choose_device(config.trainer.device))
+    with error_path("trainer"):
+        chosen = choose_device(config.trainer.device)
+    world, device = join(chosen)
     if device.type == "cpu":
         keep_freed_memory()
     torch.manual_seed(config.seed)
@@ -170,8 +172,19 @@ def _build(config: Config, resume: Mapping[str, Any] | None, world: World, devic
     numerics = _numerics(config, model, splits.train.image_shape, device)
     if numerics.channels_last:
         model.to(memory_format=torch.channels_last)
+    builder.check_clients()
+    if config.trainer.optimizer == "muon" and not hidden_weights(model):
+        _warn("trainer.optimizer: muon received; the networks have only last layers, which AdamW trains")
+    rates = builder.schedule("trainer.schedule")
+    if isinstance(rates, AdaptiveSchedule):
+        raise InputError(
+            f"trainer.schedule: {type(rates).__name__} received for the learning rate; give it as "
+            "regularizer.schedule, because it adjusts the weight of a penalty"
+        )
     schedule = builder.schedule("regularizer.schedule")
     if isinstance(schedule, AdaptiveSchedule):
+        if config.regularizer.weight == 0:
+            _warn("regularizer.schedule: has no effect at weight 0; give a positive regularizer.weight")
         zero = torch.zeros(())
         quantities = observed(zero, zero, regularizer.terms, model.likelihood, splits.train.image_shape)
         with error_path("regularizer.schedule"):
@@ -179,6 +192,10 @@ def _build(config: Config, resume: Mapping[str, Any] | None, world: World, devic
     return _Parts(
         builder, regularizer, prior, splits, stored, batches, labelled, model, world, device, numerics
     )
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, InputWarning, stacklevel=3)
 
 
 def _numerics(

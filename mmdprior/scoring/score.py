@@ -164,7 +164,8 @@ class Scorer:
         config = config_of(content, path, trust=self.trust)
         device = choose_device(self.device)
         model = model_from_checkpoint(content, config).to(device)
-        images = split_to_score(config, self.data, self.split, tuple(content["image_shape"]))
+        shape, sizes = tuple(content["image_shape"]), content.get("split_sizes")
+        images = split_to_score(config, self.data, self.split, shape, sizes=sizes)
         prior = Builder(config, dict(content.get("assets", {}))).intended_prior()
         table = self._table(images)
         scored = evaluate(

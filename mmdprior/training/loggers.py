@@ -249,7 +249,7 @@ class WandB(Logger):
         entity: str | None = None,
         pictures: bool = True,
     ) -> None:
-        self._wandb = _package("wandb")
+        self._wandb = client("wandb")
         self.pictures = pictures
         self._run = self._wandb.init(
             project=project,
@@ -305,7 +305,7 @@ class MLflow(Logger):
         tracking_uri: str | None = None,
         pictures: bool = True,
     ) -> None:
-        self._mlflow = _package("mlflow")
+        self._mlflow = client("mlflow")
         self.pictures = pictures
         if tracking_uri is not None:
             self._mlflow.set_tracking_uri(tracking_uri)
@@ -332,7 +332,7 @@ class MLflow(Logger):
         self._mlflow.end_run()
 
 
-def _package(name: str) -> Any:
+def client(name: str) -> Any:
     """Import the client of a logger."""
     try:
         return importlib.import_module(name)

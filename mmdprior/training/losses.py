@@ -176,7 +176,7 @@ class Guard:
         written = ""
         if self.path is not None:
             _write(self.path, step, parts, next(self.batches.rows(step)))
-            written = f"; the rows of the batch are in {self.path}, the last checkpoint is kept"
+            written = f"; the rows of the batch are in {self.path}, earlier checkpoints are kept"
         values_text = ", ".join(f"{name} {value:g}" for name, value in parts.items())
         raise NonFiniteLossError(
             f"loss: not finite at step {step} ({values_text}){written}; lower trainer.learning_rate or "

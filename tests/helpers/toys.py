@@ -1,5 +1,6 @@
 """Objects that configs in the tests name as targets."""
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -200,3 +201,7 @@ class Watching(Callback):
 
     def end(self, trainer):
         RECORDED.append(("end", trainer.step))
+
+
+def from_numpy(n, dim):
+    return torch.from_numpy(np.random.randn(n, dim)).float()

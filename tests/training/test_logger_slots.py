@@ -5,7 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from helpers.small_runs import experiment, run_directory
+from helpers.small_runs import experiment, raw_config, run_directory
 from helpers.toys import RECORDED
 
 from mmdprior.config.load import make_config
@@ -86,6 +86,13 @@ class TestShipped:
         with pytest.raises(InputError, match=rf"'{name}' is not installed; pip install {name}"):
             make(tmp_path)
 
+    def test_a_missing_client_is_found_before_the_run_has_a_directory(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "wandb", None)
+        config = make_config(raw_config(trainer__loggers=["tensorboard", "wandb"]), tmp_path, "x")
+        with pytest.raises(InputError, match=r"trainer\.loggers\.1: 'wandb' is not installed"):
+            assemble(config, runs=tmp_path / "runs")
+        assert not (tmp_path / "runs").exists()
+
     def test_without_loggers_only_the_lines_are_written(self, tmp_path):
         directory = run_directory(tmp_path)
         experiment(directory, trainer__loggers=None, trainer__steps=2).run()
@@ -118,6 +125,18 @@ class TestOwn:
         config = make_config(content["config"])
         assemble(config, directory, content, progress=False).run()
         assert RECORDED[0] == ("start", 4)
+
+    @pytest.mark.parametrize("steps", [0, 2])
+    def test_a_callback_starts_before_it_ends_without_steps_too(self, steps, tmp_path):
+        directory = run_directory(tmp_path)
+        watching = {"target": f"{TOYS}:Watching", "stop_at": 9}
+        changes = {"trainer__callbacks": [watching], "trainer__steps": steps}
+        experiment(directory, **changes).run()
+        content = read_checkpoint(directory / "checkpoints" / "last.pt")
+        RECORDED.clear()
+        experiment(directory, content, **changes).run()  # as after a crash in the final scores
+        assert RECORDED[0] == ("start", steps)
+        assert RECORDED[-1] == ("end", steps)
 
     @pytest.mark.parametrize(
         ("key", "value", "message"),

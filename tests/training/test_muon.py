@@ -11,6 +11,7 @@ from torch import nn
 
 from mmdprior import InputError
 from mmdprior.config.load import make_config
+from mmdprior.errors import InputWarning
 from mmdprior.models import Autoencoder, ResNetDecoder, ResNetEncoder
 from mmdprior.training import read_checkpoint
 from mmdprior.training.muon import Muon, hidden_weights, orthogonalised
@@ -243,3 +244,8 @@ def test_a_gpu_takes_nearly_the_same_step():
     matrix = torch.randn(20, 50, generator=torch.Generator().manual_seed(1))
     difference = orthogonalised(matrix.cuda()).cpu() - orthogonalised(matrix)  # bfloat16 against float32
     assert float(difference.norm()) < 0.05 * math.sqrt(20)
+
+
+def test_networks_without_hidden_weights_are_a_warning():
+    with pytest.warns(InputWarning, match=r"trainer\.optimizer: muon received; the networks have only last"):
+        experiment(model={"name": "linear", "latent_dim": 4}, trainer__optimizer="muon")

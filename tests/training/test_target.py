@@ -8,6 +8,7 @@ from helpers.fake_cuda import FakeCUDA
 from helpers.small_runs import experiment, trainer
 
 from mmdprior import KL, InputError
+from mmdprior.errors import InputWarning
 from mmdprior.models import BernoulliLikelihood, GaussianLikelihood
 from mmdprior.regularizers import Weighted
 from mmdprior.training import Cosine, Target
@@ -142,6 +143,11 @@ def test_a_run_raises_the_weight_of_a_match_above_the_target_and_lowers_it_below
 def test_settings_that_cannot_be_held_are_errors(changes, message):
     with pytest.raises(InputError, match=message):
         experiment(regularizer__schedule={**MATCH, **changes})
+
+
+def test_a_target_at_weight_0_is_a_warning():
+    with pytest.warns(InputWarning, match=r"regularizer\.schedule: has no effect at weight 0"):
+        experiment(regularizer__schedule=MATCH, regularizer__weight=0.0)
 
 
 def test_only_the_weight_of_the_whole_penalty_can_follow_a_target():
