@@ -17,6 +17,8 @@ __all__ = ["curves", "frontier", "pareto_optimal"]
 
 _MOST_IN_LEGEND = 12
 """Curves with more runs have no legend."""
+_MOST_LABELS = 16
+"""Labelled points for which the usual size of a figure has space."""
 _MOST_DISTINCT = 12
 """Up to this many points differ in colour and marker and are in the legend; more have labels."""
 _LETTERS_IN_LEGEND = 90
@@ -90,7 +92,8 @@ def frontier(
 
     A run is Pareto-optimal if no other run has both a higher PSNR and a lower LPS. The LPS axis is linear up
     to 0.01 and logarithmic above, so that small scores differ visibly and large ones fit. It is linear if all
-    are large. Up to 12 runs have a legend. More runs are labelled, as far as there is space.
+    are large. Up to 12 runs have a legend. More runs are labelled, as far as there is space; from 16 on the
+    figure grows with their number.
 
     Args:
         points: by name of the run: PSNR in dB, its standard deviation over seeds, LPS, its standard
@@ -118,7 +121,8 @@ def frontier(
         many = len(finite) > _MOST_DISTINCT
         columns = _legend_columns(finite)
         legend_height = 0 if many else 0.17 * math.ceil(len(finite) / columns)
-        figure = new_figure(6.4, 4.8) if many else new_figure(5.2, 3.2 + legend_height)
+        scale = max(1.0, math.sqrt(len(finite) / _MOST_LABELS))
+        figure = new_figure(6.4 * scale, 4.8 * scale) if many else new_figure(5.2, 3.2 + legend_height)
         axes = figure.subplots()
         best = pareto_optimal(finite.values())
         axes.plot([p[2] for p in best], [p[0] for p in best], color=FAINT, lw=1, zorder=1)
