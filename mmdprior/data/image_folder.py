@@ -58,9 +58,8 @@ def image_folder(
             ``FILE:COLUMN,COLUMN`` for some of its columns, in ``root`` or elsewhere (``.csv``, ``.tsv``,
             ``.txt`` or ``.parquet``). It has one row per image, the name of the file in a column ``file``,
             ``file_name``, ``filename``, ``image``, ``image_id``, ``image_name`` or ``path`` (otherwise the
-            first one), and one column per factor. Text is
-            discrete, and an empty cell is a missing value. Names are relative to ``root``; a name without its
-            folder or suffix is enough where it is unique.
+            first one), and one column per factor. Text is discrete, and an empty cell is a missing value.
+            Names are relative to ``root``; a name without its folder or suffix is enough where it is unique.
 
     Raises:
         InputError: the folder is missing or holds no images, two folders are the same split, the range of

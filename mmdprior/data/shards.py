@@ -119,7 +119,10 @@ class TarShard(Shard):
     """A tar file. Its headers are read once; images are then read at their positions."""
 
     def __init__(self, path: Path, image: str | None = None) -> None:
+        from mmdprior.data.pillow import readable_suffixes
+
         self.path = path
+        known = readable_suffixes()
         positions: dict[str, tuple[int, int]] = {}
         classes: dict[str, int] = {}
         entries: dict[str, tuple[int, int]] = {}
@@ -139,7 +142,7 @@ class TarShard(Shard):
                     assert file is not None  # it is for files and links to them
                     number = _class_of(file.read(), f"{path}: {member.name}")
                     classes[key if ending.lower() == "cls" else _stem(member.name)] = number
-                elif _is_image(ending) and image in (None, ending):
+                elif f".{ending.rpartition('.')[2].lower()}" in known and image in (None, ending):
                     positions[member.name] = entries[member.name]
             _check_end(path, tar.offset)
         _check_samples(path, list(positions), image)
@@ -311,12 +314,6 @@ def _sample(name: str) -> tuple[str, str]:
 def _stem(name: str) -> str:
     """Return the name of an entry up to its last dot."""
     return name.rpartition(".")[0]
-
-
-def _is_image(ending: str) -> bool:
-    from mmdprior.data.pillow import readable_suffixes
-
-    return f".{ending.rpartition('.')[2].lower()}" in readable_suffixes()
 
 
 def _check_end(path: Path, offset: int) -> None:
