@@ -58,7 +58,7 @@ def test_shards_read_with_another_shuffle_are_split_as_in_training(tmp_path, cap
                 file = io.BytesIO()
                 Image.fromarray(pixels).save(file, "png")
                 info = tarfile.TarInfo(f"{k}.png")
-                info.size = file.tell()
+                info.size = len(file.getvalue())
                 file.seek(0)
                 tar.addfile(info, file)
     directory = run_directory(tmp_path / "runs")
