@@ -156,6 +156,8 @@ def failing(folder, name):
         write_tar(path, [("a.cls", b"1"), ("some/._a.png", b"attributes")])
     elif name == "class":
         write_tar(path, [("a.png", encoded(0)), ("a.cls", b"cat")])
+    elif name == "long class":
+        write_tar(path, [("a.png", encoded(0)), ("a.cls", b"1" * 23)])
     elif name == "unlike labels":
         write_tar(path, [("a.png", encoded(0))])
         write_tar(folder / "z.tar", [("a.png", encoded(0)), ("a.cls", b"3")])
@@ -172,6 +174,7 @@ def failing(folder, name):
         ("damaged", r"x\.parquet: not a readable parquet file .*; give complete files"),
         ("unlike labels", r"x\.tar: no labels, unlike other shards"),
         ("hidden file", r"x\.tar: no images"),
+        ("long class", r"x\.tar: a\.cls holds '1+'; give an integer of 64 bits"),
         ("class", r"x\.tar: a\.cls holds 'cat'; give an integer"),
     ],
 )
@@ -185,6 +188,7 @@ def test_shards_that_cannot_be_used_are_one_line_errors(tmp_path, name, message)
     ("images", "labels", "message"),
     [
         ([0, 1], [1, None], r"x\.parquet: column label holds None; give an integer in every row"),
+        ([0, 1], np.array([1, 2**63], np.uint64), r"x\.parquet: column label holds 9223372036854775808"),
         ([0, 1], ["a", "b"], r"x\.parquet: column label holds 'a'"),
         ([0, 1], [1.0, 1.5], r"x\.parquet: column label holds 1\.5"),
         ([], [], "path: 1 files without images received"),
@@ -259,7 +263,7 @@ class TestSamples:
             shards(str(tmp_path), size=8, image="left.png")
 
     def test_two_formats_of_one_image_need_a_choice(self, tmp_path):
-        write_tar(tmp_path / "x.tar", [("0.png", encoded(0)), ("0.jpg", encoded(0)), ("1.png", encoded(1))])
+        write_tar(tmp_path / "x.tar", [("0.png", encoded(0)), ("0.jpg", encoded(0)), ("1.gif", encoded(1))])
         with pytest.raises(InputError, match="sample 0 has images jpg and png"):
             shards(str(tmp_path), size=8)
 

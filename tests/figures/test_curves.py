@@ -72,6 +72,12 @@ def test_labels_of_many_runs_do_not_collide(spread):
     assert best in [text.get_text() for text in axes.texts]
 
 
+@pytest.mark.parametrize(("runs", "factor"), [(13, 1.0), (16, 1.0), (64, 2.0)])
+def test_a_frontier_grows_with_its_labels(runs, factor):
+    figure = frontier({f"run {k}": (k / 10, 0.0, 0.02 + k / 100, 0.0) for k in range(runs)})
+    assert figure.get_size_inches() == pytest.approx([6.4 * factor, 4.8 * factor])
+
+
 def test_the_legend_of_long_names_fits():
     names = [f"method_{i} latent_dim=10 flow_training=after" for i in range(8)]
     figure = frontier({name: (20.0 + i, 0.1, 0.1, 0.1) for i, name in enumerate(names)})

@@ -8,6 +8,7 @@ import torch
 
 from mmdprior.metrics import PriorMatch
 from mmdprior.priors import FromCallable, Gaussian, Uniform
+from mmdprior.seeding import stream
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,28 @@ def test_match_does_not_depend_on_the_order_of_the_data():
     """Files are often sorted by class: the first codes would compare one class with the prior."""
     z = torch.randn(2000, 2)
     assert PriorMatch(Gaussian(2), n=128)(z[z[:, 0].argsort()]) < 5
+
+
+def test_equals_the_definition_in_float64():
+    """Brute force: the seven-scale IMQ with C = 2 tr(Cov), U-statistics, 200 batches against the first one."""
+    n, prior = 24, Gaussian(3, scale=2.0)
+
+    def kernel(x, y):
+        squared = ((x[:, None] - y[None]) ** 2).sum(-1)
+        return sum(s * 24.0 / (s * 24.0 + squared) for s in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0))
+
+    def statistic(x, y):
+        def within(z):
+            gram = kernel(z, z)
+            return (gram.sum() - np.trace(gram)) / (n * (n - 1))
+
+        return within(x) + within(y) - 2 * kernel(x, y).mean()
+
+    draws = [prior.sample(n, stream(5, "match", i)).double().numpy() for i in range(201)]
+    null = np.array([statistic(batch, draws[0]) for batch in draws[1:]])
+    codes = 3 * torch.randn(n, 3, generator=stream(1, "codes"))
+    expected = (statistic(codes.double().numpy(), draws[0]) - null.mean()) / null.std(ddof=1)
+    assert PriorMatch(prior, n=n, seed=5)(codes) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize(
