@@ -32,7 +32,7 @@ def test_match_does_not_depend_on_the_order_of_the_data():
 
 
 def test_equals_the_definition_in_float64():
-    """Brute force: the seven-scale IMQ with C = 2 tr(Cov), U-statistics, 200 batches against the first one."""
+    """Brute force: IMQ of seven scales, C = 2 tr(Cov), U-statistics, 200 batches against the first one."""
     n, prior = 24, Gaussian(3, scale=2.0)
 
     def kernel(x, y):

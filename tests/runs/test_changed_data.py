@@ -76,7 +76,7 @@ def test_shards_read_with_another_shuffle_are_split_as_in_training(tmp_path, cap
 
 
 def weights(state, **changes):
-    """Return the weights of a run whose prior draws from NumPy's generator, which was in some state before."""
+    """Return the weights of a run whose prior draws from NumPy; its generator was in a state before."""
     np.random.seed(state)
     prior = {"target": "helpers.toys:from_numpy"}
     penalty = {"name": "mmd", "prior": prior, "weight": 10.0}
